@@ -1,0 +1,144 @@
+// Blocks of a tensor, put together from its planes.
+#include "libcdna/block_reader.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+#include "libcdna/format/encoding_rules.hpp"
+#include "libcdna/format/index.hpp"
+#include "libcdna/try.hpp"
+
+namespace cdna {
+namespace {
+
+std::uint32_t number_of(const ItemView& view, const wire::Plane& plane) {
+  return static_cast<std::uint32_t>(&plane - view.planes.data());
+}
+
+std::uint64_t divide_up(std::uint64_t value, std::uint64_t by) { return value / by + (value % by != 0 ? 1 : 0); }
+
+}  // namespace
+
+Result<SideReader> SideReader::create(const File& file, std::uint32_t item, std::uint32_t plane, std::uint64_t bytes_max) {
+  const wire::Plane& info = file.footer().item(item).planes[plane];
+  PlaneReader reader = CDNA_TRY(PlaneReader::create(file, item, plane, 0, info.block_count()));
+  return SideReader(std::move(reader), info, bytes_max);
+}
+
+Result<std::span<const std::byte>> SideReader::fetch(std::uint64_t row_begin, std::uint64_t row_count, std::uint64_t entry_begin,
+                                                     std::uint64_t entry_end) {
+  const std::uint64_t entry_bytes = plane_->bits() / 8;
+  const std::uint64_t size = row_count * (entry_end - entry_begin) * entry_bytes;
+  const bool whole_rows = entry_begin == 0 && entry_end == plane_->row_entries();
+  if (plane_->rows_per_block() != 0 && (whole_rows || row_count == 1)) {
+    // P7: the rows of one block of codes lie in one block of this plane.
+    const std::uint64_t block = row_begin / plane_->rows_per_block();
+    const std::span<const std::byte> bytes = CDNA_TRY(reader_.fetch(block));
+    const std::uint64_t row = row_begin - block * plane_->rows_per_block();
+    const std::span<const std::byte> slice = bytes.subspan((row * plane_->row_entries() + entry_begin) * entry_bytes, size);
+    if (reinterpret_cast<std::uintptr_t>(slice.data()) % alignof(float) == 0) return slice;
+    std::memcpy(scratch_.data(), slice.data(), size);  // Only over a caller's own unaligned memory.
+    return std::span<const std::byte>(scratch_).first(size);
+  }
+  std::byte* out = scratch_.data();
+  for (std::uint64_t row = row_begin; row < row_begin + row_count; ++row) {
+    CDNA_TRY(gather(row, entry_begin, entry_end, out));
+    out += (entry_end - entry_begin) * entry_bytes;
+  }
+  return std::span<const std::byte>(scratch_).first(size);
+}
+
+Result<void> SideReader::gather(std::uint64_t row, std::uint64_t entry_begin, std::uint64_t entry_end, std::byte* out) {
+  const std::uint64_t entry_bytes = plane_->bits() / 8;
+  while (entry_begin < entry_end) {
+    const std::uint64_t block = block_at(*plane_, row, entry_begin);
+    const std::span<const std::byte> bytes = CDNA_TRY(reader_.fetch(block));
+    const std::uint64_t piece_begin = entry_begin / kCutEntries * kCutEntries;
+    const std::uint64_t piece_end = std::min(piece_begin + kCutEntries, entry_end);
+    std::memcpy(out, bytes.data() + (entry_begin - piece_begin) * entry_bytes, (piece_end - entry_begin) * entry_bytes);
+    out += (piece_end - entry_begin) * entry_bytes;
+    entry_begin = piece_end;
+  }
+  return {};
+}
+
+Result<std::unique_ptr<BlockReader>> BlockReader::create(const File& file, std::uint32_t item, std::uint64_t begin, std::uint64_t end) {
+  const ItemView view = file.footer().item(item);
+  const TouchedItem* const touched = CDNA_TRY(file.touch(item));
+  if (auto result = check_filters(view, touched->entries); !result) return file.placed(std::move(result).error(), item);
+  PlaneReader data = CDNA_TRY(PlaneReader::create(file, item, 0, begin, end));
+  std::unique_ptr<BlockReader> reader(new BlockReader(file, item, std::move(data)));
+  if (view.type == kCodebookEncoding) CDNA_TRY(reader->add_sides(view, begin, end));
+  return reader;
+}
+
+Result<void> BlockReader::add_sides(const ItemView& view, std::uint64_t begin, std::uint64_t end) {
+  if (begin == end) return {};
+  const BlockPlace first = block_place(view.planes[0], view.matrix(), begin);  // No later block has more rows or entries.
+  if (const wire::Plane* const plane = find_plane(view, kRowScale)) {
+    row_scales_ = CDNA_TRY(SideReader::create(*file_, item_, number_of(view, *plane), first.row_count * sizeof(float)));
+  }
+  if (const wire::Plane* const plane = find_plane(view, kGroupScale)) {
+    group_ = plane->group();
+    const std::uint64_t bytes = first.row_count * divide_up(first.entry_count, group_) * (plane->bits() / 8);
+    group_scales_ = CDNA_TRY(SideReader::create(*file_, item_, number_of(view, *plane), bytes));
+  }
+  if (const wire::Plane* const plane = find_plane(view, kOutliers)) {
+    outlier_plane_ = number_of(view, *plane);
+    outlier_value_bytes_ = bits_of(static_cast<DType>(plane->dtype())) / 8;
+    outliers_ = CDNA_TRY(PlaneReader::create(*file_, item_, outlier_plane_, begin, end));
+  }
+  return {};
+}
+
+Result<Block> BlockReader::fetch(std::uint64_t number) {
+  const ItemView view = file_->footer().item(item_);
+  const BlockPlace place = block_place(view.planes[0], view.matrix(), number);
+  Block block;
+  block.number = number;
+  block.row_begin = place.row_begin;
+  block.row_count = place.row_count;
+  block.entry_begin = place.entry_begin;
+  block.entry_count = place.entry_count;
+  block.data = CDNA_TRY(data_.fetch(number));
+  block.in_place = data_.in_place();
+  if (row_scales_) {
+    const std::span<const std::byte> bytes = CDNA_TRY(row_scales_->fetch(place.row_begin, place.row_count, 0, 1));
+    block.row_scales = {reinterpret_cast<const float*>(bytes.data()), place.row_count};
+  }
+  if (group_scales_) {
+    const std::uint64_t end = divide_up(place.entry_begin + place.entry_count, group_);
+    block.group_scales = CDNA_TRY(group_scales_->fetch(place.row_begin, place.row_count, place.entry_begin / group_, end));
+  }
+  if (outliers_) CDNA_TRY(fetch_outliers(block));
+  return block;
+}
+
+Result<void> BlockReader::fetch_outliers(Block& block) {
+  const std::span<const std::byte> bytes = CDNA_TRY(outliers_->fetch(block.number));
+  const auto malformed = [&](const char* rule, std::string message) {
+    Error error = fail(Code::malformed, rule, std::move(message));
+    const ItemView view = file_->footer().item(item_);
+    error.plane = static_cast<std::int32_t>(outlier_plane_);
+    error.block = static_cast<std::int64_t>(block.number);
+    error.offset = view.planes[outlier_plane_].offset();
+    return file_->placed(std::move(error), item_);
+  };
+  const std::uint64_t each = outlier_value_bytes_ + sizeof(std::uint32_t);
+  if (bytes.size() % each != 0) return malformed("E5", "outliers have " + std::to_string(bytes.size()) + " bytes, not a multiple of " + std::to_string(each));
+  block.outlier_count = bytes.size() / each;
+  block.outlier_values = bytes.first(block.outlier_count * outlier_value_bytes_);
+  block.outlier_positions = bytes.subspan(block.outlier_values.size());
+  std::uint64_t least = 0;
+  for (std::uint64_t i = 0; i < block.outlier_count; ++i) {
+    const auto position = load<std::uint32_t>(block.outlier_positions.subspan(4 * i));
+    if (position < least || position >= block.row_count * block.entry_count) {
+      return malformed("E6", "outlier " + std::to_string(i) + " is at position " + std::to_string(position) + ", out of order or of range");
+    }
+    least = std::uint64_t{position} + 1;
+  }
+  return {};
+}
+
+}  // namespace cdna

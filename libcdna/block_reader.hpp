@@ -1,0 +1,57 @@
+// Reads the blocks of a tensor with everything that belongs to them in its other planes.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "cdna/reader.hpp"
+#include "libcdna/plane_reader.hpp"
+
+namespace cdna {
+
+// A side plane of scope 1 (row or group scales), from which the rows and entries of one block are taken.
+class SideReader {
+ public:
+  // For blocks that need at most `bytes_max` bytes of the plane.
+  static Result<SideReader> create(const File& file, std::uint32_t item, std::uint32_t plane, std::uint64_t bytes_max);
+
+  // Entries [entry_begin, entry_end) of rows [row_begin, row_begin + row_count), row after row, aligned to 4.
+  Result<std::span<const std::byte>> fetch(std::uint64_t row_begin, std::uint64_t row_count, std::uint64_t entry_begin, std::uint64_t entry_end);
+
+ private:
+  SideReader(PlaneReader reader, const wire::Plane& plane, std::uint64_t bytes_max)
+      : reader_(std::move(reader)), plane_(&plane), scratch_(bytes_max) {}
+  Result<void> gather(std::uint64_t row, std::uint64_t entry_begin, std::uint64_t entry_end, std::byte* out);
+
+  PlaneReader reader_;
+  const wire::Plane* plane_;
+  std::vector<std::byte> scratch_;
+};
+
+class BlockReader {
+ public:
+  // For blocks [begin, end) of the tensor's first plane. Requires: a supported tensor.
+  static Result<std::unique_ptr<BlockReader>> create(const File& file, std::uint32_t item, std::uint64_t begin, std::uint64_t end);
+
+  // Checks E5 and E6 besides what PlaneReader checks. Valid until the next fetch.
+  Result<Block> fetch(std::uint64_t block);
+
+ private:
+  BlockReader(const File& file, std::uint32_t item, PlaneReader data) : file_(&file), item_(item), data_(std::move(data)) {}
+  Result<void> add_sides(const ItemView& view, std::uint64_t begin, std::uint64_t end);
+  Result<void> fetch_outliers(Block& block);
+
+  const File* file_;
+  std::uint32_t item_;
+  PlaneReader data_;
+  std::optional<SideReader> row_scales_;
+  std::optional<SideReader> group_scales_;
+  std::uint64_t group_ = 0;
+  std::optional<PlaneReader> outliers_;
+  std::uint32_t outlier_plane_ = 0;
+  std::uint32_t outlier_value_bytes_ = 0;
+};
+
+}  // namespace cdna

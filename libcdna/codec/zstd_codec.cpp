@@ -1,0 +1,79 @@
+// Rules C1 and C2. The frame header is parsed here: zstd's own parser is not part of its stable interface.
+#include "libcdna/codec/zstd_codec.hpp"
+
+#include <zstd.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <new>
+
+#include "libcdna/try.hpp"
+
+namespace cdna {
+namespace {
+
+constexpr int kLevel = 3;  // Higher levels gain under 1 % on weights and cost 5x the time (design study, formats A.3).
+constexpr std::uint32_t kMagic = 0xFD2FB528;
+constexpr std::uint64_t kWindowFloor = 1024;  // zstd's smallest window.
+
+std::uint64_t little_endian(std::span<const std::byte> bytes) {
+  std::uint64_t value = 0;
+  for (std::size_t i = bytes.size(); i-- > 0;) value = value << 8 | std::to_integer<std::uint64_t>(bytes[i]);
+  return value;
+}
+
+// RFC 8878, 3.1.1.1: magic 4, descriptor 1, window descriptor 0 or 1, content size 1, 2, 4 or 8 (no dictionary id here).
+bool obeys_c1(std::span<const std::byte> frame, std::uint64_t decoded_length) {
+  if (frame.size() < 6 || little_endian(frame.first(4)) != kMagic) return false;
+  const auto descriptor = std::to_integer<unsigned>(frame[4]);
+  const unsigned size_flag = descriptor >> 6;
+  const bool single_segment = (descriptor & 0x20) != 0;
+  if ((descriptor & 0x1F) != 0) return false;  // Bits 4 and 3, checksum, dictionary id.
+  if (size_flag == 0 && !single_segment) return false;  // No content size.
+  const std::size_t size_bytes = std::size_t{1} << size_flag;
+  const std::size_t window_bytes = single_segment ? 0 : 1;
+  if (frame.size() < 5 + window_bytes + size_bytes) return false;
+  const std::uint64_t content = little_endian(frame.subspan(5 + window_bytes, size_bytes)) + (size_flag == 1 ? 256 : 0);
+  if (content != decoded_length) return false;
+  if (single_segment) return true;
+  const auto exponent = std::to_integer<unsigned>(frame[5]) >> 3;
+  const auto mantissa = std::to_integer<std::uint64_t>(frame[5]) & 7;
+  const std::uint64_t base = std::uint64_t{1} << (10 + exponent);
+  return base + base / 8 * mantissa <= std::max(kWindowFloor, decoded_length);
+}
+
+}  // namespace
+
+void ZstdDecoder::Free::operator()(ZSTD_DCtx_s* context) const { ZSTD_freeDCtx(context); }
+
+Result<void> ZstdDecoder::decode(std::span<const std::byte> stored, std::span<std::byte> out) {
+  CDNA_CHECK(obeys_c1(stored, out.size()), Code::malformed, "C1", "the zstd frame header is not one that the format allows");
+  if (context_ == nullptr) context_.reset(ZSTD_createDCtx());
+  CDNA_CHECK(context_ != nullptr, Code::no_memory, "", "no memory for a zstd context");
+  const std::size_t frame_bytes = ZSTD_findFrameCompressedSize(stored.data(), stored.size());
+  const bool one_frame = ZSTD_isError(frame_bytes) == 0 && frame_bytes == stored.size();
+  CDNA_CHECK(one_frame, Code::malformed, "C2", "the block is not exactly one zstd frame");
+  const std::size_t size = ZSTD_decompressDCtx(context_.get(), out.data(), out.size(), stored.data(), stored.size());
+  CDNA_CHECK(ZSTD_isError(size) == 0 && size == out.size(), Code::malformed, "C2", "the zstd frame does not decode to the block");
+  return {};
+}
+
+bool encode_zstd(std::span<const std::byte> decoded, std::vector<std::byte>& out) {
+  struct Free {
+    void operator()(ZSTD_CCtx* context) const { ZSTD_freeCCtx(context); }
+  };
+  thread_local std::unique_ptr<ZSTD_CCtx, Free> context(ZSTD_createCCtx());
+  if (context == nullptr) throw std::bad_alloc();
+  // With the size known and a single pass, zstd writes a single-segment frame: window = content size, as C1 wants.
+  ZSTD_CCtx_setParameter(context.get(), ZSTD_c_compressionLevel, kLevel);
+  ZSTD_CCtx_setParameter(context.get(), ZSTD_c_contentSizeFlag, 1);
+  ZSTD_CCtx_setParameter(context.get(), ZSTD_c_checksumFlag, 0);
+  ZSTD_CCtx_setParameter(context.get(), ZSTD_c_dictIDFlag, 0);
+  out.resize(ZSTD_compressBound(decoded.size()));
+  const std::size_t size = ZSTD_compress2(context.get(), out.data(), out.size(), decoded.data(), decoded.size());
+  if (ZSTD_isError(size) != 0) return false;
+  out.resize(size);
+  return obeys_c1(out, decoded.size());
+}
+
+}  // namespace cdna

@@ -1,0 +1,157 @@
+// Opening, touching, verifying: the left half of the picture in ARCHITECTURE.md.
+#include "libcdna/file.hpp"
+
+#include <algorithm>
+#include <string>
+
+#include "libcdna/decode/codebook.hpp"
+#include "libcdna/format/encoding_rules.hpp"
+#include "libcdna/format/index.hpp"
+#include "libcdna/hash/sha256.hpp"
+#include "libcdna/try.hpp"
+
+namespace cdna {
+
+Result<std::shared_ptr<const File>> File::open(std::unique_ptr<Source> source, const OpenOptions& options) {
+  const std::string name(source->name());
+  std::shared_ptr<File> file(new File());
+  file->source_ = std::move(source);
+  file->limits_ = options.limits;
+  auto result = file->read_ends(options);
+  if (result) result = file->read_footer();
+  if (!result) {
+    result.error().file = name;
+    return std::move(result).error();
+  }
+  return std::shared_ptr<const File>(std::move(file));
+}
+
+File::~File() {
+  for (std::uint32_t i = 0; touched_ != nullptr && i < footer_.item_count(); ++i) delete touched_[i].load();
+}
+
+Result<void> File::read_ends(const OpenOptions& options) {
+  const bool mapped = !source_->mapping().empty();
+  CDNA_CHECK(options.trust != Trust::zero_copy || mapped, Code::bad_argument, "",
+             "zero-copy needs a mapping, and this source is read with " + std::string(source_->backend()));
+  zero_copy_ = mapped && options.trust != Trust::strict;
+  const std::uint64_t size = source_->size_bytes();
+  const std::vector<std::byte> last = CDNA_TRY(read(size - std::min<std::uint64_t>(size, kTailBytes), std::min<std::uint64_t>(size, kTailBytes)));
+  const std::vector<std::byte> first = CDNA_TRY(read(0, std::min<std::uint64_t>(size, kHeadMagic.size())));
+  tail_ = CDNA_TRY(parse_tail({size, first, last}, options.expected_root, options.limits));
+  root_ = digest_in(tail_.root());
+  return {};
+}
+
+Result<void> File::read_footer() {
+  std::vector<std::byte> bytes = CDNA_TRY(read(tail_.footer_offset(), tail_.footer_length()));
+  footer_ = CDNA_TRY(Footer::parse(std::move(bytes), tail_));
+  const std::vector<std::byte> head = CDNA_TRY(read(0, kHeadBytes));
+  CDNA_TRY(check_head(head, tail_));
+  touched_ = std::make_unique<std::atomic<TouchedItem*>[]>(footer_.item_count());
+  return {};
+}
+
+Result<std::vector<std::byte>> File::read(std::uint64_t offset, std::uint64_t size) const {
+  std::vector<std::byte> bytes(size);
+  CDNA_TRY(source_->read_at(offset, bytes));
+  counters_.bytes_read += size;
+  return bytes;
+}
+
+Error File::placed(Error error, std::uint32_t item) const {
+  error.file = source_->name();
+  error.item = footer_.item(item).name;
+  return error;
+}
+
+Result<const TouchedItem*> File::touch(std::uint32_t item) const {
+  if (const TouchedItem* known = touched_[item].load(std::memory_order_acquire)) return known;
+  auto loaded = load_index(item);
+  if (!loaded) return placed(std::move(loaded).error(), item);
+  TouchedItem* expected = nullptr;
+  // Two threads may load the same index; the first to publish it wins.
+  if (touched_[item].compare_exchange_strong(expected, loaded->get(), std::memory_order_acq_rel)) return static_cast<const TouchedItem*>((*loaded).release());
+  return static_cast<const TouchedItem*>(expected);
+}
+
+Result<std::unique_ptr<TouchedItem>> File::load_index(std::uint32_t item) const {
+  const ItemView view = footer_.item(item);
+  CDNA_CHECK(view.item->kind() != kMetadata || view.dims[0] <= kMetadataBytesMax, Code::limit, "M1", "the metadata is over 64 MiB");
+  auto touched = std::make_unique<TouchedItem>(view.item->entry_count());
+  const std::span<std::byte> bytes = std::as_writable_bytes(std::span(touched->entries));
+  if (!bytes.empty()) CDNA_TRY(source_->read_at(view.item->index_offset(), bytes));
+  counters_.bytes_read += bytes.size();
+  counters_.bytes_hashed += bytes.size();
+  CDNA_TRY(check_index(view, touched->entries));
+  CDNA_TRY(check_decoded_limit(view, touched->entries));
+  std::uint64_t first = 0;
+  for (const wire::Plane& plane : view.planes) {
+    touched->plane_first.push_back(first);
+    first += plane.block_count();
+  }
+  return touched;
+}
+
+Result<void> File::check_decoded_limit(const ItemView& view, std::span<const wire::IndexEntry> entries) const {
+  std::size_t next = 0;
+  for (const wire::Plane& plane : view.planes) {
+    std::uint64_t decoded = 0;
+    for (std::uint64_t block = 0; block < plane.block_count(); ++block) decoded += entries[next++].decoded_length();
+    CDNA_CHECK(decoded <= limits_.tensor_decoded_bytes_max, Code::limit, "", "a plane decodes to " + std::to_string(decoded) + " bytes, over the caller's limit");
+  }
+  return {};
+}
+
+Result<void> File::verify_stored(const wire::IndexEntry& entry, std::span<const std::byte> bytes) const {
+  counters_.bytes_hashed += bytes.size();
+  ++counters_.blocks_verified;
+  CDNA_CHECK(bulk_digest(bytes) == digest_in(entry.digest()), Code::corrupt, "B1", "the block does not match its digest");
+  return {};
+}
+
+Result<std::span<const std::byte>> File::stored_block(std::uint32_t item, std::uint32_t plane_number, std::uint64_t block,
+                                                      std::span<std::byte> buffer) const {
+  const TouchedItem* const touched = CDNA_TRY(touch(item));
+  const wire::Plane& plane = footer_.item(item).planes[plane_number];
+  const std::uint64_t number = touched->plane_first[plane_number] + block;
+  const wire::IndexEntry& entry = touched->entries[number];
+  const std::uint64_t offset = plane.offset() + entry.offset();
+  const auto located = [&](Error error) {
+    error.plane = static_cast<std::int32_t>(plane_number);
+    error.block = static_cast<std::int64_t>(block);
+    error.offset = offset;
+    return placed(std::move(error), item);
+  };
+  if (touched->bits.failed(number)) return located(fail(Code::corrupt, "B1", "the block does not match its digest"));
+  std::span<const std::byte> bytes;
+  if (zero_copy_) {
+    bytes = source_->mapping().subspan(offset, entry.stored_length());
+    if (touched->bits.verified(number)) return bytes;
+    if (auto result = source_->populate(offset, bytes.size()); !result) return located(std::move(result).error());
+  } else {
+    const std::span<std::byte> copy = buffer.first(entry.stored_length());
+    if (auto result = source_->read_at(offset, copy); !result) return located(std::move(result).error());
+    counters_.bytes_read += copy.size();
+    bytes = copy;
+  }
+  if (auto result = verify_stored(entry, bytes); !result) {
+    touched->bits.set_failed(number);
+    return located(std::move(result).error());
+  }
+  touched->bits.set_verified(number);
+  return bytes;
+}
+
+Result<const CodebookTables*> File::tables(std::uint32_t item) const {
+  const TouchedItem* const touched = CDNA_TRY(touch(item));
+  if (const CodebookTables* known = touched->tables.load(std::memory_order_acquire)) return known;
+  auto loaded = load_codebook_tables(*this, item);
+  if (!loaded) return placed(std::move(loaded).error(), item);
+  const CodebookTables* expected = nullptr;
+  auto owned = std::make_unique<const CodebookTables>(*std::move(loaded));
+  if (touched->tables.compare_exchange_strong(expected, owned.get(), std::memory_order_acq_rel)) return owned.release();
+  return expected;
+}
+
+}  // namespace cdna

@@ -1,0 +1,96 @@
+// An open file: its source, its checked footer, and what has been verified so far.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "cdna/reader.hpp"
+#include "libcdna/format/footer.hpp"
+#include "libcdna/format/tail.hpp"
+
+namespace cdna {
+
+// Two bits per block, set only by verification. Threads: any; two may verify the same block, which is cheaper than a lock.
+class BlockBits {
+ public:
+  explicit BlockBits(std::uint64_t block_count)
+      : words_(std::make_unique<std::atomic<std::uint64_t>[]>(block_count / 32 + 1)) {}
+  bool verified(std::uint64_t block) const { return (word(block).load(std::memory_order_acquire) >> shift(block) & 1) != 0; }
+  bool failed(std::uint64_t block) const { return (word(block).load(std::memory_order_acquire) >> shift(block) & 2) != 0; }
+  void set_verified(std::uint64_t block) { word(block).fetch_or(std::uint64_t{1} << shift(block), std::memory_order_release); }
+  void set_failed(std::uint64_t block) { word(block).fetch_or(std::uint64_t{2} << shift(block), std::memory_order_release); }
+
+ private:
+  static unsigned shift(std::uint64_t block) { return static_cast<unsigned>(block % 32 * 2); }
+  std::atomic<std::uint64_t>& word(std::uint64_t block) const { return words_[block / 32]; }
+  std::unique_ptr<std::atomic<std::uint64_t>[]> words_;
+};
+
+// The tables that every block of a codebook tensor is decoded with.
+struct CodebookTables {
+  std::vector<float> codebook;     // [2^bits]
+  std::vector<float> scale_table;  // [256], empty without a U8 group scale.
+};
+
+// What is known of an item once its index has been checked.
+struct TouchedItem {
+  explicit TouchedItem(std::uint64_t entry_count) : entries(entry_count), bits(entry_count) {}
+  ~TouchedItem() { delete tables.load(); }
+  std::vector<wire::IndexEntry> entries;
+  std::vector<std::uint64_t> plane_first;  // Entry of each plane's first block.
+  mutable BlockBits bits;
+  mutable std::atomic<const CodebookTables*> tables{nullptr};
+};
+
+class File {
+ public:
+  static Result<std::shared_ptr<const File>> open(std::unique_ptr<Source> source, const OpenOptions& options);
+  ~File();
+
+  const Source& source() const { return *source_; }
+  const Footer& footer() const { return footer_; }
+  const wire::Tail& tail() const { return tail_; }
+  const Digest& root() const { return root_; }
+  bool zero_copy() const { return zero_copy_; }
+
+  // The item's index, checked at the first call. Errors: io, corrupt, malformed, unsupported (X2), limit.
+  Result<const TouchedItem*> touch(std::uint32_t item) const;
+
+  // The verified stored bytes of a block: in the mapping, or read into `buffer` (at least stored_length bytes).
+  Result<std::span<const std::byte>> stored_block(std::uint32_t item, std::uint32_t plane, std::uint64_t block,
+                                                  std::span<std::byte> buffer) const;
+
+  // Decoding tables of a supported codebook tensor, made at the first call.
+  Result<const CodebookTables*> tables(std::uint32_t item) const;
+
+  // `error` with the file's and the item's name.
+  Error placed(Error error, std::uint32_t item) const;
+
+  struct Counters {
+    std::atomic<std::uint64_t> bytes_read{0}, bytes_hashed{0}, blocks_verified{0}, blocks_decoded{0};
+  };
+  Counters& counters() const { return counters_; }
+
+ private:
+  File() = default;
+  Result<void> read_ends(const OpenOptions& options);
+  Result<void> read_footer();
+  Result<std::vector<std::byte>> read(std::uint64_t offset, std::uint64_t size) const;
+  Result<std::unique_ptr<TouchedItem>> load_index(std::uint32_t item) const;
+  Result<void> check_decoded_limit(const ItemView& view, std::span<const wire::IndexEntry> entries) const;
+  Result<void> verify_stored(const wire::IndexEntry& entry, std::span<const std::byte> bytes) const;
+
+  std::unique_ptr<Source> source_;
+  Limits limits_;
+  bool zero_copy_ = false;
+  wire::Tail tail_;
+  Digest root_{};
+  Footer footer_;
+  std::unique_ptr<std::atomic<TouchedItem*>[]> touched_;  // Per item; null until touched.
+  mutable Counters counters_;
+};
+
+}  // namespace cdna

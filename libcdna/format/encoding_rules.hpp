@@ -1,0 +1,25 @@
+// Which planes an encoding consists of: rules U1..U6, E1, E2 (spec/format.md, section 13).
+#pragma once
+
+#include <string_view>
+
+#include "cdna/error.hpp"
+#include "libcdna/format/footer.hpp"
+
+namespace cdna {
+
+inline constexpr std::string_view kExactEncoding = "cdna.exact";
+inline constexpr std::string_view kCodebookEncoding = "cdna.codebook";
+
+// Checks U1..U6 for a tensor, U4 and U5 for other items: whether this library can decode it.
+Result<void> check_supported(const ItemView& view);
+
+inline bool supported(const ItemView& view) { return check_supported(view).has_value(); }
+
+// Checks E1 or E2. Requires: a supported tensor.
+Result<void> check_encoding(const ItemView& view);
+
+// The plane of that role, or nullptr.
+const wire::Plane* find_plane(const ItemView& view, PlaneRole role);
+
+}  // namespace cdna

@@ -1,0 +1,16 @@
+// The ids of block codecs.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+namespace cdna {
+
+enum class Codec : std::uint8_t { raw = 0, zstd = 1, brotli = 2 };
+
+// "raw", "zstd", "brotli". Static storage.
+std::string_view name_of(Codec codec);
+std::optional<Codec> codec_of(std::string_view name);
+
+}  // namespace cdna

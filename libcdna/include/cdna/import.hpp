@@ -1,0 +1,80 @@
+// Models in other formats as named tensors, metadata and assets: what convert reads.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "cdna/dtype.hpp"
+#include "cdna/error.hpp"
+#include "cdna/sink.hpp"
+#include "cdna/source.hpp"
+
+namespace cdna {
+
+struct ModelTensor {
+  std::string name;                  // Raw bytes as in the source; not yet checked against CDNA's rules for names.
+  DType dtype = DType::none;
+  std::vector<std::uint64_t> shape;  // Row-major.
+  std::uint64_t size_bytes = 0;      // ceil(product of shape * bits / 8).
+};
+
+struct ModelAsset {
+  std::string name;        // File name without folders.
+  std::string media_type;  // "application/json", "text/plain", "application/octet-stream".
+  std::uint64_t size_bytes = 0;
+};
+
+// A model to be converted. Const methods may be called from any thread.
+class Model {
+ public:
+  virtual ~Model() = default;
+
+  // Sorted by name (bytewise), names unique.
+  virtual std::span<const ModelTensor> tensors() const = 0;
+  // Fills `out` from byte `offset` of the row-major data of a tensor. Requires: the range lies within it. Errors: io.
+  virtual Result<void> read(std::size_t tensor, std::uint64_t offset, std::span<std::byte> out) const = 0;
+
+  // The source's string metadata: keys as they go into the container ("safetensors:KEY").
+  virtual const std::map<std::string, std::string>& metadata() const = 0;
+
+  // Sorted by name.
+  virtual std::span<const ModelAsset> assets() const = 0;
+  virtual Result<void> read_asset(std::size_t asset, std::uint64_t offset, std::span<std::byte> out) const = 0;
+
+  // What was seen in the source and is not part of the model, one printable line each ("pytorch_model.bin: not a ...").
+  virtual std::span<const std::string> notes() const = 0;
+};
+
+// Opens a `.safetensors` file (known by its content, whatever its name) or a Hugging Face directory: config.json and either
+// model.safetensors.index.json with its shards, model.safetensors, or exactly one *.safetensors; other JSON, text, tokenizer
+// and licence files of the top level become assets.
+// Errors: io, not_found, malformed (names the file, tensor and byte), unsupported (an unknown dtype, by name), limit.
+Result<std::unique_ptr<Model>> open_model(const std::string& path, FileSystem& file_system = posix_file_system());
+
+// Opens one safetensors file over any source; `name` is for messages.
+Result<std::unique_ptr<Model>> open_safetensors(std::unique_ptr<Source> source);
+
+// Writes a safetensors file front to back: the header at once, then data in the order of `tensors()`.
+class SafetensorsWriter {
+ public:
+  // Plans the file: tensors ordered by descending element width, then name, as the public writer does, without gaps; the
+  // header padded with spaces to a multiple of 8. `metadata` becomes __metadata__ (absent when empty).
+  // Errors: io, malformed (duplicate name, or a name equal to "__metadata__"), limit (header over 100,000,000 bytes),
+  // bad_argument (shape times dtype is not whole bytes).
+  static Result<std::unique_ptr<SafetensorsWriter>> create(std::unique_ptr<Sink> sink, std::vector<ModelTensor> tensors,
+                                                           const std::map<std::string, std::string>& metadata);
+  virtual ~SafetensorsWriter() = default;
+  // In the order in which append() expects their data.
+  virtual std::span<const ModelTensor> tensors() const = 0;
+  // Appends the next bytes of the data area. Errors: io, bad_argument (more than planned).
+  virtual Result<void> append(std::span<const std::byte> bytes) = 0;
+  // Errors: io, exists, bad_argument (less than planned).
+  virtual Result<void> commit() = 0;
+};
+
+}  // namespace cdna

@@ -1,0 +1,267 @@
+// Reading CDNA files: open, look up, iterate verified blocks, read rows.
+//
+// open() checks head, tail and footer completely: names, shapes, products, places. The index of a tensor is checked when the tensor
+// is first touched, a block when the block is. Nothing is handed out unverified.
+//
+// Lifetimes: Item, Tensor, Asset, BlockRange, Block and all spans and string views are valid while their Reader, or a copy of it,
+// lives. Threads: Reader, Item, Tensor and Asset may be used from any thread; a BlockRange belongs to one.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cdna/codec.hpp"
+#include "cdna/digest.hpp"
+#include "cdna/dtype.hpp"
+#include "cdna/error.hpp"
+#include "cdna/limits.hpp"
+#include "cdna/metadata.hpp"
+#include "cdna/source.hpp"
+
+namespace cdna {
+
+class File;
+class BlockReader;
+
+// What "verified" promises (spec/format.md, 16.3).
+enum class Trust : std::uint8_t {
+  automatic,  // zero_copy for mapped files, strict otherwise.
+  // Blocks are verified in the shared mapping at first touch and used from there. What another process writes into the file
+  // afterwards is not noticed; a file that another process truncates can raise SIGBUS in code that touches the mapping.
+  zero_copy,
+  // Each block is copied to private memory at each use, verified there and used from there.
+  strict,
+};
+
+struct OpenOptions {
+  Io io = Io::automatic;
+  Trust trust = Trust::automatic;  // zero_copy on a source without a mapping is refused.
+  Limits limits;
+  std::optional<Digest> expected_root;  // Nothing but the tail is used before the root has been compared.
+  FileSystem* file_system = &posix_file_system();
+};
+
+// Counts since open, of all threads together.
+struct ReadStatistics {
+  std::uint64_t bytes_read = 0;       // Copied from the source.
+  std::uint64_t bytes_hashed = 0;     // Of blocks and indices.
+  std::uint64_t blocks_verified = 0;  // Times a block was hashed.
+  std::uint64_t blocks_decoded = 0;   // Times a codec ran.
+};
+
+enum class ItemKind : std::uint16_t { tensor = 0, asset = 1, metadata = 2, alias = 3 };  // Others are possible: later versions.
+
+// spec/format.md, section 21. Informative: other values are possible.
+enum class Role : std::uint16_t {
+  other = 0, embedding = 1, output_head = 2, norm = 3, bias = 4, matrix = 5, convolution = 6, vector = 7,
+};
+
+// One byte sequence of an item.
+struct PlaneInfo {
+  std::uint16_t role = 0;
+  DType dtype = DType::none;
+  std::uint8_t bits = 0;
+  std::uint8_t scope = 0;
+  std::uint8_t layout = 0;
+  std::uint8_t codecs = 0;  // Bit per codec that occurs.
+  std::uint16_t group = 0;
+  std::uint64_t offset = 0;
+  std::uint64_t stored_bytes = 0;
+  std::uint64_t rows = 0;
+  std::uint64_t row_entries = 0;
+  std::uint32_t rows_per_block = 0;
+  std::uint32_t block_count = 0;
+};
+
+// An entry of the footer: a tensor, an asset, the metadata, an alias, or something of a later version.
+class Item {
+ public:
+  Item(const File& file, std::uint32_t number) : file_(&file), number_(number) {}
+
+  std::uint32_t number() const { return number_; }
+  std::string_view name() const;  // Raw bytes, valid UTF-8: escape() before printing.
+  std::string_view type() const;  // Encoding of a tensor, media type of an asset.
+  ItemKind kind() const;
+  Role role() const;
+  DType dtype() const;  // Of the source.
+  std::span<const std::uint64_t> shape() const;
+  // The matrix view (spec/format.md, 7.1).
+  std::uint64_t rows() const;
+  std::uint64_t cols() const;
+  std::uint64_t element_count() const;
+
+  std::uint32_t plane_count() const;
+  PlaneInfo plane(std::uint32_t index) const;  // Requires: index < plane_count().
+  std::uint64_t block_count() const;           // Of all planes together.
+
+  std::uint64_t source_bytes() const;  // Of the row-major source; 0 for an unknown dtype.
+  std::uint64_t stored_bytes() const;  // Planes and block index; without record and alignment gaps.
+  Digest source_digest() const;        // All zero: unknown.
+  // Sums over the source values (0 for exact tensors, +Inf unknown) and the largest error (an upper bound).
+  double sum_squares() const;
+  double sum_squared_error() const;
+  double max_abs_error() const;
+  bool may_be_nonfinite() const;  // The NONFINITE feature: scales, codebook or outliers may hold infinities.
+
+  // Checks the index and the digest of every block. Errors: io, corrupt, malformed, unsupported, limit.
+  Result<void> verify() const;
+
+ protected:
+  const File* file_;
+  std::uint32_t number_;
+};
+
+// One verified block of a tensor's first plane with what belongs to it in the other planes.
+struct Block {
+  std::uint64_t number = 0;
+  std::uint64_t row_begin = 0;    // Rows of the matrix view.
+  std::uint64_t row_count = 0;
+  std::uint64_t entry_begin = 0;  // Columns of each row: all of them, but where long rows are cut.
+  std::uint64_t entry_count = 0;
+  // Exact: elements, else codes; row_count rows, each padded to whole bytes (spec/format.md, 8.2).
+  std::span<const std::byte> data;
+  bool in_place = false;  // `data` points into the mapping.
+
+  // Codebook encoding only; empty where the tensor has no such plane.
+  std::span<const float> row_scales;          // [row_count]
+  std::span<const std::byte> group_scales;    // [row_count, groups per row], in the plane's dtype.
+  std::span<const std::byte> outlier_values;  // [outlier_count], in the plane's dtype; not aligned.
+  std::span<const std::byte> outlier_positions;  // [outlier_count] u32, ascending, within the block; not aligned.
+  std::uint64_t outlier_count = 0;
+};
+
+// The blocks of some rows, in order; an input range over Result<Block>, to be walked once:
+//
+//   for (const Result<Block>& block : *range) { if (!block) return block.error(); use(*block); }
+//
+// A damaged block is an error in its place, and the blocks after it can still be had. Stepping allocates nothing (brotli
+// blocks: nothing after the first few). A Block's spans are valid until the next step.
+class BlockRange {
+ public:
+  BlockRange(BlockRange&&) noexcept;
+  BlockRange& operator=(BlockRange&&) noexcept;
+  ~BlockRange();
+
+  struct End {};
+  class Iterator {
+   public:
+    using value_type = Result<Block>;
+    using difference_type = std::ptrdiff_t;
+    explicit Iterator(BlockRange& range) : range_(&range) {}
+    const Result<Block>& operator*() const { return range_->current_; }
+    Iterator& operator++() {
+      range_->step();
+      return *this;
+    }
+    void operator++(int) { range_->step(); }
+    bool operator==(End) const { return range_->next_ > range_->end_; }
+
+   private:
+    BlockRange* range_;
+  };
+
+  // Loads the first block. Call once.
+  Iterator begin();
+  End end() const { return {}; }
+
+ private:
+  friend class Tensor;
+  BlockRange(std::unique_ptr<BlockReader> reader, std::uint64_t begin, std::uint64_t end);
+  void step();
+
+  std::unique_ptr<BlockReader> reader_;
+  std::uint64_t next_ = 0;  // One past the block in current_.
+  std::uint64_t end_ = 0;
+  Result<Block> current_;
+};
+
+class Tensor : public Item {
+ public:
+  using Item::Item;
+
+  std::string_view encoding() const { return type(); }
+
+  // Whether this library can decode the tensor. Errors: unsupported (which part is unknown).
+  Result<void> check_supported() const;
+
+  // The blocks that cover rows [begin, end) of the matrix view; of all rows without arguments.
+  // Requires: begin <= end <= rows(). Errors: io, corrupt, malformed, unsupported, limit (index and codebook).
+  Result<BlockRange> blocks(std::uint64_t begin, std::uint64_t end) const;
+  Result<BlockRange> blocks() const { return blocks(0, rows()); }
+
+  // Bytes per row that read_rows() writes for elements of `dtype`; of a sub-byte exact tensor, rounded up.
+  std::uint64_t row_bytes(DType dtype) const;
+
+  // Decodes rows [begin, end) into `out`: row-major elements of `dtype`, little-endian. For an exact tensor `dtype` is its
+  // own; for a codebook tensor F32, F16, BF16 or F64 (f32 arithmetic of spec/format.md 13.2, then one rounding; outliers are
+  // converted from their stored value, so that the source dtype restores them bit for bit).
+  // Requires: begin <= end <= rows(), out.size() == (end - begin) * row_bytes(dtype).
+  // Errors: io, corrupt, malformed, unsupported, limit; bad_argument for another dtype.
+  // Cost: touches only the covering blocks.
+  Result<void> read_rows(std::uint64_t begin, std::uint64_t end, DType dtype, std::span<std::byte> out) const;
+
+  // The whole verified plane of an exact tensor as one pointer into the mapping. Errors: those of verify();
+  // bad_argument where it is compressed, strict, or not mapped.
+  Result<std::span<const std::byte>> contiguous() const;
+
+  // The 2^bits codebook entries, widened to f32. Valid while the Reader lives.
+  Result<std::span<const float>> codebook() const;
+};
+
+class Asset : public Item {
+ public:
+  using Item::Item;
+  explicit Asset(const Item& item) : Item(item) {}  // Requires: an item of kind asset or metadata.
+  std::string_view media_type() const { return type(); }
+  std::uint64_t size_bytes() const { return cols(); }
+  // Verified content of bytes [offset, offset + out.size()). Requires: within size_bytes().
+  // Errors: io, corrupt, malformed, unsupported, limit.
+  Result<void> read(std::uint64_t offset, std::span<std::byte> out) const;
+};
+
+class Reader {
+ public:
+  // Opens and checks head, tail and footer. Cost: O(footer), independent of the number of blocks.
+  // Errors: io, not_found, bad_argument, not_cdna, truncated, corrupt, root_mismatch, malformed, unsupported, limit.
+  static Result<Reader> open(const std::string& path, const OpenOptions& options = {});
+  static Result<Reader> open(std::unique_ptr<Source> source, const OpenOptions& options = {});
+
+  const Digest& root() const;
+  std::uint64_t file_bytes() const;
+  std::uint64_t footer_bytes() const;
+  std::uint32_t alignment() const;
+  std::uint64_t required_features() const;
+  std::uint64_t optional_features() const;
+  Trust trust() const;  // zero_copy or strict.
+  const Source& source() const;
+  ReadStatistics statistics() const;
+
+  // Items in writing order, ignorable kinds included.
+  std::uint32_t item_count() const;
+  Item item(std::uint32_t number) const;
+
+  // Tensors and aliases in name order; an alias is returned as itself: resolve() gives its tensor.
+  std::uint32_t tensor_count() const;
+  Item tensor_item(std::uint32_t index) const;
+  // The tensor of an item of kind tensor or alias. Requires: such an item.
+  Tensor resolve(const Item& item) const;
+
+  // By name; aliases lead to their tensor. Cost: a binary search.
+  std::optional<Tensor> find(std::string_view name) const;
+  std::optional<Asset> find_asset(std::string_view name) const;
+
+  // Empty without a metadata item. Errors: io, corrupt, malformed, unsupported, limit.
+  Result<Metadata> metadata() const;
+
+ private:
+  explicit Reader(std::shared_ptr<const File> file) : file_(std::move(file)) {}
+  std::shared_ptr<const File> file_;
+};
+
+}  // namespace cdna

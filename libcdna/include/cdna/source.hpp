@@ -1,0 +1,50 @@
+// Where bytes are read from: a file by mmap or pread, memory, or whatever an embedder implements.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "cdna/error.hpp"
+#include "cdna/file_system.hpp"
+
+namespace cdna {
+
+// Random access to a sequence of bytes of known length. Every method is const and may be called from any thread.
+class Source {
+ public:
+  virtual ~Source() = default;
+
+  virtual std::uint64_t size_bytes() const = 0;
+
+  // Fills `out` from `offset`. Requires: the range lies within [0, size_bytes()).
+  // Errors: io (also when the bytes no longer exist).
+  virtual Result<void> read_at(std::uint64_t offset, std::span<std::byte> out) const = 0;
+
+  // All bytes at once, or an empty span where the source is not mapped. Valid while the source lives.
+  virtual std::span<const std::byte> mapping() const { return {}; }
+
+  // Brings a range of the mapping into memory, so that a failing disk or a truncated file is an error here and not
+  // a signal later. Does nothing without a mapping. Errors: io.
+  virtual Result<void> populate(std::uint64_t offset, std::uint64_t size) const;
+
+  virtual std::string_view name() const { return {}; }     // For messages: the path.
+  virtual std::string_view backend() const { return "custom"; }  // "mmap", "pread", "memory", "custom".
+  virtual std::string_view reason() const { return {}; }   // Why this backend: "ext4 is a local file system".
+};
+
+enum class Io : std::uint8_t { automatic, mmap, pread };
+
+// Opens the regular file `path` for reading: O_CLOEXEC, never blocking on a FIFO, anything but a regular file refused.
+// `automatic` maps files on known local file systems and reads all others with pread (spec/format.md, 16.3).
+// Errors: io, not_found, bad_argument (not a regular file).
+Result<std::unique_ptr<Source>> open_source(const std::string& path, Io io = Io::automatic,
+                                            FileSystem& file_system = posix_file_system());
+
+// A source over bytes that the caller keeps alive and unchanged. `mapped`: whether mapping() offers them.
+std::unique_ptr<Source> memory_source(std::span<const std::byte> bytes, bool mapped = true);
+
+}  // namespace cdna

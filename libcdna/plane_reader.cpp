@@ -1,0 +1,80 @@
+// PlaneReader: File::stored_block, then the codec, then the padding rule.
+#include "libcdna/plane_reader.hpp"
+
+#include <algorithm>
+
+#include "libcdna/format/index.hpp"
+#include "libcdna/try.hpp"
+
+namespace cdna {
+namespace {
+
+// E4: the unused high bits of each row's last byte are zero. Only pieces that end a row can have any.
+Result<void> check_padding(const wire::Plane& plane, const BlockPlace& place, std::span<const std::byte> bytes) {
+  const std::uint64_t used_bits = place.entry_count * plane.bits() % 8;
+  if (used_bits == 0 || place.row_count == 0) return {};
+  const std::uint64_t row_bytes = bytes.size() / place.row_count;
+  const auto unused = static_cast<std::byte>(0xFFU << used_bits & 0xFFU);
+  for (std::uint64_t row = 1; row <= place.row_count; ++row) {
+    CDNA_CHECK((bytes[row * row_bytes - 1] & unused) == std::byte{0}, Code::malformed, "E4",
+               "row " + std::to_string(place.row_begin + row - 1) + " has padding bits that are not zero");
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<PlaneReader> PlaneReader::create(const File& file, std::uint32_t item, std::uint32_t plane, std::uint64_t begin, std::uint64_t end) {
+  PlaneReader reader(file, item, plane);
+  const TouchedItem* const touched = CDNA_TRY(file.touch(item));
+  std::size_t stored_max = 0;
+  std::size_t decoded_max = 0;
+  for (std::uint64_t block = begin; block < end; ++block) {
+    const wire::IndexEntry& entry = touched->entries[touched->plane_first[plane] + block];
+    stored_max = std::max<std::size_t>(stored_max, entry.stored_length());
+    if (entry.codec() != 0) decoded_max = std::max<std::size_t>(decoded_max, entry.decoded_length());
+  }
+  if (!file.zero_copy()) reader.stored_.resize(stored_max);
+  reader.decoded_.resize(decoded_max);
+  return reader;
+}
+
+Result<std::span<const std::byte>> PlaneReader::fetch(std::uint64_t block) {
+  if (block == current_block_) return current_;
+  current_block_ = kNone;
+  auto result = decode(block);
+  if (!result) {
+    Error error = std::move(result).error();
+    if (error.plane >= 0) return error;  // Located by File already.
+    const wire::Plane& plane = file_->footer().item(item_).planes[plane_];
+    error.plane = static_cast<std::int32_t>(plane_);
+    error.block = static_cast<std::int64_t>(block);
+    const TouchedItem* const touched = CDNA_TRY(file_->touch(item_));
+    error.offset = plane.offset() + touched->entries[touched->plane_first[plane_] + block].offset();
+    return file_->placed(std::move(error), item_);
+  }
+  current_block_ = block;
+  current_ = *result;
+  return current_;
+}
+
+Result<std::span<const std::byte>> PlaneReader::decode(std::uint64_t block) {
+  const std::span<const std::byte> stored = CDNA_TRY(file_->stored_block(item_, plane_, block, stored_));
+  const ItemView view = file_->footer().item(item_);
+  const wire::Plane& plane = view.planes[plane_];
+  const TouchedItem* const touched = CDNA_TRY(file_->touch(item_));
+  const wire::IndexEntry& entry = touched->entries[touched->plane_first[plane_] + block];
+  CDNA_CHECK(entry.filter() == 0, Code::unsupported, "U7", "the block's filter is not known");
+  std::span<const std::byte> bytes = stored;
+  in_place_ = entry.codec() == 0 && file_->zero_copy();
+  if (entry.codec() != 0) {
+    const std::span<std::byte> out = std::span(decoded_).first(entry.decoded_length());
+    ++file_->counters().blocks_decoded;
+    CDNA_TRY(decoder_.decode(static_cast<Codec>(entry.codec()), stored, out));
+    bytes = out;
+  }
+  if (plane.scope() != kPerBlock) CDNA_TRY(check_padding(plane, block_place(plane, view.matrix(), block), bytes));
+  return bytes;
+}
+
+}  // namespace cdna

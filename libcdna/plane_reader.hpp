@@ -1,0 +1,43 @@
+// Reads the blocks of one plane: verified, decoded, one held at a time.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "cdna/error.hpp"
+#include "libcdna/codec/codec.hpp"
+#include "libcdna/file.hpp"
+
+namespace cdna {
+
+class PlaneReader {
+ public:
+  // Sizes the buffers for blocks [begin, end) of the plane; blocks outside must not be fetched.
+  // Errors: those of File::touch.
+  static Result<PlaneReader> create(const File& file, std::uint32_t item, std::uint32_t plane, std::uint64_t begin, std::uint64_t end);
+
+  // The decoded bytes of a block, with padding bits checked (E4). Valid until the next fetch of another block. Allocates nothing
+  // (brotli: see BlockDecoder). Errors: io, corrupt, malformed, unsupported (U7), no_memory.
+  Result<std::span<const std::byte>> fetch(std::uint64_t block);
+
+  // Whether the last block fetched lies in the mapping.
+  bool in_place() const { return in_place_; }
+
+ private:
+  static constexpr std::uint64_t kNone = ~std::uint64_t{0};
+  PlaneReader(const File& file, std::uint32_t item, std::uint32_t plane) : file_(&file), item_(item), plane_(plane) {}
+  Result<std::span<const std::byte>> decode(std::uint64_t block);
+
+  const File* file_;
+  std::uint32_t item_;
+  std::uint32_t plane_;
+  BlockDecoder decoder_;
+  std::vector<std::byte> stored_;
+  std::vector<std::byte> decoded_;
+  std::uint64_t current_block_ = kNone;
+  std::span<const std::byte> current_;
+  bool in_place_ = false;
+};
+
+}  // namespace cdna

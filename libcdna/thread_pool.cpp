@@ -1,0 +1,80 @@
+// ThreadPool: one mutex hands out indices; tasks are whole blocks, so it is never contended.
+#include "libcdna/thread_pool.hpp"
+
+#include <algorithm>
+#include <new>
+
+#include "libcdna/try.hpp"
+
+namespace cdna {
+
+ThreadPool::ThreadPool(unsigned threads) {
+  if (threads == 0) threads = std::max(1U, std::thread::hardware_concurrency());
+  for (unsigned worker = 1; worker < threads; ++worker) {
+    threads_.emplace_back([this, worker] { work(worker); });
+  }
+}
+
+ThreadPool::~ThreadPool() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  start_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+Result<void> ThreadPool::run(std::size_t count, const Task& task) {
+  {
+    const std::lock_guard lock(mutex_);
+    task_ = &task;
+    count_ = count;
+    next_ = 0;
+    error_ = {};
+    error_index_ = count;
+    ++round_;
+  }
+  start_.notify_all();
+  take_turns(0);
+  std::unique_lock lock(mutex_);
+  done_.wait(lock, [this] { return active_ == 0; });
+  count_ = 0;
+  return std::move(error_);
+}
+
+void ThreadPool::work(unsigned worker) {
+  std::size_t seen = 0;
+  while (true) {
+    {
+      std::unique_lock lock(mutex_);
+      start_.wait(lock, [this, seen] { return stopping_ || round_ != seen; });
+      if (stopping_) return;
+      seen = round_;
+    }
+    take_turns(worker);
+  }
+}
+
+void ThreadPool::take_turns(unsigned worker) {
+  std::unique_lock lock(mutex_);
+  while (next_ < std::min(count_, error_index_)) {
+    const std::size_t index = next_++;
+    ++active_;
+    lock.unlock();
+    Result<void> result;
+    try {
+      result = (*task_)(index, worker);
+    } catch (const std::bad_alloc&) {
+      result = fail(Code::no_memory, "", "out of memory");
+    }
+    lock.lock();
+    --active_;
+    if (!result && index < error_index_) {
+      error_index_ = index;
+      error_ = std::move(result);
+    }
+  }
+  if (active_ == 0) done_.notify_all();
+}
+
+}  // namespace cdna

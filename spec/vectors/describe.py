@@ -1,0 +1,177 @@
+"""Describes the vectors' items: exact and codebook tensors, assets, metadata, aliases."""
+import hashlib
+import math
+import struct
+
+from builder import (ALIAS, ASSET, CODEBOOK, CODES, CUT, DATA, DTYPE_BITS, DTYPE_ID, GROUP_SCALE, METADATA,
+                     OUTLIERS, ROW_SCALE, SCALE_TABLE, TENSOR, Item, Plane, block_lengths, bulk_hash,
+                     cut_blocks, f32_bytes, float_list, metadata_bytes, pack_bits, raw_block, row_bytes,
+                     to_f32)
+
+EXACT, CODEBOOK_NAME = b"cdna.exact", b"cdna.codebook"
+
+
+def noise(size, seed=0):
+    """Bytes without a pattern, the same ones each time."""
+    pieces = (hashlib.sha256(b"%d %d" % (seed, i)).digest() for i in range(-(-size // 32)))
+    return b"".join(pieces)[:size]
+
+
+def sha256_hex(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def split_matrix(dims, row_dims):
+    return math.prod(dims[:row_dims]), math.prod(dims[row_dims:])
+
+
+def whole_rows(dims, bits):
+    """The row_dims of an exact tensor: 1, or 0 where rows would not be whole bytes."""
+    return int(bool(dims) and math.prod(dims[1:]) * bits % 8 == 0)
+
+
+def filled(role, dtype, bits, row_entries, rows, data, rows_per_block=1, encode=None, **rest):
+    """A plane of scope 0 or 1 with these bytes: contiguous and raw, or packed if `encode` is given."""
+    lengths = block_lengths(rows, row_entries, bits, rows_per_block)
+    blocks = cut_blocks(data, lengths, encode or raw_block)
+    return Plane(role, dtype, bits, row_entries, rows_per_block, blocks=blocks, layout=int(bool(encode)),
+                 **rest)
+
+
+def float_plane(role, dtype, row_entries, rows, values, **rest):
+    data = float_list(dtype, values)
+    return filled(role, DTYPE_ID[dtype], DTYPE_BITS[dtype], row_entries, rows, data, **rest)
+
+
+def exact(name, dtype, dims, data, row_dims=None, rows_per_block=1, encode=None, **rest):
+    bits = DTYPE_BITS[dtype]
+    row_dims = whole_rows(dims, bits) if row_dims is None else row_dims
+    rows, cols = split_matrix(dims, row_dims)
+    plane = filled(DATA, DTYPE_ID[dtype], bits, cols, rows, data, rows_per_block, encode)
+    return Item(name.encode(), TENSOR, dims, [plane], row_dims, DTYPE_ID[dtype], EXACT,
+                source_digest=bulk_hash(data), decoded_sha256=sha256_hex(data), **rest)
+
+
+def counting(name, dtype, dims, seed=0, **rest):
+    """An exact tensor with noise in it, whatever the dtype."""
+    bits = DTYPE_BITS[dtype]
+    data = bytearray(noise(row_bytes(math.prod(dims), bits), seed))
+    if data:
+        data[-1] &= 0xFF >> (-math.prod(dims) * bits % 8)
+    return exact(name, dtype, dims, bytes(data), **rest)
+
+
+def content_item(name, kind, content, media=b"", rows_per_block=1, encode=None, **rest):
+    plane = filled(DATA, DTYPE_ID["U8"], 8, len(content), 1, content, rows_per_block, encode)
+    return Item(name.encode(), kind, [len(content)], [plane], 0, DTYPE_ID["U8"], media,
+                source_digest=bulk_hash(content), decoded_sha256=sha256_hex(content), **rest)
+
+
+def asset(name, content, media=b"text/plain", **rest):
+    return content_item(name, ASSET, content, media, **rest)
+
+
+def metadata(entries=(), content=None, **rest):
+    return content_item("metadata", METADATA, metadata_bytes(entries) if content is None else content, **rest)
+
+
+def alias(name, target):
+    return Item(name.encode(), ALIAS, [target], [])
+
+
+class Scales:
+    """Group scales: group size, dtype, values[row][group]; for U8 a table of 256 f32 values."""
+
+    def __init__(self, group, dtype, values, table=None):
+        self.group, self.dtype, self.values, self.table = group, dtype, values, table
+
+    def at(self, row, column):
+        value = self.values[row][column // self.group]
+        return self.table[value] if self.table else value
+
+    def planes(self, rows, cols, rows_per_block):
+        flat = [value for row in self.values for value in row]
+        entries = -(-cols // self.group)
+        place = {"rows_per_block": rows_per_block, "group": self.group}
+        if not self.table:
+            return [float_plane(GROUP_SCALE, self.dtype, entries, rows, flat, **place)]
+        return [filled(GROUP_SCALE, DTYPE_ID["U8"], 8, entries, rows, bytes(flat), **place),
+                float_plane(SCALE_TABLE, "F32", 256, 1, self.table, scope=0)]
+
+
+def narrow(value):
+    """The f32 of an outlier value; a NaN is given as a pair of bytes: (stored, decoded)."""
+    return value[1] if isinstance(value, tuple) else f32_bytes(value)
+
+
+def outlier_block(dtype, pairs):
+    values = [value[0] if isinstance(value, tuple) else value for _, value in pairs]
+    data = float_list(dtype, values) + struct.pack(f"<{len(pairs)}I", *(position for position, _ in pairs))
+    return raw_block(data)
+
+
+def outlier_plane(dtype, per_block):
+    blocks = [outlier_block(dtype, pairs) for pairs in per_block]
+    return Plane(OUTLIERS, DTYPE_ID[dtype], 8, 0, 0, scope=2, blocks=blocks)
+
+
+def element_number(block, position, cols, rows_per_block):
+    """The row-major number of the element at a position of a block of codes."""
+    if rows_per_block:
+        return block * rows_per_block * cols + position
+    blocks_per_row = -(-cols // CUT)
+    return block // blocks_per_row * cols + block % blocks_per_row * CUT + position
+
+
+def codebook_value(w, r, j, row_scale, scales):
+    """The f32 bytes of one element that is not an outlier (section 13.2)."""
+    if scales and row_scale:
+        return f32_bytes(w * to_f32(scales.at(r, j) * row_scale[r]))
+    return f32_bytes(w * (scales.at(r, j) if scales else row_scale[r]))
+
+
+def codebook_values(rows, cols, codes, book, rows_per_block, row_scale, scales, outliers):
+    if row_scale or scales:
+        out = [codebook_value(book[codes[r * cols + j]], r, j, row_scale, scales)
+               for r in range(rows) for j in range(cols)]
+    else:
+        table = [f32_bytes(w) for w in book]
+        out = list(map(table.__getitem__, codes))
+    for block, pairs in enumerate(outliers[1] if outliers else []):
+        for position, value in pairs:
+            out[element_number(block, position, cols, rows_per_block)] = narrow(value)
+    return b"".join(out)
+
+
+def codebook(name, dims, bits, codes, book, book_dtype="F16", dtype="F32", row_dims=1, rows_per_block=1,
+             encode=None, row_scale=None, scale_rows=None, scales=None, outliers=None, **rest):
+    """A codebook tensor; `codes` and `row_scale` are lists, `outliers` is (dtype, pairs per block)."""
+    rows, cols = split_matrix(dims, row_dims)
+    packed = b"".join(pack_bits(codes[r * cols:(r + 1) * cols], bits) for r in range(rows))
+    scale_rows = scale_rows or max(rows, 1)
+    planes = [filled(CODES, 0, bits, cols, rows, packed, rows_per_block, encode),
+              float_plane(CODEBOOK, book_dtype, 1 << bits, 1, book, scope=0)]
+    if row_scale is not None:
+        planes.append(float_plane(ROW_SCALE, "F32", 1, rows, row_scale, rows_per_block=scale_rows))
+    if scales:
+        planes += scales.planes(rows, cols, scale_rows)
+    if outliers:
+        planes.append(outlier_plane(*outliers))
+    for number, block in enumerate(planes[0].blocks):
+        block.error = 0.25 / (1 << number % 8)
+    values = codebook_values(rows, cols, codes, book, rows_per_block, row_scale, scales, outliers)
+    return Item(name.encode(), TENSOR, dims, planes, row_dims, DTYPE_ID[dtype], CODEBOOK_NAME,
+                decoded_sha256=sha256_hex(values), sums=(100.0, 0.5), **rest)
+
+
+def even_book(bits, low=-1.0):
+    """An ascending codebook of 2^bits multiples of 2^-8, exact in F16 up to 11 bits and in F32 always."""
+    return [low + i / 256 for i in range(1 << bits)]
+
+
+def code_noise(count, bits, seed=0):
+    """Codes without a pattern, the first and the last code among them."""
+    words = struct.unpack(f"<{count}H", noise(2 * count, seed))
+    return [0, (1 << bits) - 1][:count] + [word >> (16 - bits) for word in words[2:]]
+
+
