@@ -143,6 +143,16 @@ void copy_rows(const Block& block, RowSlice rows, std::uint64_t begin, std::uint
   }
 }
 
+void convert_rows(const Block& block, RowSlice rows, std::uint64_t begin, DType from, DType to, std::uint64_t row_bytes, std::span<std::byte> out) {
+  const std::uint64_t from_bytes = bits_of(from) / 8;
+  const std::uint64_t to_bytes = bits_of(to) / 8;
+  for (std::uint64_t row = rows.begin; row < rows.end; ++row) {
+    const std::byte* value = block.data.data() + row * block.entry_count * from_bytes;
+    std::byte* place = out.data() + (block.row_begin + row - begin) * row_bytes + block.entry_begin * to_bytes;
+    for (std::uint64_t i = 0; i < block.entry_count; ++i, value += from_bytes, place += to_bytes) convert_value(from, value, to, place);
+  }
+}
+
 struct ValueWriter {
   const RowDecoder& decoder;
   DType outlier_dtype;
@@ -184,13 +194,19 @@ Result<void> Tensor::read_rows(std::uint64_t begin, std::uint64_t end, DType wan
   assert(begin <= end && end <= rows() && out.size() == (end - begin) * row_bytes(wanted));
   CDNA_TRY(check_supported());
   const bool exact = encoding() == kExactEncoding;
-  CDNA_CHECK(exact ? wanted == dtype() : is_float(wanted), Code::bad_argument, "",
-             "cannot be read as " + std::string(name_of(wanted)) + ": it is " + (exact ? "exact " + std::string(name_of(dtype())) : "a codebook tensor"));
+  const bool converts = is_float(wanted) && is_float(dtype());
+  CDNA_CHECK(converts || (exact && wanted == dtype()), Code::bad_argument, "",
+             "a tensor of " + std::string(name_of(dtype())) + " cannot be read as " + std::string(name_of(wanted)));
   BlockRange range = CDNA_TRY(blocks(begin, end));
   if (exact) {
     for (const Result<Block>& block : range) {
       if (!block) return block.error();
-      copy_rows(*block, slice_of(*block, begin, end), begin, row_bytes(wanted), bits_of(wanted), out);
+      const RowSlice rows = slice_of(*block, begin, end);
+      if (wanted == dtype()) {
+        copy_rows(*block, rows, begin, row_bytes(wanted), bits_of(wanted), out);
+      } else {
+        convert_rows(*block, rows, begin, dtype(), wanted, row_bytes(wanted), out);
+      }
     }
     return {};
   }

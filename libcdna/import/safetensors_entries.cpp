@@ -11,6 +11,7 @@
 namespace cdna {
 namespace {
 
+constexpr std::size_t kMetadataCountMax = 1 << 20;
 constexpr std::size_t kRankMax = 64;  // NumPy and PyTorch: NPY_MAXDIMS and dim_bitset_size.
 
 Error fail_at(Code code, const std::string& tensor, std::string message) {
@@ -39,6 +40,7 @@ class HeaderEvents final : public JsonEvents {
   static Field field_of(std::string_view name);
   Error malformed(std::string message) const { return fail_at(Code::malformed, current(), std::move(message)); }
   Error unexpected() const;
+  Result<void> add_metadata(std::string value);
   Result<void> set_dtype(const std::string& name);
   Result<void> add_dimension(std::uint64_t value);
   Result<void> add_offset(std::uint64_t value);
@@ -150,8 +152,7 @@ Result<void> HeaderEvents::scalar(JsonScalar value) {
       break;
     case Place::metadata:
       if (value.kind != Kind::string) break;
-      out_.metadata.emplace(std::move(metadata_key_), std::move(value.text));
-      return {};
+      return add_metadata(std::move(value.text));
     case Place::tensor:
       if (field_ == Field::other) return {};
       if (field_ != Field::dtype || value.kind != Kind::string) break;
@@ -165,6 +166,13 @@ Result<void> HeaderEvents::scalar(JsonScalar value) {
     case Place::document: break;
   }
   return unexpected();
+}
+
+Result<void> HeaderEvents::add_metadata(std::string value) {
+  CDNA_CHECK(out_.metadata.size() < kMetadataCountMax, Code::limit, "",
+             "__metadata__ has more than " + std::to_string(kMetadataCountMax) + " entries");
+  out_.metadata.emplace(std::move(metadata_key_), std::move(value));
+  return {};
 }
 
 Result<void> HeaderEvents::set_dtype(const std::string& name) {

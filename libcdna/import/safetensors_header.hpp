@@ -24,12 +24,13 @@ struct SafetensorsHeader {
 };
 
 // Parses a header for a data area of `data_bytes`; in an error, item is the tensor and offset is in the file.
-// Accepts what the `safetensors` package 0.8 accepts, except for four things that the format's own description rules
+// Accepts what the `safetensors` package 0.8 accepts, except for five things that the format's own description rules
 // out or never mentions, and that no writer is known to emit:
 // - white space before '{' (the description: MUST begin with '{', against files that are two formats at once);
 // - a key twice in one object (the description: disallowed; the package takes the last and drops the others);
 // - a tensor written as an array ["F32",[2],[0,8]], or a dtype as {"F32":null} (by-products of its JSON library);
-// - more than 64 dimensions (no array of NumPy or PyTorch can have them; bounds the memory that a header can ask for).
+// - more than 64 dimensions (no array of NumPy or PyTorch can have them; bounds the memory that a header can ask for);
+// - more than 2^20 entries of __metadata__ (bounds memory too: the shortest take 12 bytes here and 250 in a map).
 // It refuses what the package refuses, but for one number where it is ignored: 1.7976931348623158e308, which rounds to
 // the largest double here and overflows there.
 // Extra fields of a tensor are ignored, as there. Errors: malformed, unsupported (dtype), limit, truncated.

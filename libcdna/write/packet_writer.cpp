@@ -56,6 +56,7 @@ PacketWriter::PacketWriter(PositionedSink& sink, std::uint64_t alignment, ItemDr
     : sink_(sink), alignment_(alignment), draft_(std::move(draft)) {
   for (const wire::Plane& plane : planes) states_.push_back({plane, {}, 0, Spool(kSpoolBytesMax)});
   draft_.item.mutate_packet_offset(sink.position());
+  draft_.item.mutate_plane_count(static_cast<std::uint8_t>(planes.size()));
 }
 
 Result<void> PacketWriter::append(std::size_t plane, const PreparedBlock& block) {

@@ -10,6 +10,7 @@ import unittest
 from pathlib import Path
 
 import cdna_reference as cdna
+import conform
 
 try:
     import brotli
@@ -163,7 +164,7 @@ class Files(unittest.TestCase):
         outcome = cdna.examine(self.small)
         self.assertEqual(outcome["deep"], "clean")
         self.assertEqual([i["status"] for i in outcome["items"]], ["ok"] * 4)
-        file = cdna.open_file(self.small, self.small[-40:-8].hex())
+        file = cdna.File(self.small, self.small[-40:-8].hex())
         self.assertEqual(file.read_item(file.find("alias").number), bytes(range(100)) * 3)
         self.assertEqual(cdna.read_metadata(file.read_item(3)), {"k": (5, b"value"), "l": (5, b"")})
         self.assertEqual(rule(cdna.examine(self.small, "00" * 32)["open"]), "T4")
@@ -173,9 +174,9 @@ class Files(unittest.TestCase):
             self.assertEqual(rule(cdna.examine(self.small[:length])["open"]), "T1" if length < 8 else "T2")
         self.assertEqual(rule(cdna.examine(self.small + b"\0")["open"]), "T2")
 
-    def test_every_bit_flip(self):
+    def test_bit_flips(self):
         data, rules = bytearray(self.small), set()
-        for bit in range(8 * len(data)):
+        for bit in range(0, 8 * len(data), 9):
             data[bit // 8] ^= 1 << bit % 8
             outcome = cdna.examine(bytes(data))
             broken = [rule(i["status"]) for i in outcome["items"] if i["status"] != "ok"]
@@ -189,7 +190,7 @@ class Files(unittest.TestCase):
         """Damage below digests that were made to fit: nothing but CdnaError may come out."""
         rng, rules = random.Random(1), set()
         place, length = struct.unpack("<QQ", self.small[-216:-200])
-        for _ in range(4000):
+        for _ in range(3000):
             data = bytearray(self.small)
             at = rng.randrange(len(data) - 256, len(data) - 40) if rng.random() < .2 else \
                 rng.randrange(place, place + length)
@@ -217,10 +218,36 @@ class Files(unittest.TestCase):
         self.assertEqual([i["name"] for i in cdna.examine(cut)["items"]], ["example", "x", "alias"])
         self.assertEqual(cdna.rebuild(build([])[:64]), (build([]), False))
 
+    def test_what_is_no_record(self):
+        items = [exact(name, 2, 8, [5], b"12345") for name in ("a", "b")]
+        data = build(items)
+        place, = struct.unpack("<Q", data[-216:-208])
+
+        def rebuilt(data):
+            return len(cdna.File(cdna.rebuild(data)[0]).items)
+        self.assertEqual(rebuilt(data), 2)
+        second = data.rindex(cdna.RECORD_MAGIC)
+        for at in (0, 8, 12, 16, 24, 32, 64, place - second - 1):              # of each field a byte
+            damaged = bytearray(data)
+            damaged[second + at] ^= 1
+            self.assertEqual(rebuilt(bytes(damaged)), 1)
+        for at in range(64):
+            damaged = bytearray(data)
+            damaged[at] ^= 16                                                   # 6 becomes 22
+            with self.assertRaisesRegex(cdna.CdnaError, "H1"):
+                cdna.rebuild(bytes(damaged))
+        for change in ({"name": "n" * 1025}, {"name": ""}, {"encoding": "e" * 256}, {"encoding": "\x1f"},
+                       {"errors": (0, 1, 0)}, {"kind": 9}):                     # N1, N4, E1, I2
+            self.assertEqual(rebuilt(build([items[0], {**items[1], **change}])), 1)
+        last = metadata({b"k": b"v"})
+        self.assertEqual(rebuilt(build([last, items[0]])), 1)                   # nothing follows metadata
+        moved = data[:second] + bytes(64) + data[second:]                       # it has its own offset
+        self.assertEqual(rebuilt(moved), 1)
+
     def test_command_line(self):
-        def call(*arguments):
-            script = str(Path(cdna.__file__))
-            return subprocess.run([sys.executable, script, *map(str, arguments)], capture_output=True)
+        def call(*arguments, module=cdna):
+            command = [sys.executable, module.__file__, *map(str, arguments)]
+            return subprocess.run(command, capture_output=True)
         with tempfile.TemporaryDirectory() as folder:
             good, cut, out = Path(folder, "a.cdna"), Path(folder, "b.cdna"), Path(folder, "c.cdna")
             good.write_bytes(self.small)
@@ -231,15 +258,22 @@ class Files(unittest.TestCase):
             found = call("examine", good)
             self.assertEqual(found.returncode, 0)
             good.with_suffix(".json").write_bytes(found.stdout)
-            self.assertEqual(call("conform", folder).stdout, b"1 passed, 0 failed\n")
-            for code, arguments in ((4, ("examine", cut)), (8, ("cat", folder, "x")), (16, ("examine",)),
-                                    (16, ("cat", good, "none")), (0, ("--help",))):
+            text = f'{{"expect": "rebuilt", "items": 4, "output_sha256": "{sha(self.small).hex()}"}}'
+            cut.with_suffix(".json").write_text(text)
+            found = call(folder, module=conform)
+            self.assertEqual((found.returncode, found.stdout), (0, b"2 passed, 0 failed\n"))
+            cut.with_suffix(".json").write_text(text.replace("4", "5", 1))
+            found = call(folder, module=conform)
+            self.assertEqual(found.stdout.splitlines()[1:], [b"1 passed, 1 failed"])
+            self.assertEqual(found.returncode, 1)
+            for code, arguments in ((4, ("examine", cut)), (4, ("examine", good, "00" * 32)), (16, ()),
+                                    (0, ("examine", good, self.small[-40:-8].hex())), (16, ("cat", good))):
                 self.assertEqual(call(*arguments).returncode, code)
 
 
 class Codebooks(unittest.TestCase):
     def values(self, it):
-        return cdna.open_file(build([it])).read_item(0)
+        return cdna.File(build([it])).read_item(0)
 
     def test_worked_example(self):
         self.assertEqual(self.values(example()), struct.pack("<10f", -2, -1, 0, 1, 2, .5, .125, 9, 0, -.5))
@@ -260,6 +294,12 @@ class Codebooks(unittest.TestCase):
         self.assertEqual(cdna.examine(build([example(scales=infinite, optional=1)]))["deep"], "clean")
         first = struct.unpack("<5I", self.values(example(scales=infinite))[:20])
         self.assertEqual(first, (0xFF800000, 0xFF800000, 0x7FC00000, 0x7F800000, 0x7F800000))
+
+        largest = plane(7, [block(struct.pack("<dI", 1e300, 7))], 0, 0, 8, 13, 2)
+        it = example()
+        outcome = cdna.examine(build([{**it, "planes": [*it["planes"][:3], largest]}]))
+        self.assertEqual(outcome["deep"], "clean")                              # RN makes it infinite
+        self.assertNotEqual(outcome["items"][0]["decoded_sha256"], None)
 
     def test_groups_scale_table_and_cut_rows(self):
         cols, group = 2**20 + 70, 128                  # one row in two blocks
@@ -313,6 +353,56 @@ class Exact(unittest.TestCase):
         it["source"] = sha(b"")
         self.assertEqual(rule(cdna.examine(build([it]))["deep"]), "D2")
 
+    def test_deep_order(self):
+        """D1 or D2 item by item; both come before G1."""
+        bad_source = {**exact("x", 2, 8, [5], b"12345"), "source": sha(b"")}
+        bad_scale = example(scales=struct.pack("<2f", math.inf, 1))
+        for items, expected in (([bad_source, bad_scale], "D2"), ([bad_scale, bad_source], "D1")):
+            data = bytearray(build(items))
+            data[127] = 1                                                       # a gap in the first packet
+            self.assertEqual(rule(cdna.examine(bytes(data))["deep"]), expected)
+
+    def test_source_digest_of_content(self):
+        pairs = metadata({b"k": b"v"})
+        asset = {**pairs, "name": "asset", "encoding": "text/plain", "kind": 1}
+        for it in (pairs, asset):
+            for source, expected in ((it["source"], "clean"), (Z32, "clean"), (sha(b""), "D2")):
+                outcome = cdna.examine(build([{**it, "source": source}]))
+                self.assertEqual(rule(outcome["deep"]), expected)
+            for k in range(3):                                                  # the error numbers
+                errors = tuple(float(n == k) for n in range(3))
+                self.assertEqual(rule(cdna.examine(build([{**it, "errors": errors}]))["open"]), "I11")
+
+    def test_unreadable_index(self):
+        data = bytearray(build([exact("x", 2, 8, [5], b"12345"), exact("y", 2, 8, [5], b"12345")]))
+        place, length = struct.unpack("<QQ", data[-216:-200])
+        index = data[128:192]
+        index[18] = 1
+        data[128:192] = index
+        data[place + 56 + 16:place + 56 + 48] = sha(index)
+        data[-192:-160] = sha(data[place:place + length])
+        outcome = cdna.examine(reseal(bytes(data)))
+        self.assertEqual(outcome["items"][0]["status"], {"rule": "X2", "class": "unsupported"})
+        self.assertEqual((outcome["items"][1]["status"], outcome["deep"]), ("ok", None))
+
+    def test_dtype_names(self):
+        base = exact("x", 2, 8, [5], b"12345")
+        alias = item("alias", "", 0, [0], [], kind=3)
+        outcome = cdna.examine(build([base, {**base, "name": "y", "dtype": 23}, alias]))
+        self.assertEqual([i["dtype"] for i in outcome["items"]], ["U8", "23", "none"])
+        self.assertEqual([i["alias_of"] for i in outcome["items"]], [None, None, 0])
+        self.assertEqual([i["shape"] for i in outcome["items"]], [[5], [5], [0]])
+
+    def test_limit(self):
+        """A limit of the reader has a class and no rule."""
+        cdna.CONTENT_LIMIT, before = 4, cdna.CONTENT_LIMIT
+        try:
+            outcome = cdna.examine(build([exact("x", 2, 8, [5], b"12345")]))
+        finally:
+            cdna.CONTENT_LIMIT = before
+        self.assertEqual(outcome["items"][0]["status"], {"rule": None, "class": "limit"})
+        self.assertIsNone(outcome["deep"])
+
     def test_bytes_without_digest(self):
         it = exact("x", 2, 8, [0], b"")
         data = bytearray(build([it]))
@@ -365,6 +455,11 @@ class Codecs(unittest.TestCase):
         self.assertEqual(self.rule(window + b"\x6b\x09\0x", 1, 300), "C2")               # yields 301
         self.assertEqual(self.rule(window + b"\x67\x09\0x", 1, 300), "C2")               # reserved block type
         self.assertEqual(self.rule(window.replace(b"\x40\x00", b"\x40\x01") + b"\x63\x09\0x", 1, 300), "C1")
+        start = b"\x28\xb5\x2f\xfd\x40\0" + struct.pack("<H", 3000 - 256)           # the window is 1024
+        for blocks, expected in ((b"\x02\x1f\0x" * 2 + b"\x43\x20\0x", "C2"),        # 992 + 992 + 1032
+                                 (b"\x02\x1f\0x" * 3 + b"\xc3\x00\0x", "ok"),        # 3 times 992, 24
+                                 (b"\x24\0\0\x05\x7dx\0" + b"\x43\x1f\0x", "C2")):   # 2000 as literals, 1000
+            self.assertEqual(self.rule(start + blocks, 1, 3000), expected)
         bomb = window + b"\x02\x20\0x" * 60
         self.assertEqual(self.rule(bomb + b"\x63\x09\0x", 1, 300), "C2")
 
@@ -375,6 +470,12 @@ class Codecs(unittest.TestCase):
         for stored in (good + b"\0", good[:-1], good + good, good + b"\x3b",
                        good[:50] + bytes(len(good) - 50)):
             self.assertEqual(self.rule(stored, 2), "C4")
+        compressor = brotli.Compressor(quality=5, lgwin=16)
+        flushed = compressor.process(self.content) + compressor.flush() + compressor.finish()
+        self.assertEqual(flushed[-1], 3)                                                 # six bits are unused
+        self.assertEqual(self.rule(flushed, 2), "ok")
+        for unused in range(2, 8):
+            self.assertEqual(self.rule(flushed[:-1] + bytes([3 | 1 << unused]), 2), "C4")
         self.assertEqual(self.rule(good, 2, n - 1), "C4")
         self.assertEqual(self.rule(good, 2, n + 1), "C4")
         self.assertEqual(self.rule(brotli.compress(self.content, lgwin=22), 2), "C3")
@@ -385,10 +486,10 @@ class Codecs(unittest.TestCase):
         self.assertEqual(self.rule(bomb, 2, 2**24), "ok")
         self.assertEqual(self.rule(bomb, 2, 2**24 - 1), "C4")
 
-    def test_every_bit_of_a_stream(self):
+    def test_bit_flips_in_a_stream(self):
         for codec, good in ((1, zstandard.ZstdCompressor().compress(self.content)),
                             (2, brotli.compress(self.content, lgwin=16))):
-            for bit in range(0, 8 * len(good), 11):
+            for bit in range(0, 8 * len(good), 31):
                 stored = bytearray(good)
                 stored[bit // 8] ^= 1 << bit % 8
                 self.assertIn(self.rule(bytes(stored), codec), ("ok", "C1", "C2", "C3", "C4"))

@@ -198,9 +198,10 @@ class Tensor : public Item {
   // Bytes per row that read_rows() writes for elements of `dtype`; of a sub-byte exact tensor, rounded up.
   std::uint64_t row_bytes(DType dtype) const;
 
-  // Decodes rows [begin, end) into `out`: row-major elements of `dtype`, little-endian. For an exact tensor `dtype` is its
-  // own; for a codebook tensor F32, F16, BF16 or F64 (f32 arithmetic of spec/format.md 13.2, then one rounding; outliers are
-  // converted from their stored value, so that the source dtype restores them bit for bit).
+  // Decodes rows [begin, end) into `out`: row-major elements of `dtype`, little-endian. Any exact tensor can be read as its own
+  // dtype; every tensor of a float dtype as F16, BF16, F32 or F64. A codebook tensor is decoded in f32 (spec/format.md 13.2) and
+  // then rounded once; exact values and outliers are converted from what is stored, so that the source dtype restores their bits
+  // (other conversions go through f32: from F64 they round twice).
   // Requires: begin <= end <= rows(), out.size() == (end - begin) * row_bytes(dtype).
   // Errors: io, corrupt, malformed, unsupported, limit; bad_argument for another dtype.
   // Cost: touches only the covering blocks.

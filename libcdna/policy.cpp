@@ -1,0 +1,125 @@
+// The role table and the rule of the preset cb8.
+#include "cdna/policy.hpp"
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "cdna/writer.hpp"
+#include "libcdna/format/geometry.hpp"
+
+namespace cdna {
+namespace {
+
+constexpr std::uint64_t kElementsMin = 4096;
+constexpr std::uint64_t kColsMin = 64;
+constexpr std::uint64_t kColsMax = kBlockBytesMax;
+
+constexpr std::array<std::string_view, 8> kParameterNames{"weight", "bias", "w", "b", "kernel", "gamma", "beta", "scale"};
+constexpr std::array<std::string_view, 5> kNormKeys{"*norm*", "ln", "ln_*", "*_ln", "*layernorm*"};
+constexpr std::array<std::string_view, 4> kHeadKeys{"lm_head", "embed_out", "output_projection", "proj_out"};
+constexpr std::array<std::string_view, 8> kEmbeddingKeys{"embed*", "*_embed", "*_embed_*", "*embedding*", "wte", "wpe", "token_embd", "position_embd"};
+
+constexpr std::array<RoleRule, 8> kRules{{
+    {Role::bias, "bias", "last is bias, b, beta or *_bias, and rank <= 1"},
+    {Role::norm, "norm", "key is *norm*, ln, ln_*, *_ln, *layernorm*; or last is gamma"},
+    {Role::output_head, "output_head", "key is lm_head, embed_out, output_projection, proj_out; or name is output.weight or head.weight"},
+    {Role::embedding, "embedding", "key is embed*, *_embed, *_embed_*, *embedding*, wte, wpe, token_embd, position_embd; or name is shared.weight"},
+    {Role::convolution, "convolution", "rank >= 3 and rows are out channels"},
+    {Role::matrix, "matrix", "rank >= 2"},
+    {Role::vector, "vector", "rank = 1"},
+    {Role::other, "other", "all else"},
+}};
+
+std::string lower(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  }
+  return out;
+}
+
+// '*' stands for any run of characters.
+bool matches(std::string_view pattern, std::string_view text) {
+  if (pattern.empty()) return text.empty();
+  if (pattern[0] == '*') return matches(pattern.substr(1), text) || (!text.empty() && matches(pattern, text.substr(1)));
+  return !text.empty() && pattern[0] == text[0] && matches(pattern.substr(1), text.substr(1));
+}
+
+bool matches_any(std::span<const std::string_view> patterns, std::string_view text) {
+  return std::any_of(patterns.begin(), patterns.end(), [text](std::string_view pattern) { return matches(pattern, text); });
+}
+
+struct NameParts {
+  std::string whole, last, key;
+};
+
+NameParts parts_of(std::string_view name) {
+  NameParts parts;
+  parts.whole = lower(name);
+  std::vector<std::string> components(1);
+  for (const char c : parts.whole) {
+    if (c == '.' || c == '/') {
+      components.emplace_back();
+    } else {
+      components.back() += c;
+    }
+  }
+  parts.last = components.back();
+  const auto is_parameter = [](const std::string& component) {
+    return std::find(kParameterNames.begin(), kParameterNames.end(), component) != kParameterNames.end();
+  };
+  const auto key = std::find_if_not(components.rbegin(), components.rend(), is_parameter);
+  parts.key = key == components.rend() ? components.front() : *key;
+  return parts;
+}
+
+bool is_bias(const NameParts& name) {
+  return name.last == "bias" || name.last == "b" || name.last == "beta" || matches("*_bias", name.last);
+}
+
+}  // namespace
+
+std::span<const RoleRule> role_rules() { return kRules; }
+
+std::string_view name_of(Role role) {
+  for (const RoleRule& rule : kRules) {
+    if (rule.role == role) return rule.name;
+  }
+  return "other";
+}
+
+std::string_view name_of(Preset preset) { return preset == Preset::cb8 ? "cb8" : "exact"; }
+
+Role role_of(std::string_view tensor_name, DType dtype, std::span<const std::uint64_t> shape) {
+  const NameParts name = parts_of(tensor_name);
+  const std::size_t rank = shape.size();
+  if (rank <= 1 && is_bias(name)) return Role::bias;
+  if (name.last == "gamma" || matches_any(kNormKeys, name.key)) return Role::norm;
+  if (name.whole == "output.weight" || name.whole == "head.weight" || matches_any(kHeadKeys, name.key)) return Role::output_head;
+  if (name.whole == "shared.weight" || matches_any(kEmbeddingKeys, name.key)) return Role::embedding;
+  if (rank >= 3 && default_row_dims(dtype, shape) == 1) return Role::convolution;
+  if (rank >= 2) return Role::matrix;
+  return rank == 1 ? Role::vector : Role::other;
+}
+
+Decision decide(Preset wanted, std::string_view tensor_name, DType dtype, std::span<const std::uint64_t> shape) {
+  Decision decision;
+  decision.role = role_of(tensor_name, dtype, shape);
+  const auto exact = [&decision](std::string reason) {
+    decision.reason = std::move(reason);
+    return decision;
+  };
+  if (wanted == Preset::exact) return exact("asked for");
+  if (decision.role != Role::matrix && decision.role != Role::convolution) return exact(std::string(name_of(decision.role)) + " stays exact");
+  if (!is_float(dtype)) return exact(std::string(name_of(dtype)) + " is not F16, BF16, F32 or F64");
+  const MatrixView matrix = matrix_view(shape, default_row_dims(dtype, shape));
+  if (matrix.rows * matrix.cols < kElementsMin) return exact("fewer than 4096 elements");
+  if (matrix.cols < kColsMin) return exact("rows of fewer than 64");
+  if (matrix.cols > kColsMax) return exact("rows of more than 2^24");
+  decision.preset = Preset::cb8;
+  decision.reason = std::to_string(matrix.rows) + " x " + std::to_string(matrix.cols) + " " + std::string(name_of(decision.role));
+  return decision;
+}
+
+}  // namespace cdna

@@ -1,0 +1,36 @@
+// cdna: converts models to CDNA files and back.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <functional>
+#include <utility>
+#include <vector>
+
+#include "cdna/version.hpp"
+#include "tools/cdna/commands.hpp"
+#include "tools/exit_code.hpp"
+
+int main(int argc, char** argv) {
+  using namespace cdna::tools;
+  CLI::App app{
+      "Neural-network weights in CDNA files: verified, compressed, memory-mapped.\n\n"
+      "  cdna convert model/ model.cdna                     every tensor bit for bit\n"
+      "  cdna convert model/ model.cdna --encoding cb8      matrices as 8-bit codes\n"
+      "  cdna export model.cdna model.safetensors",
+      "cdna"};
+  app.footer(kExitCodeHelp);
+  app.set_version_flag("--version", "cdna " + std::string(cdna::kLibraryVersion) + ", CDNA format version 3");
+  app.require_subcommand(1);
+  std::vector<std::pair<CLI::App*, std::function<int()>>> commands;
+  const auto add = [&](const char* name, const char* help, std::function<int()> (*declare)(CLI::App&)) {
+    CLI::App* const command = app.add_subcommand(name, help);
+    command->footer(kExitCodeHelp);
+    commands.emplace_back(command, declare(*command));
+  };
+  add("convert", "Convert a .safetensors file or a Hugging Face directory to a .cdna file", add_convert);
+  add("export", "Write the tensors of a .cdna file as a .safetensors file", add_export);
+  if (const int code = parse_arguments(app, argc, argv); code >= 0) return code;
+  for (const auto& [command, run] : commands) {
+    if (command->parsed()) return run();
+  }
+  return kUsage;
+}

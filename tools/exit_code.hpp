@@ -1,0 +1,33 @@
+// What the tools return, one table for all of them (the bits of e2fsck).
+#pragma once
+
+#include "cdna/error.hpp"
+
+namespace CLI {
+class App;
+}
+
+namespace cdna::tools {
+
+enum ExitCode : int {
+  kClean = 0,
+  kErrorsLeft = 4,    // A file breaks its format or does not match its digests.
+  kOperational = 8,   // I/O, memory, an existing destination.
+  kUsage = 16,
+  kInterrupted = 130,  // 128 + SIGINT.
+};
+
+inline constexpr const char* kExitCodeHelp =
+    "Exit codes: 0 success, 4 an input file is damaged or breaks its format, 8 operational failure\n"
+    "(I/O, memory, destination exists), 16 usage, 130 interrupted.";
+
+// The exit code that an error means.
+int exit_code_of(const Error& error);
+
+// Prints "NAME: ERROR" to stderr and returns exit_code_of().
+int report(const char* program, const Error& error);
+
+// Parses the arguments; prints help or what is wrong. Returns -1 to go on, else the exit code.
+int parse_arguments(CLI::App& app, int argc, char** argv);
+
+}  // namespace cdna::tools

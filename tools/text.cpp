@@ -1,0 +1,45 @@
+// Formatting and matching.
+#include "tools/text.hpp"
+
+#include <fmt/format.h>
+#include <fnmatch.h>
+
+#include <array>
+#include <cmath>
+
+namespace cdna::tools {
+
+std::string format_bytes(std::uint64_t bytes) {
+  constexpr std::array<const char*, 7> kUnits{"B", "kB", "MB", "GB", "TB", "PB", "EB"};
+  if (bytes < 1000) return fmt::format("{} B", bytes);
+  auto value = static_cast<double>(bytes);
+  std::size_t unit = 0;
+  while (value >= 999.95 && unit + 1 < kUnits.size()) {
+    value /= 1000;
+    ++unit;
+  }
+  return fmt::format("{:.{}f} {}", value, value < 99.95 ? 1 : 0, kUnits[unit]);
+}
+
+std::string format_shape(std::span<const std::uint64_t> shape) {
+  if (shape.empty()) return "scalar";
+  return fmt::format("{}", fmt::join(shape, "x"));
+}
+
+std::string format_dtype(DType dtype) {
+  return is_known(dtype) ? std::string(name_of(dtype)) : fmt::format("dtype {}", static_cast<unsigned>(dtype));
+}
+
+std::optional<double> snr_db(const Item& item) {
+  const double ratio = item.sum_squares() / item.sum_squared_error();
+  if (!std::isfinite(ratio) || ratio <= 0) return std::nullopt;
+  return 10 * std::log10(ratio);
+}
+
+bool matches_glob(const std::string& pattern, std::string_view name) { return fnmatch(pattern.c_str(), std::string(name).c_str(), 0) == 0; }
+
+bool has_suffix(std::string_view path, std::string_view suffix) {
+  return path.size() > suffix.size() && path.substr(path.size() - suffix.size()) == suffix;
+}
+
+}  // namespace cdna::tools
