@@ -1,0 +1,66 @@
+// The role table and the preset cb8 decide as spec/format.md, section 21, says.
+#include "cdna/policy.hpp"
+
+#include <catch2/catch.hpp>
+#include <vector>
+
+using cdna::DType;
+using cdna::Preset;
+using cdna::Role;
+
+namespace {
+
+Role role(const char* name, std::vector<std::uint64_t> shape) { return cdna::role_of(name, DType::f32, shape); }
+
+Preset preset(const char* name, std::vector<std::uint64_t> shape, DType dtype = DType::bf16) {
+  return cdna::decide(Preset::cb8, name, dtype, shape).preset;
+}
+
+}  // namespace
+
+TEST_CASE("policy: roles follow from the tensor's own name and rank") {
+  CHECK(role("model.layers.0.self_attn.q_proj.weight", {512, 512}) == Role::matrix);
+  CHECK(role("model.layers.0.self_attn.q_proj.bias", {512}) == Role::bias);
+  CHECK(role("model.embed_tokens.weight", {1000, 64}) == Role::embedding);
+  CHECK(role("transformer.wte.weight", {1000, 64}) == Role::embedding);
+  CHECK(role("token_embd.weight", {1000, 64}) == Role::embedding);
+  CHECK(role("embeddings.word_embeddings.weight", {1000, 64}) == Role::embedding);
+  CHECK(role("shared.weight", {1000, 64}) == Role::embedding);
+  CHECK(role("lm_head.weight", {1000, 64}) == Role::output_head);
+  CHECK(role("output.weight", {1000, 64}) == Role::output_head);
+  CHECK(role("encoder.layer.0.output.dense.weight", {512, 512}) == Role::matrix);
+  CHECK(role("encoder.layer.0.output.LayerNorm.weight", {512}) == Role::norm);
+  CHECK(role("transformer.h.0.ln_1.weight", {512}) == Role::norm);
+  CHECK(role("model.norm.weight", {512}) == Role::norm);
+  CHECK(role("bn.gamma", {512}) == Role::norm);
+  CHECK(role("features.0.weight", {64, 3, 7, 7}) == Role::convolution);
+  CHECK(role("experts.w1", {8, 512, 512}) == Role::matrix);
+  CHECK(role("A_log", {64}) == Role::vector);
+  CHECK(role("step", {}) == Role::other);
+  CHECK(role("", {}) == Role::other);
+  CHECK(role("weight", {64, 64}) == Role::matrix);
+}
+
+TEST_CASE("policy: cb8 takes float matrices of 4096 elements and rows of 64, and nothing else") {
+  CHECK(preset("a.q_proj.weight", {64, 64}) == Preset::cb8);
+  CHECK(preset("a.q_proj.weight", {63, 64}) == Preset::exact);   // 4032 elements.
+  CHECK(preset("a.q_proj.weight", {100, 63}) == Preset::exact);  // Rows of 63.
+  CHECK(preset("a.q_proj.weight", {4096}) == Preset::exact);     // Rank 1.
+  CHECK(preset("a.q_proj.weight", {1, 1U << 24}) == Preset::cb8);
+  CHECK(preset("a.q_proj.weight", {1, (1U << 24) + 1}) == Preset::exact);
+  CHECK(preset("conv.weight", {64, 8, 3, 3}) == Preset::cb8);    // 64 x 72.
+  CHECK(preset("conv.weight", {512, 3, 3, 3}) == Preset::exact); // Rows of 27.
+  CHECK(preset("experts.w1", {8, 16, 64}) == Preset::cb8);       // 128 x 64.
+  CHECK(preset("model.embed_tokens.weight", {1000, 64}) == Preset::exact);
+  CHECK(preset("lm_head.weight", {1000, 64}) == Preset::exact);
+  for (const DType dtype : {DType::f16, DType::bf16, DType::f32, DType::f64}) CHECK(preset("w.x", {64, 64}, dtype) == Preset::cb8);
+  for (const DType dtype : {DType::i8, DType::f8_e4m3, DType::c64, DType::f4, DType::boolean}) CHECK(preset("w.x", {64, 64}, dtype) == Preset::exact);
+  CHECK(cdna::decide(Preset::exact, "a.q_proj.weight", DType::f32, std::vector<std::uint64_t>{64, 64}).preset == Preset::exact);
+}
+
+TEST_CASE("policy: every decision has a reason and every role a row in the table") {
+  for (const cdna::RoleRule& rule : cdna::role_rules()) CHECK(cdna::name_of(rule.role) == rule.name);
+  CHECK(cdna::name_of(static_cast<Role>(999)) == "other");
+  const cdna::Decision decision = cdna::decide(Preset::cb8, "a.norm.weight", DType::f32, std::vector<std::uint64_t>{64, 64});
+  CHECK(decision.reason == "norm stays exact");
+}
