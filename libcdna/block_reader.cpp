@@ -75,7 +75,7 @@ Result<std::unique_ptr<BlockReader>> BlockReader::create(const File& file, std::
 
 Result<void> BlockReader::add_sides(const ItemView& view, std::uint64_t begin, std::uint64_t end) {
   if (begin == end) return {};
-  const BlockPlace first = block_place(view.planes[0], view.matrix(), begin);  // No later block has more rows or entries.
+  const BlockPlace first = block_place(view.planes[0], view.matrix(), 0);  // No other block has more rows or entries.
   if (const wire::Plane* const plane = find_plane(view, kRowScale)) {
     row_scales_ = CDNA_TRY(SideReader::create(*file_, item_, number_of(view, *plane), first.row_count * sizeof(float)));
   }

@@ -151,7 +151,7 @@ TEST_CASE("file_sink: an existing destination of any kind is refused without for
 TEST_CASE("file_sink: with force a file is replaced by another inode that has its mode bits") {
   const TemporaryFolder folder;
   for (const bool named : {false, true}) {
-    for (const mode_t mode : {0600, 0640, 0755, 0444}) {
+    for (const mode_t mode : {mode_t{0600}, mode_t{0640}, mode_t{0755}, mode_t{0444}}) {
       folder.write("x", kOld);
       REQUIRE(chmod(folder.path("x").c_str(), mode) == 0);
       std::ifstream reader(folder.path("x"), std::ios::binary);  // Whoever has the old file open keeps it.

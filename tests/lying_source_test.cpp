@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <atomic>
 #include <catch2/catch.hpp>
-#include <map>
 
 #include "cdna/source.hpp"
 #include "sample_file.hpp"
@@ -94,21 +93,35 @@ Answer ask(const Bytes& file, const cdna::Digest& root, const Request& request, 
 
 cdna::Digest root_of(const Bytes& file) { return must(cdna::Reader::open(cdna::memory_source(file))).root(); }
 
-// Tensors of several blocks: "exact" has 4 of 256 KiB, "codebook" 3 of 256 KiB of codes, "zstd" 3.
-const Bytes& file_of(std::uint64_t seed) {
-  static std::map<std::uint64_t, Bytes> files;
-  if (const auto it = files.find(seed); it != files.end()) return it->second;
-  cdna::test::Random random(seed);
-  const Bytes exact = random.bytes(4 << 18);
-  const Bytes codebook = cdna::test::bytes_of_values(random.weights(640 << 10));
+// Tensors of several blocks: "exact" has 4 of 256 KiB, "codebook" 3 of 256 KiB of codes, "zstd" 3. The other file has the same
+// names, shapes and lengths, and differs in every block of "exact" and "codebook".
+Bytes make_file(bool other) {
+  cdna::test::Random random(kSeed);
+  Bytes exact = random.bytes(4 << 18);
+  std::vector<float> weights = random.weights(640 << 10);
   Bytes zstd = random.bytes(3 << 18);
   for (std::size_t i = 0; i < zstd.size(); i += 2) zstd[i] = std::byte{0};
-  return files[seed] = cdna::test::write_file({}, [&](cdna::Writer& writer) {
+  if (other) {
+    for (std::byte& byte : exact) byte ^= std::byte{0xFF};
+    for (float& weight : weights) weight *= -2;  // As many outliers, at the same places.
+  }
+  const Bytes codebook = cdna::test::bytes_of_values(weights);
+  return cdna::test::write_file({}, [&](cdna::Writer& writer) {
     using cdna::test::reader_of;
     must(writer.add_exact({"exact", cdna::DType::u16, {1024, 512}, cdna::Role::embedding, cdna::Codec::raw}, reader_of(exact)));
     must(writer.add_codebook({"codebook", cdna::DType::f32, {640, 1024}, cdna::Role::embedding, cdna::Codec::raw}, {}, reader_of(codebook)));
     must(writer.add_exact({"zstd", cdna::DType::u16, {768, 512}, cdna::Role::embedding, cdna::Codec::zstd}, reader_of(zstd)));
   });
+}
+
+const Bytes& the_file() {
+  static const Bytes file = make_file(false);
+  return file;
+}
+
+const Bytes& other_file() {
+  static const Bytes file = make_file(true);
+  return file;
 }
 
 const Request kExact{"exact", cdna::DType::u16, 300, 310};
@@ -127,7 +140,7 @@ std::vector<std::uint64_t> bits_to_flip(std::uint64_t size) {
 // The rule that must find a lie in each read, in order. "" for the second read, of the head's magic: it is only looked at where
 // the tail's magic is missing, and the head is read again after the footer.
 void check_lies(const Request& request, const std::vector<std::string>& rules) {
-  const Bytes& file = file_of(kSeed);
+  const Bytes& file = the_file();
   const cdna::Digest root = root_of(file);
   const Answer truth = ask(file, root, request);
   REQUIRE(truth.rows);
@@ -170,7 +183,7 @@ TEST_CASE("lying source: ten rows of a codebook tensor name the level of the lie
   // Tail, magic, footer, head; index; codes, row scales, outliers and codebook, in the order in which they are fetched.
   const std::vector<std::string> rules{"T3", "", "F1", "H1", "X1", "B1", "B1", "B1", "B1"};
   check_lies(kCodebook, rules);
-  const Bytes& file = file_of(kSeed);
+  const Bytes& file = the_file();
   std::vector<std::int32_t> planes;
   for (std::uint64_t read = 6; read <= rules.size(); ++read) {
     const Answer answer = ask(file, root_of(file), kCodebook, {read, 5, nullptr});
@@ -184,9 +197,8 @@ TEST_CASE("lying source: ten rows of a codebook tensor name the level of the lie
 }
 
 TEST_CASE("lying source: another good file in place of any read is found out") {
-  const Bytes& file = file_of(kSeed);
-  const Bytes& other = file_of(kSeed + 1);
-  // "zstd" comes last: lengths can only differ behind it.
+  const Bytes& file = the_file();
+  const Bytes& other = other_file();
   REQUIRE(file.size() == other.size());
   for (const Request& request : {kExact, kCodebook}) {
     const Answer truth = ask(file, root_of(file), request);
@@ -208,7 +220,7 @@ TEST_CASE("lying source: another good file in place of any read is found out") {
 }
 
 TEST_CASE("lying source: a row range costs six reads, of the footer, one index and one block of four") {
-  const Bytes& file = file_of(kSeed);
+  const Bytes& file = the_file();
   const Answer answer = ask(file, root_of(file), kExact);
   REQUIRE(answer.rows);
   const auto reader = must(cdna::Reader::open(cdna::memory_source(file)));
@@ -231,7 +243,7 @@ TEST_CASE("lying source: a row range costs six reads, of the footer, one index a
 }
 
 TEST_CASE("lying source: rows of a codebook tensor touch one block of codes and of outliers, the scales and the codebook") {
-  const Bytes& file = file_of(kSeed);
+  const Bytes& file = the_file();
   const Answer answer = ask(file, root_of(file), kCodebook);
   REQUIRE(answer.rows);
   CHECK(answer.log.reads.size() == 9);
@@ -242,7 +254,7 @@ TEST_CASE("lying source: rows of a codebook tensor touch one block of codes and 
 }
 
 TEST_CASE("lying source: a block that was a lie once stays refused, and the blocks beside it can be read") {
-  const Bytes& file = file_of(kSeed);
+  const Bytes& file = the_file();
   const cdna::Digest root = root_of(file);
   ReadLog log;
   cdna::OpenOptions options;
@@ -263,7 +275,7 @@ TEST_CASE("lying source: a block that was a lie once stays refused, and the bloc
 }
 
 TEST_CASE("lying source: a lie in an index is not remembered, for nothing of it was kept") {
-  const Bytes& file = file_of(kSeed);
+  const Bytes& file = the_file();
   ReadLog log;
   const auto reader = must(cdna::Reader::open(std::make_unique<LyingSource>(file, Lie{5, 99, nullptr}, log)));
   const cdna::Tensor tensor = reader.find("exact").value();
@@ -278,7 +290,7 @@ TEST_CASE("lying source: zero-copy is refused without a mapping") {
   ReadLog log;
   cdna::OpenOptions options;
   options.trust = cdna::Trust::zero_copy;
-  const auto reader = cdna::Reader::open(std::make_unique<LyingSource>(file_of(kSeed), Lie{}, log), options);
+  const auto reader = cdna::Reader::open(std::make_unique<LyingSource>(the_file(), Lie{}, log), options);
   REQUIRE_FALSE(reader);
   CHECK(reader.error().code == cdna::Code::bad_argument);
 }

@@ -3,6 +3,9 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <exception>
+#include <new>
+#include <string>
 
 namespace cdna::tools {
 
@@ -24,6 +27,24 @@ int exit_code_of(const Error& error) {
 int report(const char* program, const Error& error) {
   std::fprintf(stderr, "%s: %s\n", program, error.describe().c_str());
   return exit_code_of(error);
+}
+
+int run_guarded(const char* program, const std::function<int()>& work) {
+  int code = kOperational;
+  try {
+    code = work();
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr, "%s: out of memory\n", program);
+    return kOperational;
+  } catch (const std::exception& exception) {
+    std::fprintf(stderr, "%s: %s\n", program, exception.what());
+    return kOperational;
+  }
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+    std::perror((std::string(program) + ": cannot write the output").c_str());
+    return code == kClean ? static_cast<int>(kOperational) : code;
+  }
+  return code;
 }
 
 int parse_arguments(CLI::App& app, int argc, char** argv) {

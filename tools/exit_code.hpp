@@ -1,6 +1,8 @@
 // What the tools return, one table for all of them (the bits of e2fsck).
 #pragma once
 
+#include <functional>
+
 #include "cdna/error.hpp"
 
 namespace CLI {
@@ -26,6 +28,9 @@ int exit_code_of(const Error& error);
 
 // Prints "NAME: ERROR" to stderr and returns exit_code_of().
 int report(const char* program, const Error& error);
+
+// Runs a tool's work. Out of memory, and output that cannot be written (a full disk behind stdout), become kOperational.
+int run_guarded(const char* program, const std::function<int()>& work);
 
 // Parses the arguments; prints help or what is wrong. Returns -1 to go on, else the exit code.
 int parse_arguments(CLI::App& app, int argc, char** argv);

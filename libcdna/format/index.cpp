@@ -43,6 +43,7 @@ Result<void> check_codec(const wire::Plane& plane, const wire::IndexEntry& entry
   bool lengths = true;
   if (plain && raw) lengths = entry.stored_length() == entry.decoded_length();
   if (plain && (entry.codec() == 1 || entry.codec() == 2)) lengths = entry.stored_length() > 0 && entry.stored_length() < entry.decoded_length();
+  lengths = lengths && entry.stored_length() <= kStoredBytesMax;
   CDNA_CHECK(lengths && (plane.layout() != kContiguous || (raw && plain)), Code::malformed, "X7", "stored_length does not fit the codec");
   return {};
 }

@@ -35,6 +35,7 @@ inline constexpr std::uint64_t kItemsHardMax = std::uint64_t{1} << 24;
 inline constexpr std::uint64_t kElementsEnd = std::uint64_t{1} << 60;
 inline constexpr std::uint64_t kPlaneBytesEnd = std::uint64_t{1} << 63;
 inline constexpr std::uint32_t kBlockBytesMax = std::uint32_t{1} << 24;
+inline constexpr std::uint32_t kStoredBytesMax = std::uint32_t{1} << 25;
 inline constexpr std::uint64_t kCutEntries = std::uint64_t{1} << 20;                  // Section 8.2.
 inline constexpr std::uint64_t kMetadataBytesMax = std::uint64_t{1} << 26;
 inline constexpr std::uint32_t kVersion = 3;

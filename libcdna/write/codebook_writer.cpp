@@ -70,6 +70,7 @@ Result<Writer::Session::CodebookBlock> Writer::Session::encode_block(const Codeb
   CodebookBlock block;
   block.source = CDNA_TRY(plan.read(number, data));
   block.encoded = encode_rows(plan.dtype, block.source, plan.row_count(number), plan.matrix.cols, plan.codebook, plan.threshold);
+  CDNA_CHECK(block.encoded.outliers.size() <= kBlockBytesMax, Code::limit, "X3", "'" + plan.name + "': a block has over 16 MiB of outliers");
   block.codes = prepare_block(plan.codec, std::move(block.encoded.codes), block.encoded.max_abs_error);
   block.outliers = prepare_block(plan.codec, std::move(block.encoded.outliers));
   return block;
@@ -81,13 +82,13 @@ Result<void> Writer::Session::encode_tensor(const CodebookPlan& plan, const Byte
   const std::uint64_t blocks = plan.block_count();
   const std::uint64_t batch_size = 2 * std::uint64_t{pool_.size()};
   for (std::uint64_t first = 0; first < blocks; first += batch_size) {
-    CDNA_TRY(check_stop());
     std::vector<CodebookBlock> batch(std::min(batch_size, blocks - first));
     const auto encode = [&](std::size_t i, unsigned) -> Result<void> {
       batch[i] = CDNA_TRY(encode_block(plan, first + i, data));
       return {};
     };
     CDNA_TRY(pool_.run(batch.size(), encode));
+    CDNA_TRY(check_stop());
     for (const CodebookBlock& block : batch) {
       source_hasher.update(block.source);
       CDNA_TRY(packet.append(kCodesAt, block.codes));
@@ -110,8 +111,8 @@ Result<void> Writer::Session::encode_tensor(const CodebookPlan& plan, const Byte
 }
 
 Result<std::uint32_t> Writer::Session::add_codebook(const TensorSpec& spec, const CodebookOptions& options, const ByteReader& data) {
-  CDNA_CHECK(!open_.has_value(), Code::bad_argument, "", "a tensor has been begun and not ended");
   CDNA_CHECK(is_float(spec.dtype), Code::bad_argument, "", "'" + spec.name + "': only F16, BF16, F32 and F64 can be codebook-encoded");
+  CDNA_CHECK(options.outlier_fraction >= 0 && options.outlier_fraction <= 1, Code::bad_argument, "", "'" + spec.name + "': the outlier fraction is not in 0..1");
   ItemDraft draft = CDNA_TRY(draft_tensor(spec, kCodebookEncoding));
   CodebookPlan plan;
   plan.name = spec.name;

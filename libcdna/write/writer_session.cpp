@@ -33,6 +33,7 @@ Result<void> Writer::Session::check_stop() const {
 }
 
 Result<void> Writer::Session::check_new_name(bool tensor_class, const std::string& name, std::string_view type) {
+  CDNA_CHECK(!open_.has_value(), Code::bad_argument, "", "a tensor has been begun and not ended");
   auto result = check_name(name);
   if (result) result = check_type(type);
   if (!result) {
@@ -78,7 +79,7 @@ Result<void> Writer::Session::begin_exact(const TensorSpec& spec) {
   shape.dtype = spec.dtype;
   shape.bits = bits_of(spec.dtype);
   shape.row_entries = matrix.cols;
-  shape.rows_per_block = plan_rows_per_block((matrix.cols * shape.bits + 7) / 8, spec.role);
+  shape.rows_per_block = plan_rows_per_block(static_cast<std::uint64_t>((u128{matrix.cols} * shape.bits + 7) / 8), spec.role);
   shape.codec = spec.codec;
   open_item(std::move(draft), shape);
   return {};

@@ -333,7 +333,7 @@ def check_entry(item, entry, end):
         need(entry.stored_length == length, "X7", "a raw block of another length")
     elif entry.filter == 0 and entry.codec in (ZSTD, BROTLI):
         need(0 < entry.stored_length < length, "X7", "the codec saves nothing")
-    need(plane.layout != 0 or entry.codec == entry.filter == 0, "X7", "a contiguous plane is raw")
+    need((plane.layout or entry.codec == entry.filter == 0) and entry.stored_length <= 1 << 25, "X7", "not raw, or large")
     may_err = plane is item.planes[0] and item.kind not in (ASSET, METADATA)
     need(is_bound(error) and (error == 0 or may_err), "X8", f"max_abs_error is {error}")
 

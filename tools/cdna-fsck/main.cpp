@@ -174,5 +174,5 @@ int main(int argc, char** argv) {
   app.add_flag("--force", options.force, "Replace an existing OUT, by rename");
   app.add_flag("--json", options.json, "One JSON document, schema cdna.fsck/1");
   if (const int code = parse_arguments(app, argc, argv); code >= 0) return code;
-  return run(options);
+  return run_guarded(kProgram, [&options] { return run(options); });
 }

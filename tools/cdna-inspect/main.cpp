@@ -152,5 +152,5 @@ int main(int argc, char** argv) {
   app.add_option("GLOB", options.globs, "Shell patterns: only tensors whose names match");
   app.add_flag("--json", options.json, "One JSON document, schema cdna.inspect/1");
   if (const int code = parse_arguments(app, argc, argv); code >= 0) return code;
-  return run(options);
+  return run_guarded(kProgram, [&options] { return run(options); });
 }

@@ -30,7 +30,7 @@ int main(int argc, char** argv) {
   add("export", "Write the tensors of a .cdna file as a .safetensors file", add_export);
   if (const int code = parse_arguments(app, argc, argv); code >= 0) return code;
   for (const auto& [command, run] : commands) {
-    if (command->parsed()) return run();
+    if (command->parsed()) return run_guarded("cdna", run);
   }
   return kUsage;
 }
