@@ -329,11 +329,11 @@ def check_entry(item, entry, end):
     room, is_last = plane.stored_length - entry.end, entry.number == plane.block_count - 1
     need(room == 0 if is_last else room >= 0, "X5", "the end of the block")
     need(entry.codec <= 7 and plane.codecs >> entry.codec & 1, "X6", f"codec {entry.codec} is not announced")
-    if entry.filter == 0 and entry.codec == RAW:
-        need(entry.stored_length == length, "X7", "a raw block of another length")
-    elif entry.filter == 0 and entry.codec in (ZSTD, BROTLI):
+    is_plain = entry.codec == entry.filter == 0
+    need(not is_plain or entry.stored_length == length, "X7", "a raw block of another length")
+    if entry.filter == 0 and entry.codec in (ZSTD, BROTLI):
         need(0 < entry.stored_length < length, "X7", "the codec saves nothing")
-    need((plane.layout or entry.codec == entry.filter == 0) and entry.stored_length <= 1 << 25, "X7", "not raw, or large")
+    need((plane.layout or is_plain) and entry.stored_length <= 1 << 25, "X7", "not raw, or too large")
     may_err = plane is item.planes[0] and item.kind not in (ASSET, METADATA)
     need(is_bound(error) and (error == 0 or may_err), "X8", f"max_abs_error is {error}")
 
