@@ -12,13 +12,14 @@
 
 namespace cdna {
 
-Result<std::shared_ptr<const File>> File::open(std::unique_ptr<Source> source, const OpenOptions& options) {
+Result<std::shared_ptr<const File>> File::open(std::unique_ptr<Source> source, const OpenOptions& options, Head head) {
   const std::string name(source->name());
   std::shared_ptr<File> file(new File());
   file->source_ = std::move(source);
   file->limits_ = options.limits;
   auto result = file->read_ends(options);
   if (result) result = file->read_footer();
+  if (result && head == Head::checked) result = file->check_head();
   if (!result) {
     result.error().file = name;
     return std::move(result).error();
@@ -46,10 +47,13 @@ Result<void> File::read_ends(const OpenOptions& options) {
 Result<void> File::read_footer() {
   std::vector<std::byte> bytes = CDNA_TRY(read(tail_.footer_offset(), tail_.footer_length()));
   footer_ = CDNA_TRY(Footer::parse(std::move(bytes), tail_));
-  const std::vector<std::byte> head = CDNA_TRY(read(0, kHeadBytes));
-  CDNA_TRY(check_head(head, tail_));
   touched_ = std::make_unique<std::atomic<TouchedItem*>[]>(footer_.item_count());
   return {};
+}
+
+Result<void> File::check_head() const {
+  const std::vector<std::byte> head = CDNA_TRY(read(0, kHeadBytes));
+  return cdna::check_head(head, tail_);
 }
 
 Result<std::vector<std::byte>> File::read(std::uint64_t offset, std::uint64_t size) const {

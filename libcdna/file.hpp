@@ -47,7 +47,9 @@ struct TouchedItem {
 
 class File {
  public:
-  static Result<std::shared_ptr<const File>> open(std::unique_ptr<Source> source, const OpenOptions& options);
+  // Checks tail, footer and head. A checker passes over the head here, so that its damage hides no other.
+  enum class Head : bool { unchecked, checked };
+  static Result<std::shared_ptr<const File>> open(std::unique_ptr<Source> source, const OpenOptions& options, Head head = Head::checked);
   ~File();
 
   const Source& source() const { return *source_; }
@@ -65,6 +67,9 @@ class File {
 
   // Decoding tables of a supported codebook tensor, made at the first call.
   Result<const CodebookTables*> tables(std::uint32_t item) const;
+
+  // H1.
+  Result<void> check_head() const;
 
   // `error` with the file's and the item's name.
   Error placed(Error error, std::uint32_t item) const;

@@ -110,7 +110,7 @@ class Checker {
     open_options.trust = Trust::strict;  // Every byte that is judged is a private copy.
     open_options.expected_root = options_.expected_root;
     open_options.limits = options_.limits;
-    auto file = File::open(std::move(source), open_options);
+    auto file = File::open(std::move(source), open_options, File::Head::unchecked);
     if (!file) {
       const Code code = file.error().code;
       report_.complete = code == Code::root_mismatch || code == Code::malformed || code == Code::unsupported || code == Code::limit;
@@ -121,6 +121,10 @@ class Checker {
     report_.complete = true;
     report_.root = file_->root();
     report_.item_count = file_->footer().item_count();
+    if (auto head = file_->check_head(); !head) {
+      head.error().file = file_->source().name();
+      add(std::move(head).error(), {0, kHeadBytes});
+    }
     check_items();
     if (options_.level == FsckLevel::deep) check_deep();
   }

@@ -128,9 +128,10 @@ const Request kExact{"exact", cdna::DType::u16, 300, 310};
 const Request kCodebook{"codebook", cdna::DType::f32, 300, 310};
 const Request kZstd{"zstd", cdna::DType::u16, 300, 310};
 
-// The bits to flip in an answer of `size` bytes: all of a small one, of a block every 4099th (a prime: all bits of a byte).
+// The bits to flip in an answer of `size` bytes: all of a small one, about 1000 of a larger one, odd steps apart so that every
+// bit of a byte has its turn.
 std::vector<std::uint64_t> bits_to_flip(std::uint64_t size) {
-  const std::uint64_t step = size <= 4096 ? 1 : 4099;
+  const std::uint64_t step = size <= 512 ? 1 : 8 * size / 1000 | 1;
   std::vector<std::uint64_t> bits;
   for (std::uint64_t bit = 0; bit < 8 * size; bit += step) bits.push_back(bit);
   bits.push_back(8 * size - 1);

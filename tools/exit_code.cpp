@@ -25,7 +25,8 @@ int exit_code_of(const Error& error) {
 }
 
 int report(const char* program, const Error& error) {
-  std::fprintf(stderr, "%s: %s\n", program, error.describe().c_str());
+  const char* const advice = error.code == Code::exists && error.rule[0] == '\0' ? " (--force replaces it)" : "";
+  std::fprintf(stderr, "%s: %s%s\n", program, error.describe().c_str(), advice);
   return exit_code_of(error);
 }
 

@@ -28,7 +28,7 @@ Result<Footer> Footer::parse(std::vector<std::byte> bytes, const wire::Tail& tai
   Footer footer;
   footer.bytes_ = std::move(bytes);
   footer.offset_ = tail.footer_offset();
-  CDNA_CHECK(sha256(footer.bytes_) == digest_in(tail.footer_digest()), Code::corrupt, "F1", "the footer does not match its digest", footer.offset_);
+  CDNA_CHECK(sha256(footer.bytes_) == digest_in(tail.footer_digest()), Code::corrupt, "F1", "the footer does not match its digest (cdna-fsck --rebuild may recover it)", footer.offset_);
   CDNA_TRY(footer.parse_vectors(tail));
   CDNA_TRY(footer.check_items(tail));
   CDNA_TRY(footer.check_names());

@@ -99,7 +99,7 @@ class FileSink final : public Sink {
     const int result = file_system_.fstatat(directory_.get(), name_.c_str(), &info, AT_SYMLINK_NOFOLLOW);
     if (result == -ENOENT) return {};
     if (result < 0) return at_path(fail_io("cannot stat the destination", result));
-    if (!force_) return at_path(fail(Code::exists, "", "exists already, and replacing it was not asked for"));
+    if (!force_) return at_path(fail(Code::exists, "", "exists already"));
     exists_ = true;
     if (!S_ISREG(info.st_mode) && !S_ISLNK(info.st_mode)) {
       return at_path(fail(Code::bad_argument, "", "exists and is not a regular file"));
