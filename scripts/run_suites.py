@@ -63,21 +63,53 @@ def programs(build, *names):
 def script(path, *arguments, python=PYTHON, **more):
     """A Python script that states its counts."""
     name = " ".join([path, *(pathlib.Path(argument).name for argument in arguments)])
-    if not (ROOT / path).exists():
-        return Suite(path, [], suite.stated, failed=1, note="missing")
     return Suite(name, [python, path, *arguments], suite.stated, **more)
 
 
+def test_scripts():
+    """The scripts tests/*/test_*.py take a build folder. Any other script there has to be run by tests/meson.build."""
+    meson_build = (ROOT / "tests/meson.build").read_text("utf-8")
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        name = path.relative_to(ROOT / "tests")
+        if name.match("python/test_*.py"):
+            yield script(f"tests/{name}", BUILDS["release"][0], python=VENV_PYTHON, needs=("build release", "Python packages"))
+        elif name.match("test_*.py"):
+            yield script(f"tests/{name}", BUILDS["release"][0], needs=("build release",))
+        elif "__main__" in path.read_text("utf-8") and str(name) not in meson_build:
+            yield Suite(f"tests/{name}", ["false"], suite.one_test, note="nothing runs this script")
+
+
 def suites():
+    yield Suite("Python packages", ["scripts/install_python.sh"], suite.no_test)
     yield from builds()
-    vectors = [f"spec/vectors/{folder}" for folder in ("good", "bad", "recover")]
     yield script("scripts/tidy.py")
     yield script("spec/reference/test_reference.py")
-    yield script("spec/reference/conform.py", *vectors)
+    yield script("spec/reference/conform.py", *(f"spec/vectors/{folder}" for folder in ("good", "bad", "recover")))
     yield Suite("spec/vectors/make_vectors.py --check", [PYTHON, "spec/vectors/make_vectors.py", "--check"], suite.one_test)
     yield programs("release")
-    yield from discovered()
+    yield from test_scripts()
     yield programs("asan")
     yield programs("tsan", "concurrency")
     yield script("scripts/same_bytes.py", *(BUILDS[build][0] for build in ("release", "asan")),
                  needs=("build release", "build asan"))
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Builds the project three times and runs every test suite.")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many suites may run at a time")
+    options = parser.parse_args()
+    shutil.rmtree(LOGS, ignore_errors=True)
+    LOGS.mkdir(parents=True)
+    planned = list(suites())
+    print(f"{len(planned)} steps, {options.jobs} at a time:")
+    for step in planned:
+        print(f"  {step.name}")
+    print(flush=True)
+    suite.Runner(ROOT, LOGS, options.jobs).run(planned)
+    passed, failed = (sum(counts) for counts in zip(*((step.passed, step.failed) for step in planned)))
+    print(f"\n{passed} passed, {failed} failed")
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -18,13 +18,14 @@ class FaultFileSystem : public cdna::FileSystem {
  public:
   static constexpr std::uint64_t kNever = ~std::uint64_t{0};
 
-  bool has_tmpfile = true;            // False: O_TMPFILE is EOPNOTSUPP, as on NFS.
-  bool has_proc = true;               // False: /proc/self/fd is ENOENT, as in a bare chroot.
+  bool has_tmpfile = true;                        // False: O_TMPFILE is EOPNOTSUPP, as on NFS.
+  bool has_proc = true;                           // False: /proc/self/fd is ENOENT, as in a bare chroot.
   std::size_t write_bytes_max = ~std::size_t{0};  // More is a short write.
-  std::uint64_t fail_at = kNever;     // Number of the first call that fails without being done (close is done all the same) ...
+  std::uint64_t fail_at =
+      kNever;  // Number of the first call that fails without being done (close is done all the same) ...
   int fail_errno = 0;
-  std::uint64_t fail_count = 1;       // ... and how many calls from there on.
-  std::string_view fail_only;         // If not empty: only calls of this name are counted for fail_at.
+  std::uint64_t fail_count = 1;                      // ... and how many calls from there on.
+  std::string_view fail_only;                        // If not empty: only calls of this name are counted for fail_at.
   std::function<void(std::string_view name)> after;  // Runs after each call that was done: where a rival steps in.
 
   const std::vector<std::string>& calls() const { return calls_; }
@@ -38,30 +39,44 @@ class FaultFileSystem : public cdna::FileSystem {
   int openat(int directory, const char* path, int flags, mode_t mode) override {
     const bool temporary_file = (flags & O_TMPFILE) == O_TMPFILE;
     const bool proc = std::string_view(path).substr(0, 5) == "/proc";
-    return done<int>(temporary_file ? "openat(O_TMPFILE)" : proc ? "openat(/proc)" : (flags & O_CREAT) != 0 ? "openat(O_CREAT)" : "openat", [&] {
-      if (temporary_file && !has_tmpfile) return -EOPNOTSUPP;
-      if (proc && !has_proc) return -ENOENT;
-      return FileSystem::openat(directory, path, flags, mode);
-    });
+    return done<int>(temporary_file           ? "openat(O_TMPFILE)"
+                     : proc                   ? "openat(/proc)"
+                     : (flags & O_CREAT) != 0 ? "openat(O_CREAT)"
+                                              : "openat",
+                     [&] {
+                       if (temporary_file && !has_tmpfile) return -EOPNOTSUPP;
+                       if (proc && !has_proc) return -ENOENT;
+                       return FileSystem::openat(directory, path, flags, mode);
+                     });
   }
   int close(int fd) override {
     const int result = FileSystem::close(fd);  // Linux releases the descriptor whatever close returns.
     return done<int>("close", [result] { return result; });
   }
-  int fstat(int fd, struct stat* out) override { return done<int>("fstat", [&] { return FileSystem::fstat(fd, out); }); }
+  int fstat(int fd, struct stat* out) override {
+    return done<int>("fstat", [&] { return FileSystem::fstat(fd, out); });
+  }
   int fstatat(int directory, const char* path, struct stat* out, int flags) override {
     return done<int>("fstatat", [&] { return FileSystem::fstatat(directory, path, out, flags); });
   }
-  int64_t fstatfs_type(int fd) override { return done<int64_t>("fstatfs", [&] { return FileSystem::fstatfs_type(fd); }); }
+  int64_t fstatfs_type(int fd) override {
+    return done<int64_t>("fstatfs", [&] { return FileSystem::fstatfs_type(fd); });
+  }
   int64_t pread(int fd, void* out, std::size_t size, std::uint64_t offset) override {
     return done<int64_t>("pread", [&] { return FileSystem::pread(fd, out, size, offset); });
   }
   int64_t write(int fd, const void* data, std::size_t size) override {
     return done<int64_t>("write", [&] { return FileSystem::write(fd, data, std::min(size, write_bytes_max)); });
   }
-  int fsync(int fd) override { return done<int>("fsync", [&] { return FileSystem::fsync(fd); }); }
-  int fchmod(int fd, mode_t mode) override { return done<int>("fchmod", [&] { return FileSystem::fchmod(fd, mode); }); }
-  int flock(int fd, int operation) override { return done<int>("flock", [&] { return FileSystem::flock(fd, operation); }); }
+  int fsync(int fd) override {
+    return done<int>("fsync", [&] { return FileSystem::fsync(fd); });
+  }
+  int fchmod(int fd, mode_t mode) override {
+    return done<int>("fchmod", [&] { return FileSystem::fchmod(fd, mode); });
+  }
+  int flock(int fd, int operation) override {
+    return done<int>("flock", [&] { return FileSystem::flock(fd, operation); });
+  }
   int linkat(int from_directory, const char* from, int to_directory, const char* to, int flags) override {
     return done<int>("linkat", [&] {
       if (!has_proc && std::string_view(from).substr(0, 5) == "/proc") return -ENOENT;

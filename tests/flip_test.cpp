@@ -1,4 +1,4 @@
-// No bit of a file can be changed, and no byte removed or added, without being noticed at the moment that the format promises.
+// No bit of a file can be changed, no byte be lost or added, without being noticed when the format says.
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cstdio>
@@ -39,7 +39,9 @@ struct Finding {
   std::uint64_t offset = cdna::kNoOffset;
   bool operator==(const Finding&) const = default;
 
-  std::string describe() const { return std::string(name_of(stage)) + " by rule '" + rule + "' at byte " + std::to_string(offset); }
+  std::string describe() const {
+    return std::string(name_of(stage)) + " by rule '" + rule + "' at byte " + std::to_string(offset);
+  }
 };
 
 Finding found(Stage stage, const cdna::Error& error) { return {stage, error.rule, error.offset}; }
@@ -50,7 +52,8 @@ Finding promised(const Region& region, std::uint64_t at, std::uint64_t file_byte
     case Part::head: return {Stage::open, "H1", at};
     case Part::footer: return {Stage::open, "F1", region.begin};
     // Without its magic the tail is taken for missing, because the head is there.
-    case Part::tail: return at >= region.end - 8 ? Finding{Stage::open, "T2", file_bytes} : Finding{Stage::open, "T3", region.begin};
+    case Part::tail:
+      return at >= region.end - 8 ? Finding{Stage::open, "T2", file_bytes} : Finding{Stage::open, "T3", region.begin};
     case Part::index: return {Stage::touch, "X1", region.begin};
     case Part::block: return {Stage::touch, "B1", region.begin};
     case Part::gap: return {Stage::deep, "G1", at};
@@ -65,8 +68,8 @@ cdna::FsckReport deep_check(std::span<const std::byte> file) {
   return cdna::fsck(cdna::memory_source(file), options);
 }
 
-// Opens, reads, checks, as far as is needed to notice. What is not noticed in the item that owns the byte goes through the deep
-// check of the whole file, and counts as found there only if that has nothing else to say.
+// Opens, reads, checks, as far as is needed to notice. What is not noticed in the item that owns the byte goes through
+// the deep check of the whole file, and counts as found there only if that has nothing else to say.
 Finding examine(std::span<const std::byte> file, const Region& region, bool mapped) {
   const auto reader = cdna::Reader::open(cdna::memory_source(file, mapped));
   if (!reader) return found(Stage::open, reader.error());
@@ -103,14 +106,17 @@ class Sweep {
     const auto it = counts_.find(stage);
     return it == counts_.end() ? 0 : it->second;
   }
-  std::uint64_t total() const { return count(Stage::none) + count(Stage::open) + count(Stage::touch) + count(Stage::deep); }
+  std::uint64_t total() const {
+    return count(Stage::none) + count(Stage::open) + count(Stage::touch) + count(Stage::deep);
+  }
   const std::vector<std::string>& failures() const { return failures_; }
 
   void print(const char* name) const {
-    std::printf("%s, %zu bytes, every %llu. bit flipped: %llu noticed at open, %llu at first touch, %llu in a deep check, %llu undetected\n", name,
-                file_.size(), static_cast<unsigned long long>(stride()), static_cast<unsigned long long>(count(Stage::open)),
-                static_cast<unsigned long long>(count(Stage::touch)), static_cast<unsigned long long>(count(Stage::deep)),
-                static_cast<unsigned long long>(count(Stage::none)));
+    const auto number = [this](Stage stage) { return static_cast<unsigned long long>(count(stage)); };
+    std::printf("%s: %zu bytes, every %llu. bit flipped\n", name, file_.size(),
+                static_cast<unsigned long long>(stride()));
+    std::printf("  %llu noticed at open, %llu at first touch, %llu in a deep check, %llu undetected\n",
+                number(Stage::open), number(Stage::touch), number(Stage::deep), number(Stage::none));
   }
 
  private:
@@ -139,8 +145,9 @@ class Sweep {
   void fail(std::uint64_t bit, const Region& region, const Finding& expected, const Finding& finding) {
     const std::lock_guard lock(mutex_);
     if (failures_.size() >= kFailuresShownMax) return;
-    failures_.push_back("bit " + std::to_string(bit % 8) + " of byte " + std::to_string(bit / 8) + " (" + std::string(name_of(region.part)) + " at " +
-                        std::to_string(region.begin) + "): expected " + expected.describe() + ", found " + finding.describe());
+    failures_.push_back("bit " + std::to_string(bit % 8) + " of byte " + std::to_string(bit / 8) + " (" +
+                        std::string(name_of(region.part)) + " at " + std::to_string(region.begin) + "): expected " +
+                        expected.describe() + ", found " + finding.describe());
   }
 
   const Bytes& file_;
@@ -186,7 +193,9 @@ const Bytes& small_sample() {
 std::vector<Bytes> contents_of(std::span<const std::byte> file) {
   const auto reader = cdna::test::must(cdna::Reader::open(cdna::memory_source(file)));
   std::vector<Bytes> contents;
-  for (std::uint32_t item = 0; item < reader.item_count(); ++item) contents.push_back(cdna::test::must(cdna::test::read_item(reader, item)));
+  for (std::uint32_t item = 0; item < reader.item_count(); ++item) {
+    contents.push_back(cdna::test::must(cdna::test::read_item(reader, item)));
+  }
   return contents;
 }
 
@@ -204,8 +213,9 @@ class Mismatches {
   void expect(std::uint64_t number, const cdna::Error& error, cdna::Code code, std::string_view rule) {
     if (error.code == code && error.rule == rule) return;
     if (texts_.size() < kFailuresShownMax) {
-      texts_.push_back(std::to_string(number) + " bytes: expected " + std::string(rule) + " (" + std::string(cdna::name_of(code)) + "), found '" +
-                       error.rule + "' (" + std::string(cdna::name_of(error.code)) + ")");
+      texts_.push_back(std::to_string(number) + " bytes: expected " + std::string(rule) + " (" +
+                       std::string(cdna::name_of(code)) + "), found '" + error.rule + "' (" +
+                       std::string(cdna::name_of(error.code)) + ")");
     }
   }
   void report() const {
@@ -238,7 +248,8 @@ std::string check_rebuild(const Bytes& file, const std::vector<Region>& regions,
   const auto source = cdna::memory_source(std::span(file).first(size));
   const auto report = cdna::rebuild(*source, cdna::memory_sink(out));
   if (size < 64) {
-    const bool refused = !report && report.error().code == cdna::Code::corrupt && std::string_view(report.error().rule) == "H1" && out.empty();
+    const bool refused = !report && report.error().code == cdna::Code::corrupt &&
+                         std::string_view(report.error().rule) == "H1" && out.empty();
     return refused ? "" : "without a whole head nothing can be rebuilt, and this was not refused by H1";
   }
   if (!report) return "not rebuilt: " + report.error().describe();
@@ -246,11 +257,13 @@ std::string check_rebuild(const Bytes& file, const std::vector<Region>& regions,
   const bool complete = size >= intact_records(regions, file.size()).end;
   if (report->complete != complete) return complete ? "is called a salvage" : "is called complete";
   if (report->item_count != rest.items || report->recovered_bytes != rest.end) {
-    return std::to_string(report->item_count) + " items in " + std::to_string(report->recovered_bytes) + " bytes, not " + std::to_string(rest.items) +
-           " in " + std::to_string(rest.end);
+    return std::to_string(report->item_count) + " items in " + std::to_string(report->recovered_bytes) +
+           " bytes, not " + std::to_string(rest.items) + " in " + std::to_string(rest.end);
   }
   if (complete) return out == file ? "" : "differs from the original";
-  if (!std::equal(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(rest.end), file.begin())) return "does not begin as the original";
+  if (!std::equal(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(rest.end), file.begin())) {
+    return "does not begin as the original";
+  }
   const cdna::FsckReport checked = deep_check(out);
   if (!checked.valid) return "does not pass a deep check: " + checked.problems.at(0).error.describe();
   if (checked.root != report->root) return "does not have the root that rebuild() reports";
@@ -301,16 +314,18 @@ TEST_CASE("flip: the samples hold every part, encoding and codec that they are m
     }
   }
   CAPTURE(seen);
-  for (const char* const wanted :
-       {"kind 0", "kind 1", "kind 2", "kind 3", "cdna.exact", "cdna.codebook", "rank 0", "rank 2", "no elements", "sub-byte", "layout 0 codecs 1",
-        "layout 1 codecs 1", "layout 1 codecs 2", "layout 1 codecs 4", "layout 1 codecs 3"}) {
+  for (const char* const wanted : {"kind 0", "kind 1", "kind 2", "kind 3", "cdna.exact", "cdna.codebook", "rank 0",
+                                   "rank 2", "no elements", "sub-byte", "layout 0 codecs 1", "layout 1 codecs 1",
+                                   "layout 1 codecs 2", "layout 1 codecs 4", "layout 1 codecs 3"}) {
     INFO(wanted);
     CHECK(seen[wanted] > 0);
   }
   CHECK(blocks_max >= 2);
 }
 
-TEST_CASE("flip: every flipped bit of the sample is noticed where section 4 says, 0 undetected") { check_every_flip(sample(), "sample"); }
+TEST_CASE("flip: every flipped bit of the sample is noticed where section 4 says, 0 undetected") {
+  check_every_flip(sample(), "sample");
+}
 
 TEST_CASE("flip: every flipped bit of the small sample is noticed where section 4 says, 0 undetected") {
   check_every_flip(small_sample(), "small sample");
@@ -323,7 +338,9 @@ TEST_CASE("flip: a changed gap or record changes nothing that a reader hands out
     if (region.part != Part::gap && region.part != Part::record) continue;
     for (std::uint64_t at = region.begin; at < region.end; at += stride()) {
       file[at] ^= std::byte{0xFF};
-      if (contents_of(file) != contents) FAIL_CHECK("byte " << at << " of a " << cdna::test::name_of(region.part) << " changes an item");
+      if (contents_of(file) != contents) {
+        FAIL_CHECK("byte " << at << " of a " << cdna::test::name_of(region.part) << " changes an item");
+      }
       file[at] ^= std::byte{0xFF};
     }
   }
@@ -339,7 +356,7 @@ TEST_CASE("flip: every truncation is refused at open, T1 without a head and T2 w
   mismatches.report();
 }
 
-TEST_CASE("flip: bytes after the tail are T2, bytes before the head or between footer and tail T11, without head and tail T1") {
+TEST_CASE("flip: bytes after the tail are T2, before the head or before the tail T11, on both sides T1") {
   Mismatches mismatches;
   const auto tail_at = static_cast<std::ptrdiff_t>(sample().size() - cdna::kTailBytes);
   for (const std::byte filling : {std::byte{0}, std::byte{0xCD}}) {

@@ -17,7 +17,7 @@ constexpr std::uint64_t kNever = ~std::uint64_t{0};
 // What one of the reads is answered with instead of the truth. Reads count from 1.
 struct Lie {
   std::uint64_t read = kNever;
-  std::uint64_t bit = 0;             // Flipped in the answer, modulo its length,
+  std::uint64_t bit = 0;              // Flipped in the answer, modulo its length,
   const Bytes* other_file = nullptr;  // or the answer comes from this file, which is as long.
 };
 
@@ -93,8 +93,8 @@ Answer ask(const Bytes& file, const cdna::Digest& root, const Request& request, 
 
 cdna::Digest root_of(const Bytes& file) { return must(cdna::Reader::open(cdna::memory_source(file))).root(); }
 
-// Tensors of several blocks: "exact" has 4 of 256 KiB, "codebook" 3 of 256 KiB of codes, "zstd" 3. The other file has the same
-// names, shapes and lengths, and differs in every block of "exact" and "codebook".
+// Tensors of several blocks: "exact" has 4 of 256 KiB, "codebook" 3 of 256 KiB of codes, "zstd" 3. The other file has
+// the same names, shapes and lengths, and differs in every block of "exact" and "codebook".
 Bytes make_file(bool other) {
   cdna::test::Random random(kSeed);
   Bytes exact = random.bytes(4 << 18);
@@ -108,9 +108,12 @@ Bytes make_file(bool other) {
   const Bytes codebook = cdna::test::bytes_of_values(weights);
   return cdna::test::write_file({}, [&](cdna::Writer& writer) {
     using cdna::test::reader_of;
-    must(writer.add_exact({"exact", cdna::DType::u16, {1024, 512}, cdna::Role::embedding, cdna::Codec::raw}, reader_of(exact)));
-    must(writer.add_codebook({"codebook", cdna::DType::f32, {640, 1024}, cdna::Role::embedding, cdna::Codec::raw}, {}, reader_of(codebook)));
-    must(writer.add_exact({"zstd", cdna::DType::u16, {768, 512}, cdna::Role::embedding, cdna::Codec::zstd}, reader_of(zstd)));
+    must(writer.add_exact({"exact", cdna::DType::u16, {1024, 512}, cdna::Role::embedding, cdna::Codec::raw},
+                          reader_of(exact)));
+    must(writer.add_codebook({"codebook", cdna::DType::f32, {640, 1024}, cdna::Role::embedding, cdna::Codec::raw}, {},
+                             reader_of(codebook)));
+    must(writer.add_exact({"zstd", cdna::DType::u16, {768, 512}, cdna::Role::embedding, cdna::Codec::zstd},
+                          reader_of(zstd)));
   });
 }
 
@@ -128,8 +131,8 @@ const Request kExact{"exact", cdna::DType::u16, 300, 310};
 const Request kCodebook{"codebook", cdna::DType::f32, 300, 310};
 const Request kZstd{"zstd", cdna::DType::u16, 300, 310};
 
-// The bits to flip in an answer of `size` bytes: all of a small one, about 1000 of a larger one, odd steps apart so that every
-// bit of a byte has its turn.
+// The bits to flip in an answer of `size` bytes: all of a small one, about 1000 of a larger one, odd steps apart so
+// that every bit of a byte has its turn.
 std::vector<std::uint64_t> bits_to_flip(std::uint64_t size) {
   const std::uint64_t step = size <= 512 ? 1 : 8 * size / 1000 | 1;
   std::vector<std::uint64_t> bits;
@@ -138,8 +141,8 @@ std::vector<std::uint64_t> bits_to_flip(std::uint64_t size) {
   return bits;
 }
 
-// The rule that must find a lie in each read, in order. "" for the second read, of the head's magic: it is only looked at where
-// the tail's magic is missing, and the head is read again after the footer.
+// The rule that must find a lie in each read, in order. "" for the second read, of the head's magic: it is only looked
+// at where the tail's magic is missing, and the head is read again after the footer.
 void check_lies(const Request& request, const std::vector<std::string>& rules) {
   const Bytes& file = the_file();
   const cdna::Digest root = root_of(file);
@@ -160,9 +163,10 @@ void check_lies(const Request& request, const std::vector<std::string>& rules) {
       const bool named = !answer.rows && answer.rows.error().rule == expected;
       if (named && answer.log.reads.size() == read + (expected == "T2" ? 1U : read == 1 ? 1U : 0U)) continue;
       if (++wrong <= 5) {
-        FAIL_CHECK("a lie in read " << read << ", bit " << bit << " (byte " << place.offset + bit / 8 << " of the file): expected " << expected << ", "
-                                    << (answer.rows ? "and the rows came" : answer.rows.error().describe()) << ", after "
-                                    << answer.log.reads.size() << " reads");
+        FAIL_CHECK("a lie in read " << read << ", bit " << bit << " (byte " << place.offset + bit / 8
+                                    << " of the file): expected " << expected << ", "
+                                    << (answer.rows ? "and the rows came" : answer.rows.error().describe())
+                                    << ", after " << answer.log.reads.size() << " reads");
       }
     }
     CHECK(wrong == 0);
@@ -230,12 +234,13 @@ TEST_CASE("lying source: a row range costs six reads, of the footer, one index a
   const std::uint64_t block_bytes = 1 << 18;
   const std::uint64_t plane = tensor.plane(0).offset;
   REQUIRE(tensor.block_count() == 4);
-  const std::vector<ReadLog::Read> expected{{file.size() - 256, 256},
-                                            {0, 8},
-                                            {file.size() - 256 - (answer.footer_bytes + 63) / 64 * 64, answer.footer_bytes},
-                                            {0, 64},
-                                            {plane + 4 * block_bytes, index_bytes},
-                                            {plane + block_bytes, block_bytes}};
+  const std::vector<ReadLog::Read> expected{
+      {file.size() - 256, 256},
+      {0, 8},
+      {file.size() - 256 - (answer.footer_bytes + 63) / 64 * 64, answer.footer_bytes},
+      {0, 64},
+      {plane + 4 * block_bytes, index_bytes},
+      {plane + block_bytes, block_bytes}};
   CHECK(answer.log.reads == expected);
   CHECK(answer.statistics.bytes_read == answer.log.bytes());
   CHECK(answer.statistics.bytes_hashed == index_bytes + block_bytes);
@@ -243,7 +248,8 @@ TEST_CASE("lying source: a row range costs six reads, of the footer, one index a
   CHECK(answer.statistics.blocks_decoded == 0);
 }
 
-TEST_CASE("lying source: rows of a codebook tensor touch one block of codes and of outliers, the scales and the codebook") {
+TEST_CASE(
+    "lying source: rows of a codebook tensor touch one block of codes and of outliers, the scales and the codebook") {
   const Bytes& file = the_file();
   const Answer answer = ask(file, root_of(file), kCodebook);
   REQUIRE(answer.rows);
@@ -260,7 +266,8 @@ TEST_CASE("lying source: a block that was a lie once stays refused, and the bloc
   ReadLog log;
   cdna::OpenOptions options;
   options.expected_root = root;
-  const auto reader = must(cdna::Reader::open(std::make_unique<LyingSource>(file, Lie{6, 1234567, nullptr}, log), options));
+  const auto reader =
+      must(cdna::Reader::open(std::make_unique<LyingSource>(file, Lie{6, 1234567, nullptr}, log), options));
   CHECK(reader.trust() == cdna::Trust::strict);
   const cdna::Tensor tensor = reader.find("exact").value();
   Bytes rows(10 * tensor.row_bytes(cdna::DType::u16));

@@ -48,7 +48,8 @@ ByteReader reader_of(const std::vector<std::byte>& bytes) {
   };
 }
 
-std::vector<std::byte> write_file(const WriterOptions& options, const std::function<void(Writer&)>& add, Metadata metadata) {
+std::vector<std::byte> write_file(const WriterOptions& options, const std::function<void(Writer&)>& add,
+                                  Metadata metadata) {
   std::vector<std::byte> out;
   Writer writer = must(Writer::create(memory_sink(out), options));
   add(writer);
@@ -82,7 +83,8 @@ std::vector<std::byte> half_random(Random& random, std::size_t size) {
 }
 
 std::string words(Random& random, std::size_t count) {
-  static constexpr std::string_view kWords[] = {"row", "column", "block", "plane", "codebook", "scale", "outlier", "index", "footer", "tail"};
+  static constexpr std::string_view kWords[] = {"row",   "column",  "block", "plane",  "codebook",
+                                                "scale", "outlier", "index", "footer", "tail"};
   std::string out;
   for (std::size_t i = 0; i < count; ++i) {
     out += kWords[random.below(std::size(kWords))];
@@ -117,36 +119,49 @@ std::vector<std::byte> embedding(Random& random) {
 std::vector<std::byte> make_sample() {
   Random random(kSeed);
   // A = 128: the large planes begin at multiples of it, all others at multiples of 64.
-  return write_file({128, 1, nullptr}, [&](Writer& writer) {
-    add_codebook(writer, {"model.embed_tokens.weight", DType::bf16, {65, 4096}, Role::embedding, Codec::zstd}, embedding(random));
-    add_codebook(writer, {"layers.0.mlp.weight", DType::f32, {48, 200}, Role::matrix, Codec::raw}, bytes_of_values(random.weights(9600)));
-    add_exact(writer, {"layers.0.attention.weight", DType::f32, {80, 75}, Role::matrix, Codec::raw}, bytes_of_values(random.weights(6000)));
-    add_exact(writer, {"layers.0.norm.weight", DType::bf16, {100}, Role::norm, Codec::raw}, bf16_of(random.weights(100)));
-    add_exact(writer, {"layers.0.gate", DType::f4, {3, 4}, Role::other, Codec::raw}, random.bytes(6));
-    add_exact(writer, {"layers.0.gate_scale", DType::f6_e3m2, {12}, Role::other, Codec::raw}, random.bytes(9));
-    add_exact(writer, {"layers.0.brotli", DType::i16, {64, 50}, Role::matrix, Codec::brotli}, half_random(random, 6400));
-    add_exact(writer, {"layers.0.zstd", DType::f64, {10, 80}, Role::matrix, Codec::zstd}, half_random(random, 6400));
-    add_exact(writer, {"temperature", DType::f32, {}, Role::other, Codec::raw}, random.bytes(4));
-    add_exact(writer, {"nothing", DType::f16, {0, 5}, Role::other, Codec::zstd}, {});
-    add_exact(writer, {"incompressible", DType::u8, {7, 300}, Role::other, Codec::brotli}, random.bytes(2100));
-    must(writer.add_alias("lm_head.weight", 0));
-    add_asset(writer, "config.json", "application/json", Codec::raw, words(random, 100));
-    add_asset(writer, "tokenizer.json", "application/json", Codec::brotli, words(random, 1200));
-    add_asset(writer, "LICENSE", "text/plain", Codec::zstd, words(random, 500));
-    add_asset(writer, "empty.txt", "text/plain", Codec::raw, "");
-  }, every_type(random));
+  return write_file(
+      {128, 1, nullptr},
+      [&](Writer& writer) {
+        add_codebook(writer, {"model.embed_tokens.weight", DType::bf16, {65, 4096}, Role::embedding, Codec::zstd},
+                     embedding(random));
+        add_codebook(writer, {"layers.0.mlp.weight", DType::f32, {48, 200}, Role::matrix, Codec::raw},
+                     bytes_of_values(random.weights(9600)));
+        add_exact(writer, {"layers.0.attention.weight", DType::f32, {64, 66}, Role::matrix, Codec::raw},
+                  bytes_of_values(random.weights(4224)));
+        add_exact(writer, {"layers.0.norm.weight", DType::bf16, {100}, Role::norm, Codec::raw},
+                  bf16_of(random.weights(100)));
+        add_exact(writer, {"layers.0.gate", DType::f4, {3, 4}, Role::other, Codec::raw}, random.bytes(6));
+        add_exact(writer, {"layers.0.gate_scale", DType::f6_e3m2, {12}, Role::other, Codec::raw}, random.bytes(9));
+        add_exact(writer, {"layers.0.brotli", DType::i16, {64, 50}, Role::matrix, Codec::brotli},
+                  half_random(random, 6400));
+        add_exact(writer, {"layers.0.zstd", DType::f64, {10, 80}, Role::matrix, Codec::zstd},
+                  half_random(random, 6400));
+        add_exact(writer, {"temperature", DType::f32, {}, Role::other, Codec::raw}, random.bytes(4));
+        add_exact(writer, {"nothing", DType::f16, {0, 5}, Role::other, Codec::zstd}, {});
+        add_exact(writer, {"incompressible", DType::u8, {7, 300}, Role::other, Codec::brotli}, random.bytes(2100));
+        must(writer.add_alias("lm_head.weight", 0));
+        add_asset(writer, "config.json", "application/json", Codec::raw, words(random, 1200));
+        add_asset(writer, "tokenizer.json", "application/json", Codec::brotli, words(random, 1200));
+        add_asset(writer, "LICENSE", "text/plain", Codec::zstd, words(random, 500));
+        add_asset(writer, "empty.txt", "text/plain", Codec::raw, "");
+      },
+      every_type(random));
 }
 
 std::vector<std::byte> make_small_sample() {
   Random random(kSeed + 1);
-  return write_file({64, 1, nullptr}, [&](Writer& writer) {
-    add_codebook(writer, {"a.weight", DType::f16, {3, 10}, Role::matrix, Codec::zstd}, half_random(random, 60));
-    add_exact(writer, {"b.weight", DType::f4, {3, 3}, Role::other, Codec::raw}, {std::byte{1}, std::byte{2}, std::byte{3}, std::byte{4}, std::byte{5}});
-    add_exact(writer, {"zstd", DType::u8, {2, 80}, Role::other, Codec::zstd}, half_random(random, 160));
-    add_exact(writer, {"brotli", DType::i32, {40}, Role::other, Codec::brotli}, half_random(random, 160));
-    must(writer.add_alias("c.weight", 0));
-    add_asset(writer, "t", "text/plain", Codec::raw, words(random, 3));
-  }, {{"s", std::string("x")}});
+  return write_file(
+      {64, 1, nullptr},
+      [&](Writer& writer) {
+        add_codebook(writer, {"a.weight", DType::f16, {3, 10}, Role::matrix, Codec::zstd}, half_random(random, 60));
+        add_exact(writer, {"b.weight", DType::f4, {3, 3}, Role::other, Codec::raw},
+                  {std::byte{1}, std::byte{2}, std::byte{3}, std::byte{4}, std::byte{5}});
+        add_exact(writer, {"zstd", DType::u8, {2, 80}, Role::other, Codec::zstd}, half_random(random, 160));
+        add_exact(writer, {"brotli", DType::i32, {40}, Role::other, Codec::brotli}, half_random(random, 160));
+        must(writer.add_alias("c.weight", 0));
+        add_asset(writer, "t", "text/plain", Codec::raw, words(random, 3));
+      },
+      {{"s", std::string("x")}});
 }
 
 std::string_view name_of(Part part) {
@@ -190,7 +205,8 @@ std::vector<Region> regions_of(std::span<const std::byte> file) {
     }
     if (item.entry_count() != 0) add(Part::index, number, item.index_offset(), entry_at);
     const std::uint64_t record = (regions.back().end + 63) / 64 * 64;
-    const std::uint64_t bytes = 64 + 160 + 8ULL * item.rank() + 48ULL * item.plane_count() + item.name_length() + item.type_length();
+    const std::uint64_t bytes =
+        64 + 160 + 8ULL * item.rank() + 48ULL * item.plane_count() + item.name_length() + item.type_length();
     add(Part::record, number, record, record + (bytes + 63) / 64 * 64);
   }
   add(Part::footer, Region::kNoItem, tail.footer_offset(), tail.footer_offset() + tail.footer_length());

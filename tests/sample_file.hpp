@@ -1,4 +1,4 @@
-// CDNA files, built in memory by the public writer, that hold something of everything; and what each of their bytes is for.
+// CDNA files built in memory by the public writer, with something of everything; and what each of their bytes is for.
 #pragma once
 
 #include <cstddef>
@@ -41,7 +41,8 @@ std::vector<std::byte> bf16_of(const std::vector<float>& values);
 ByteReader reader_of(const std::vector<std::byte>& bytes);
 
 // The file that `add` fills. Throws std::runtime_error where the writer refuses: a mistake in the test.
-std::vector<std::byte> write_file(const WriterOptions& options, const std::function<void(Writer&)>& add, Metadata metadata = {});
+std::vector<std::byte> write_file(const WriterOptions& options, const std::function<void(Writer&)>& add,
+                                  Metadata metadata = {});
 
 // The value, or std::runtime_error with the error's description.
 template <class T>
@@ -50,8 +51,9 @@ T must(Result<T> result) {
   return *std::move(result);
 }
 
-// About 64 KiB: both encodings; raw, zstd and brotli blocks, raw ones beside compressed ones in one plane; several blocks in a
-// plane; dtypes from 4 to 64 bits; rank 0, no elements, no bytes; alias, assets, every type of metadata; gaps of all lengths.
+// About 64 KiB: both encodings; raw, zstd and brotli blocks, raw ones beside compressed ones in one plane; several
+// blocks in a plane; dtypes from 4 to 64 bits; rank 0, no elements, no bytes; alias, assets, every type of metadata;
+// gaps of all lengths.
 std::vector<std::byte> make_sample();
 
 // About 6 KiB of the same.
@@ -70,11 +72,12 @@ struct Region {
   std::uint64_t end = 0;
 };
 
-// All bytes of a good file in order, each in one region; blocks without bytes are left out. Computed from the footer and the
-// indices by section 7.2 of the format alone, so that the library's own walk is not what judges it.
+// All bytes of a good file in order, each in one region; blocks without bytes are left out. Computed from the footer
+// and the indices by section 7.2 of the format alone, so that the library's own walk is not what judges it.
 std::vector<Region> regions_of(std::span<const std::byte> file);
 
-// The decoded bytes of an item as section 19 defines them, all of its digests first; nothing for aliases and unknown kinds.
+// The decoded bytes of an item as section 19 defines them, all of its digests first; nothing for aliases and unknown
+// kinds.
 Result<std::vector<std::byte>> read_item(const Reader& reader, std::uint32_t number);
 
 }  // namespace cdna::test

@@ -183,6 +183,7 @@ std::uint8_t Codebook::nearest(float wanted) const {
   const float position = (wanted - cells_begin_) * cells_per_unit_;
   const auto cell = static_cast<std::size_t>(std::clamp(position, 0.0F, static_cast<float>(kCells)));
   std::size_t code = first_code_[cell];
+  while (code > 0 && wanted <= midpoint_[code - 1]) --code;  // Entries can be denser than f32 is at the far end of the range.
   while (code + 1 < kSize && wanted > midpoint_[code]) ++code;
   return static_cast<std::uint8_t>(code);
 }

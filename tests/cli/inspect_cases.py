@@ -1,1 +1,161 @@
-# stub
+# Tests of cdna-inspect: its JSON document, its text, and what reaches a terminal.
+import json
+import os
+import re
+import struct
+
+import runner
+from runner import ERRORS_LEFT, OPERATIONAL, USAGE, ToolTest, f32, small_model
+
+TENSOR_FIELDS = {'name', 'dtype', 'shape', 'encoding', 'preset', 'codec', 'bits_per_weight', 'stored_bytes', 'source_bytes',
+                 'rows_per_block', 'blocks', 'error'}
+
+
+class InspectTest(ToolTest):
+    def setUp(self):
+        super().setUp()
+        self.write_model('m.safetensors', small_model(), {'format': 'pt'})
+        self.convert('m.safetensors', 'm.cdna', '--encoding', 'cb8')
+
+    def text(self, *arguments):
+        out, err = self.run_tool('cdna-inspect', *arguments)
+        self.assertEqual(err, '')
+        return out
+
+    def test_json_has_the_fields_of_its_schema(self):
+        document = self.inspect('m.cdna')
+        self.assertEqual(document['schema'], 'cdna.inspect/1')
+        self.assertRegex(document['root'], '^[0-9a-f]{64}$')
+        self.assertEqual(set(document['totals']), {'tensors', 'source_bytes', 'stored_bytes', 'ratio', 'bits_per_weight'})
+        for tensor in document['tensors']:
+            self.assertLessEqual(TENSOR_FIELDS, set(tensor))
+            if tensor['preset'] == 'cb8':
+                self.assertEqual(set(tensor['error']), {'snr_db', 'max_abs'})
+                self.assertEqual(tensor['encoding'], 'cdna.codebook')
+            else:
+                self.assertIsNone(tensor['error'])
+                self.assertEqual((tensor['preset'], tensor['encoding']), ('exact', 'cdna.exact'))
+
+    def test_json_describes_the_tensors_of_the_source(self):
+        described = {tensor['name']: tensor for tensor in self.inspect('m.cdna')['tensors']}
+        self.assertEqual(len(described), len(small_model()))
+        for name, dtype, shape, data in small_model():
+            tensor = described[name]
+            self.assertEqual((tensor['dtype'], tensor['shape'], tensor['source_bytes']), (dtype, shape, len(data)))
+            elements = len(data) // runner.SIZES[dtype]
+            bits = tensor['stored_bytes'] * 8 / elements if elements else 0
+            self.assertAlmostEqual(tensor['bits_per_weight'], bits, places=9)
+            rows = shape[0] if len(shape) >= 2 else 1
+            self.assertEqual(tensor['blocks'], 0 if not data else 1 if rows <= tensor['rows_per_block'] else None)
+
+    def test_totals_are_the_sums_over_the_tensors(self):
+        document = self.inspect('m.cdna')
+        totals, tensors = document['totals'], document['tensors']
+        elements = sum(len(data) // runner.SIZES[dtype] for _, dtype, _, data in small_model())
+        self.assertEqual(totals['tensors'], len(tensors))
+        self.assertEqual(totals['source_bytes'], sum(tensor['source_bytes'] for tensor in tensors))
+        self.assertEqual(totals['stored_bytes'], sum(tensor['stored_bytes'] for tensor in tensors))
+        self.assertAlmostEqual(totals['ratio'], totals['source_bytes'] / totals['stored_bytes'], places=9)
+        self.assertAlmostEqual(totals['bits_per_weight'], totals['stored_bytes'] * 8 / elements, places=9)
+        self.assertLess(totals['stored_bytes'], os.path.getsize(self.path('m.cdna')))
+
+    def test_the_root_is_that_of_convert_and_of_the_tail(self):
+        out, _ = self.convert('m.safetensors', 'again.cdna', '--encoding', 'cb8', '--json')
+        root = json.loads(out)['root']
+        self.assertEqual(self.inspect('m.cdna')['root'], root)
+        self.assertEqual(self.read('m.cdna')[-40:-8].hex(), root)
+        self.assertIn(f'root {root}\n', self.text('m.cdna'))
+
+    def test_globs_select_tensors_and_their_totals(self):
+        self.assertEqual({tensor['name'] for tensor in self.inspect('m.cdna', 'layer.?.a*')['tensors']},
+                         {'layer.0.attention.query.weight', 'layer.0.attention.query.bias'})
+        document = self.inspect('m.cdna', 'scalar', '*conv*')
+        self.assertEqual([tensor['name'] for tensor in document['tensors']], ['conv.weight', 'scalar'])
+        self.assertEqual(document['totals']['source_bytes'], 8 * 576 * 2 + 8)
+        lines = [line for line in self.text('m.cdna', 'conv*').split('\n') if re.search('F32|BF16|F16|F64|I64', line)]
+        self.assertEqual(len(lines), 1)
+
+    def test_a_glob_that_matches_nothing_is_a_usage_error(self):
+        for options in ([], ['--json']):
+            out, err = self.run_tool('cdna-inspect', 'm.cdna', 'conv', *options, code=USAGE)
+            self.assertEqual(out, '')
+            self.assertIn('m.cdna', err)
+
+    def test_the_text_has_one_line_for_each_tensor_totals_root_and_features(self):
+        out = self.text('m.cdna')
+        for name, dtype, _, _ in small_model():
+            line, = (line for line in out.split('\n') if line.startswith(name + ' '))
+            self.assertIn(f' {dtype} ', line)
+            self.assertEqual('cb8' in line, name in runner.CB8_OF_SMALL_MODEL)
+        totals = self.inspect('m.cdna')['totals']
+        self.assertIn('12 tensors', out)
+        self.assertIn(f'ratio {totals["ratio"]:.2f}', out)
+        self.assertIn(f'{totals["bits_per_weight"]:.2f} bits/weight', out)
+        self.assertIn('features', out)
+
+    def test_names_and_metadata_are_escaped_in_text_and_whole_in_json(self):
+        names = ['\u202egpj.exe', 'back\\slash', '\u2066x', 'ü☃']
+        metadata = {'title\x1b]0;owned\x07': 'red \x1b[31m\x9b5n\r\nforged line', 'ok': 'ä'}
+        self.write_model('evil.safetensors', [(name, 'U8', [1], b'x') for name in names], metadata)
+        out, err = self.convert('evil.safetensors', 'evil.cdna', '--explain')
+        out += self.text('evil.cdna') + self.run_tool('cdna-fsck', 'evil.cdna', '--deep')[0] + err
+        for c in out:
+            self.assertTrue(c == '\n' or c.isprintable(), repr(c))
+        self.assertNotIn('\nforged', out)
+        for shown in (r'\xe2\x80\xaegpj.exe', r'back\\slash', r'\xe2\x81\xa6x', 'ü☃'):
+            self.assertIn(shown, out)
+        document = self.inspect('evil.cdna')
+        self.assertEqual({tensor['name'] for tensor in document['tensors']}, set(names))
+        for key, value in metadata.items():
+            self.assertEqual(document['metadata'][f'safetensors:{key}'], value)
+
+    def test_file_names_are_escaped(self):
+        for name, shown in (('a\x1b[31m.cdna', r'a\x1b[31m.cdna'), (b'\xff\xfe.cdna'.decode('utf-8', 'surrogateescape'), r'\xff\xfe.cdna')):
+            self.write(name, self.read('m.cdna'))
+            self.assertIn(shown, self.text(name))
+            self.assertIn(shown, self.run_tool('cdna-fsck', name)[0])
+            self.assertIn(shown, self.convert('m.safetensors', name, '--force')[0])
+            self.write(name, b'bad')
+            for tool in ('cdna-inspect', 'cdna-fsck'):
+                out, err = self.run_tool(tool, name, code=ERRORS_LEFT)
+                self.assertIn(shown, out + err)
+                self.assertNotIn('\x1b', out + err)
+
+    def test_json_works_for_a_file_whose_name_is_not_utf8(self):
+        name = b'\xff\xfe.cdna'.decode('utf-8', 'surrogateescape')
+        out, _ = self.convert('m.safetensors', name, '--json')
+        json.loads(out)
+        self.assertEqual(self.fsck(name)[0]['valid'], True)
+        self.assertEqual(self.inspect(name)['schema'], 'cdna.inspect/1')
+
+    def test_no_blocks_are_read(self):
+        data = bytearray(self.read('m.cdna'))
+        at = data.find(small_model()[0][3])
+        data[at:at + 1000] = bytes(1000)
+        self.write('damaged.cdna', data)
+        self.assertEqual(self.inspect('damaged.cdna')['tensors'], self.inspect('m.cdna')['tensors'])
+
+    def test_what_is_not_a_whole_cdna_file_is_refused(self):
+        good = self.read('m.cdna')
+        for data, part in ((b'', 'not_cdna'), (self.read('m.safetensors'), 'not_cdna'), (good[:-1], 'truncated'), (good[:1000], 'truncated'),
+                           (good[:-200] + b'\xff' + good[-199:], 'corrupt'), (good + b'\0', '')):
+            self.write('bad.cdna', data)
+            for options in ([], ['--json']):
+                done = self.run_tool('cdna-inspect', 'bad.cdna', *options, code=ERRORS_LEFT)
+                self.assert_refused(done, 'bad.cdna', part)
+        self.assert_refused(self.run_tool('cdna-inspect', 'missing.cdna', code=OPERATIONAL), 'missing.cdna', 'No such file')
+
+    def test_an_error_of_zero_has_no_ratio_and_is_still_json(self):
+        self.write_model('zero.safetensors', [('zero.weight', 'F32', [64, 64], bytes(4 * 4096)), ('one.weight', 'F32', [64, 64], struct.pack('<f', 1) * 4096)])
+        self.convert('zero.safetensors', 'zero.cdna', '--encoding', 'cb8')
+        for tensor in self.inspect('zero.cdna')['tensors']:
+            self.assertEqual(tensor['preset'], 'cb8')
+            self.assertEqual(tensor['error']['max_abs'], 0)
+            self.assertIsNone(tensor['error']['snr_db'])
+        self.text('zero.cdna')
+
+    def test_a_tensor_of_many_blocks_says_so(self):
+        self.write_model('large.safetensors', [('large.weight', 'F32', [3000, 256], f32(1, 1000) * 768)])
+        self.convert('large.safetensors', 'large.cdna')
+        tensor, = self.inspect('large.cdna')['tensors']
+        self.assertEqual((tensor['rows_per_block'], tensor['blocks']), (1024, 3))

@@ -1,7 +1,7 @@
 // Writes one small deterministic CDNA file, for kill_writer.py to stop at every system call and to compare builds by.
 //
-//   write_sample DST [--force] [--no-tmpfile]      a file at DST; says "begin" on stderr when all that precedes it is done
-//   write_sample --print-sha256 [--threads N]      the SHA-256 of a larger file made in memory
+//   write_sample DST [--force] [--no-tmpfile]      a file at DST; says "begin" on stderr when all that precedes it is
+//   done write_sample --print-sha256 [--threads N]      the SHA-256 of a larger file made in memory
 //
 // Exit codes: 0 written, 1 an error of the library (on stderr), 2 usage.
 #include <fcntl.h>
@@ -79,7 +79,8 @@ Result<Digest> write_items(Writer& writer, std::uint64_t rows, Codec codec) {
   for (const DType dtype : {DType::f16, DType::bf16, DType::f32, DType::f64}) {
     const Bytes bytes = weights(dtype, rows * kCols);
     const std::string name(name_of(dtype));
-    auto added = writer.add_codebook({"codebook." + name, dtype, {rows, kCols}, Role::matrix, codec}, {}, reader_of(bytes));
+    auto added =
+        writer.add_codebook({"codebook." + name, dtype, {rows, kCols}, Role::matrix, codec}, {}, reader_of(bytes));
     if (!added) return added.error();
   }
   const Bytes bytes = weights(DType::f32, rows * kCols);

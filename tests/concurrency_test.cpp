@@ -1,0 +1,248 @@
+// One Reader for many threads: what they read is right, what is damaged is refused, whoever touches it first.
+#include <algorithm>
+#include <atomic>
+#include <barrier>
+#include <catch2/catch.hpp>
+#include <cstdlib>
+#include <mutex>
+#include <thread>
+
+#include "sample_file.hpp"
+
+namespace {
+
+using cdna::test::must;
+using cdna::test::Part;
+using cdna::test::reader_of;
+using Bytes = std::vector<std::byte>;
+
+constexpr std::uint64_t kSeed = 31337;
+constexpr unsigned kThreads = 16;
+constexpr unsigned kRounds = 12;  // Each with a new Reader, so that all first touches race again.
+constexpr unsigned kReadsPerThread = 40;
+
+// A tensor, what it decodes to, and which rows cannot be had.
+struct Known {
+  std::string name;
+  cdna::DType dtype = cdna::DType::none;
+  std::uint64_t rows = 0;
+  std::uint64_t row_bytes = 0;
+  std::uint64_t rows_per_block = 0;
+  std::vector<bool> damaged;  // Blocks of plane 0.
+  bool lost = false;          // Its index or a table that all blocks need is damaged: nothing can be had.
+  Bytes content;
+};
+
+struct DamagedFile {
+  Bytes bytes;
+  std::vector<Known> tensors;
+};
+
+Bytes pristine_file() {
+  cdna::test::Random random(kSeed);
+  const Bytes noise = random.bytes(600 << 10);
+  Bytes half = noise;
+  for (std::size_t i = 0; i < half.size(); i += 2) half[i] = std::byte{0};
+  const Bytes weights = cdna::test::bytes_of_values(random.weights(600 << 8));
+  return cdna::test::write_file({}, [&](cdna::Writer& writer) {
+    const auto exact = [&](const char* name, cdna::Codec codec, const Bytes& data) {
+      must(writer.add_exact({name, cdna::DType::u8, {600, 1024}, cdna::Role::embedding, codec}, reader_of(data)));
+    };
+    const auto codebook = [&](const char* name, cdna::Codec codec) {
+      // 300 rows of 512: one block of codes, so a second tensor of longer rows has several.
+      must(writer.add_codebook({name, cdna::DType::f32, {300, 512}, cdna::Role::embedding, codec}, {},
+                               reader_of(weights)));
+    };
+    exact("raw", cdna::Codec::raw, noise);
+    exact("raw, a block damaged", cdna::Codec::raw, noise);
+    exact("zstd", cdna::Codec::zstd, half);
+    exact("zstd, a block damaged", cdna::Codec::zstd, half);
+    exact("brotli", cdna::Codec::brotli, half);
+    exact("index damaged", cdna::Codec::raw, noise);
+    codebook("codebook", cdna::Codec::raw);
+    codebook("codebook damaged", cdna::Codec::zstd);
+  });
+}
+
+const DamagedFile& damaged_file() {
+  static const DamagedFile result = [] {
+    DamagedFile file{pristine_file(), {}};
+    const auto regions = cdna::test::regions_of(file.bytes);
+    const cdna::Reader reader = must(cdna::Reader::open(cdna::memory_source(file.bytes)));
+    std::vector<std::uint64_t> flips;
+    for (std::uint32_t number = 0; number < 8; ++number) {
+      const cdna::Tensor tensor = reader.resolve(reader.item(number));
+      Known known;
+      known.name = tensor.name();
+      known.dtype = tensor.encoding() == "cdna.exact" ? tensor.dtype() : cdna::DType::f32;
+      known.rows = tensor.rows();
+      known.row_bytes = tensor.row_bytes(known.dtype);
+      known.rows_per_block = tensor.plane(0).rows_per_block;
+      known.damaged.resize(tensor.plane(0).block_count);
+      known.content = must(cdna::test::read_item(reader, number));
+      std::vector<std::uint64_t> places;  // Middles of the blocks, then of the index.
+      for (const cdna::test::Region& region : regions) {
+        if (region.item == number && region.part != Part::record) places.push_back((region.begin + region.end) / 2);
+      }
+      if (known.name.ends_with(", a block damaged")) {
+        known.damaged.at(1) = true;
+        flips.push_back(places.at(1));
+      } else if (known.name == "index damaged") {
+        known.lost = true;
+        flips.push_back(places.back());
+      } else if (known.name == "codebook damaged") {
+        known.lost = true;
+        flips.push_back(tensor.plane(1).offset + 100);
+      }
+      file.tensors.push_back(std::move(known));
+    }
+    for (const std::uint64_t at : flips) file.bytes[at] ^= std::byte{8};
+    return file;
+  }();
+  return result;
+}
+
+class Failures {
+ public:
+  void add(std::string text) {
+    const std::lock_guard lock(mutex_);
+    if (texts_.size() < 10) texts_.push_back(std::move(text));
+  }
+  void report() const {
+    for (const std::string& text : texts_) FAIL_CHECK(text);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::string> texts_;
+};
+
+// One read of some rows, by read_rows() or block by block. Returns what is wrong with it, or "".
+std::string check_rows(const cdna::Reader& reader, const Known& known, std::uint64_t begin, std::uint64_t end) {
+  const auto tensor = reader.find(known.name);
+  if (!tensor) return "is not found";
+  bool damaged = known.lost;
+  for (std::uint64_t row = begin; row < end && !damaged; ++row) damaged = known.damaged[row / known.rows_per_block];
+  Bytes rows((end - begin) * known.row_bytes);
+  const auto result = tensor->read_rows(begin, end, known.dtype, rows);
+  if (damaged) {
+    if (result) return "came although it is damaged";
+    const std::string rule = result.error().rule;
+    const bool right = rule == (known.name == "index damaged" ? "X1" : "B1") && result.error().item == known.name;
+    return right ? "" : "failed otherwise: " + result.error().describe();
+  }
+  if (!result) return "failed: " + result.error().describe();
+  const auto from = known.content.begin() + static_cast<std::ptrdiff_t>(begin * known.row_bytes);
+  return std::equal(rows.begin(), rows.end(), from) ? "" : "are wrong";
+}
+
+std::string check_blocks(const cdna::Reader& reader, const Known& known) {
+  auto range = reader.find(known.name)->blocks();
+  if (!range) return known.name == "index damaged" ? "" : "blocks failed: " + range.error().describe();
+  if (known.dtype == cdna::DType::f32) return "";  // Codes are not values: check_rows() decodes them.
+  for (const cdna::Result<cdna::Block>& block : *range) {
+    if (!block) {
+      const auto number = static_cast<std::size_t>(block.error().block);
+      if (number >= known.damaged.size() || !known.damaged[number]) return "block failed: " + block.error().describe();
+      continue;
+    }
+    if (known.damaged[block->number]) return "block " + std::to_string(block->number) + " came although it is damaged";
+    const auto from = known.content.begin() + static_cast<std::ptrdiff_t>(block->row_begin * known.row_bytes);
+    if (!std::equal(block->data.begin(), block->data.end(), from)) {
+      return "block " + std::to_string(block->number) + " is wrong";
+    }
+  }
+  return "";
+}
+
+void read_randomly(const cdna::Reader& reader, std::uint64_t seed, Failures& failures) {
+  cdna::test::Random random(seed);
+  const std::vector<Known>& tensors = damaged_file().tensors;
+  for (unsigned i = 0; i < kReadsPerThread; ++i) {
+    // The first reads of all threads are of the same tensors in the same order: that is where touches race.
+    const Known& known = tensors[i < tensors.size() ? i : random.below(tensors.size())];
+    const std::uint64_t begin = random.below(known.rows);
+    const std::uint64_t end = begin + std::min<std::uint64_t>(random.below(40), known.rows - begin);
+    std::string fault = check_rows(reader, known, begin, end);
+    if (end > begin && !fault.empty()) {
+      failures.add("'" + known.name + "', rows " + std::to_string(begin) + " to " + std::to_string(end) + " " + fault);
+    }
+    if (i % 8 != 7) continue;
+    fault = check_blocks(reader, known);
+    if (!fault.empty()) failures.add("'" + known.name + "': " + fault);
+  }
+}
+
+void race(const cdna::Reader& reader, std::uint64_t seed, Failures& failures) {
+  std::barrier start(kThreads);
+  std::vector<std::thread> threads;
+  for (unsigned i = 0; i < kThreads; ++i) {
+    threads.emplace_back([&, i] {
+      start.arrive_and_wait();
+      read_randomly(reader, seed * 1000 + i, failures);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+}  // namespace
+
+TEST_CASE("concurrency: 16 threads that share a reader get right rows and right errors, mapped") {
+  CAPTURE(kSeed);
+  Failures failures;
+  for (unsigned round = 0; round < kRounds; ++round) {
+    race(must(cdna::Reader::open(cdna::memory_source(damaged_file().bytes))), kSeed + round, failures);
+  }
+  failures.report();
+}
+
+TEST_CASE("concurrency: 16 threads that share a reader get right rows and right errors, strict") {
+  CAPTURE(kSeed);
+  Failures failures;
+  for (unsigned round = 0; round < kRounds / 4; ++round) {
+    race(must(cdna::Reader::open(cdna::memory_source(damaged_file().bytes, false))), kSeed + round, failures);
+  }
+  failures.report();
+}
+
+TEST_CASE("concurrency: racing first touches verify each block at most once per thread, and later ones never") {
+  const cdna::Reader reader = must(cdna::Reader::open(cdna::memory_source(damaged_file().bytes)));
+  const cdna::Tensor tensor = reader.find("raw").value();
+  const auto verify_in_all_threads = [&tensor] {
+    std::barrier start(kThreads);
+    std::atomic<unsigned> verified{0};
+    std::vector<std::thread> threads;
+    for (unsigned i = 0; i < kThreads; ++i) {
+      threads.emplace_back([&] {
+        start.arrive_and_wait();
+        verified += tensor.verify() ? 1U : 0U;
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    CHECK(verified == kThreads);
+  };
+  verify_in_all_threads();
+  const std::uint64_t first = reader.statistics().blocks_verified;
+  CHECK(first >= tensor.block_count());
+  CHECK(first <= kThreads * tensor.block_count());
+  verify_in_all_threads();
+  CHECK(reader.statistics().blocks_verified == first);
+}
+
+TEST_CASE("concurrency: a reader may be copied and dropped while other threads read") {
+  const cdna::Reader shared = must(cdna::Reader::open(cdna::memory_source(damaged_file().bytes)));
+  Failures failures;
+  std::vector<std::thread> threads;
+  for (unsigned i = 0; i < kThreads; ++i) {
+    threads.emplace_back([&, i, copy = shared] {
+      for (int turn = 0; turn < 20; ++turn) {
+        const cdna::Reader mine = copy;
+        const std::string fault = check_rows(mine, damaged_file().tensors[0], i, i + 1);
+        if (!fault.empty()) failures.add(fault);
+        if (!mine.metadata()) failures.add("no metadata");
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  failures.report();
+}
