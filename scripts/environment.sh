@@ -111,7 +111,7 @@ make_venv() {
   fi
 }
 
-# Succeeds if the package index gives an answer on package $1 within 9 seconds; loads nothing.
+# Succeeds if the package index gives an answer on package $1 within 6 seconds; loads nothing.
 index_answers() {
-  timeout -k 1 9 "${VENV_PIP[@]}" index versions "$1" --timeout 4 --retries 0 >build/pip-index.log 2>&1
+  timeout -k 1 6 "${VENV_PIP[@]}" index versions "$1" --timeout 3 --retries 0 >build/pip-index.log 2>&1
 }

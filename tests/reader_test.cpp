@@ -541,9 +541,8 @@ TEST_CASE("reader: one damaged block leaves the others readable, and its error s
       options.io = io;
       const cdna::Reader reader = must(cdna::Reader::open(path, options));
       const cdna::Tensor tensor = reader.find(name).value();
-      for (int turn = 0; turn < 2; ++turn) {  // Failed once, failed always. {
+      for (int turn = 0; turn < 2; ++turn) {  // Failed once, failed always.
         cdna::BlockRange range = must(tensor.blocks());
-      }
         std::uint64_t block_number = 0;
         for (const cdna::Result<cdna::Block>& block : range) {
           INFO(name << ", block " << block_number);

@@ -56,18 +56,17 @@ class MemoryTest(LargeModelTest):
     def test_conversion_streams(self):
         for name, rows in (('one', 4096), ('four', 16384)):
             self.write_large(f'{name}.safetensors', rows)
-        for options in (['--encoding', 'exact'], ['--encoding', 'cb8'], ['--encoding', 'exact', '--codec', 'zstd']):
-            peaks = []
-            for name in ('one', 'four'):
-                peaks.append(self.peak_memory('cdna', 'convert', f'{name}.safetensors', 'out.cdna', '--threads', '2', '--force', *options, data_max=256 * MIB))
-            self.assertLess(abs(peaks[1] - peaks[0]), 0.2 * peaks[0], (options, peaks))
+        for encoding in ('exact', 'cb8'):
+            peaks = [self.peak_memory('cdna', 'convert', f'{name}.safetensors', 'out.cdna', '--encoding', encoding, '--threads', '2',
+                                      '--force', data_max=256 * MIB) for name in ('one', 'four')]
+            self.assertLess(abs(peaks[1] - peaks[0]), 0.2 * peaks[0], (encoding, peaks))
 
     def test_export_and_the_checks_of_a_large_model_need_little_memory(self):
-        self.write_large('m.safetensors', 16384)
+        self.write_large('m.safetensors', 16384, count=4)
         self.convert('m.safetensors', 'm.cdna', '--encoding', 'cb8', '--threads', '2')
-        self.peak_memory('cdna', 'export', 'm.cdna', 'out.safetensors', data_max=256 * MIB)
-        self.assertEqual(os.path.getsize(self.path('out.safetensors')) // MIB, 576)
-        self.peak_memory('cdna-fsck', 'm.cdna', '--deep', '--threads', '2', data_max=256 * MIB)
+        self.peak_memory('cdna', 'export', 'm.cdna', 'out.safetensors', data_max=128 * MIB)
+        self.assertEqual(os.path.getsize(self.path('out.safetensors')) // MIB, 256)
+        self.peak_memory('cdna-fsck', 'm.cdna', '--deep', '--threads', '2', data_max=128 * MIB)
         self.peak_memory('cdna-inspect', 'm.cdna', data_max=32 * MIB)
         self.run_tool('cdna-fsck', 'm.cdna', '--rebuild', 'rebuilt.cdna')
 
@@ -115,7 +114,7 @@ class SignalTest(LargeModelTest):
 
     def test_ctrl_c_and_sigterm_leave_no_file(self):
         self.write_large('m.safetensors', 65536)
-        self.write_large('n.safetensors', 16384)
+        self.write_large('n.safetensors', 16384, count=3)
         self.convert('n.safetensors', 'n.cdna', '--encoding', 'cb8')
         before = self.names()
         commands = (['cdna', 'convert', 'm.safetensors', 'out.cdna'], ['cdna', 'convert', 'm.safetensors', 'out.cdna', '--encoding', 'cb8'],
@@ -142,10 +141,10 @@ class SignalTest(LargeModelTest):
         self.assertEqual(self.names(), ['m.safetensors', 'out.cdna', 'small.safetensors'])
 
     def test_ctrl_c_stops_a_check(self):
-        self.write_large('m.safetensors', 65536, count=4)
+        self.write_large('m.safetensors', 16384, count=2)
         self.convert('m.safetensors', 'm.cdna')
         for number in (signal.SIGINT, signal.SIGTERM):
-            process = subprocess.Popen([runner.tool('cdna-fsck'), 'm.cdna', 'm.cdna', 'm.cdna', '--deep', '--threads', '1', '--json'],
+            process = subprocess.Popen([runner.tool('cdna-fsck'), *['m.cdna'] * 20, '--deep', '--threads', '1', '--json'],
                                        cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             while process.poll() is None:
                 with open(f'/proc/{process.pid}/stat', encoding='ascii') as file:
@@ -159,8 +158,8 @@ class SignalTest(LargeModelTest):
 
 
 class TerminalTest(LargeModelTest):
-    def on_terminal(self, *command, stop_at=None, **variables):
-        """What a command writes to a terminal that is its stdout and stderr; stopped when `stop_at` appears there."""
+    def on_terminal(self, *command, stop_at=None, patience=60, **variables):
+        """What a command writes to a terminal that is its stdout and stderr; stopped when `stop_at` appears or `patience` ends."""
         environment = {key: value for key, value in os.environ.items() if key not in ('NO_COLOR', 'TERM')}
         environment = {**environment, 'TERM': 'xterm', **variables}
         primary, secondary = pty.openpty()
@@ -168,7 +167,7 @@ class TerminalTest(LargeModelTest):
                                    stdin=subprocess.DEVNULL, env=environment)
         os.close(secondary)
         out = b''
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
             if not select.select([primary], [], [], 0.1)[0]:
                 continue
@@ -180,8 +179,9 @@ class TerminalTest(LargeModelTest):
             if stop_at and re.search(stop_at, out):
                 process.send_signal(signal.SIGINT)
                 stop_at = None
+        process.kill()
+        process.wait()
         os.close(primary)
-        process.wait(timeout=20)
         return out.decode()
 
     def make_evil(self):
@@ -196,7 +196,7 @@ class TerminalTest(LargeModelTest):
             out = self.on_terminal(*command, NO_COLOR='1').replace('\r\n', '\n')
             self.assertNotEqual(out, '')
             for c in out:
-                self.assertTrue(c == '\n' or c.isprintable() or (c == '\u202e' and '--json' in command), (command, out))
+                self.assertTrue(c == '\n' or c.isprintable(), (command, out))
 
     def test_a_terminal_gets_attributes_from_the_tool_only(self):
         self.make_evil()
@@ -221,15 +221,15 @@ class TerminalTest(LargeModelTest):
         self.assertEqual(set(re.findall('\x1b[^A-Za-z]*.', out)), {'\x1b[K'})
 
     def test_one_long_tensor_shows_progress_too(self):
-        self.write_large('m.safetensors', 1 << 20, count=1)  # 4.3 GB, but for the hole.
+        self.write_large('m.safetensors', 1 << 20, count=1)  # 4.3 GB, but for the hole: much longer than the patience below.
         out = self.on_terminal('cdna', 'convert', 'm.safetensors', 'x.cdna', '--encoding', 'cb8', '--threads', '1', '--codec', 'zstd',
-                               stop_at=rb'converting +\d+ %')
-        self.assertRegex(out, r'\r\x1b\[Kconverting +\d+ %')
+                               stop_at=rb'converting +\d+ %', patience=8)
+        self.assertRegex(out, r'\r\x1b\[Kconverting +\d\d? %')
 
     def test_short_work_and_other_streams_show_no_progress(self):
         self.write_model('m.safetensors', small_model())
         self.assertNotIn('%', self.on_terminal('cdna', 'convert', 'm.safetensors', 'm.cdna', '--encoding', 'cb8'))
-        self.write_large('large.safetensors', 16384)
+        self.write_large('large.safetensors', 16384, count=4)
         self.assertEqual(self.convert('large.safetensors', 'large.cdna', '--encoding', 'cb8', '--threads', '1')[1], '')
 
 
