@@ -108,10 +108,13 @@ class Runner:
         with concurrent.futures.ThreadPoolExecutor(self.jobs) as pool:
             try:
                 while waiting or running:
+                    planned = len(waiting)
                     for suite in self.startable(waiting):
                         if len(running) < self.jobs:
                             waiting.remove(suite)
                             running[pool.submit(suite.run, self.root, self.log_of(suite), self.processes)] = suite
+                    if not running and len(waiting) == planned:
+                        raise ValueError(f"{waiting[0].name} needs what is not among the suites")
                     done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
                     for future in done:
                         future.result()

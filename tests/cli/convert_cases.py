@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import resource
 import stat
 import struct
 
@@ -30,7 +31,9 @@ class EncodingTest(ToolTest):
                 self.convert('m.safetensors', f'{codec}.cdna', '--encoding', 'exact', '--codec', codec)
                 self.export(f'{codec}.cdna', f'{codec}.safetensors')
                 restored, metadata = read_safetensors(self.read(f'{codec}.safetensors'))
-                self.assertEqual(restored, {name: (dtype, shape, data) for name, dtype, shape, data in tensors})
+                self.assertEqual(
+                    restored, {name: (dtype, shape, data) for name, dtype, shape, data in tensors}
+                )
                 self.assertEqual(metadata, METADATA)
                 self.assertEqual(self.fsck(f'{codec}.cdna', '--deep')[0]['problems'], [])
 
@@ -48,25 +51,50 @@ class EncodingTest(ToolTest):
 
     def test_cb8_encodes_large_float_matrices_and_leaves_all_else_exact(self):
         presets = self.presets()
-        self.assertEqual({name for name, preset in presets.items() if preset == 'cb8'}, runner.CB8_OF_SMALL_MODEL)
+        self.assertEqual(
+            {name for name, preset in presets.items() if preset == 'cb8'}, runner.CB8_OF_SMALL_MODEL
+        )
         self.assertEqual(set(presets.values()), {'cb8', 'exact'})
 
     def test_cb8_begins_at_4096_elements_and_rows_of_64(self):
-        shapes = {'a': [64, 64], 'b': [63, 65], 'c': [63, 64], 'd': [65, 63], 'e': [1, 4096], 'f': [4096], 'g': [4096, 1],
-                  'h': [1, 4095], 'i': [2, 32, 64], 'j': [4, 2, 32, 16], 'k': [64, 4, 4, 4], 'l': [65, 7, 3, 3]}
+        shapes = {
+            'a': [64, 64],
+            'b': [63, 65],
+            'c': [63, 64],
+            'd': [65, 63],
+            'e': [1, 4096],
+            'f': [4096],
+            'g': [4096, 1],
+            'h': [1, 4095],
+            'i': [2, 32, 64],
+            'j': [4, 2, 32, 16],
+            'k': [64, 4, 4, 4],
+            'l': [65, 7, 3, 3],
+        }
         tensors = []
         for name, shape in shapes.items():
             count = 1
             for dimension in shape:
                 count *= dimension
             tensors.append((name + '.weight', 'F32', shape, f32(1, count)))
-        self.assertEqual(self.cb8_names(tensors=tensors),
-                         {f'{name}.weight' for name in ('a', 'e', 'i', 'j', 'k')})
+        self.assertEqual(
+            self.cb8_names(tensors=tensors), {f'{name}.weight' for name in ('a', 'e', 'i', 'j', 'k')}
+        )
 
     def test_cb8_takes_the_four_float_dtypes_only(self):
-        tensors = [(dtype, dtype, [64, 64], data) for dtype, data in
-                   (('F16', f16(1, 4096)), ('BF16', runner.bf16(1, 4096)), ('F32', f32(1, 4096)), ('F64', runner.f64(1, 4096)))]
-        tensors += [(dtype, dtype, [64, 64], bytes(4096 * runner.SIZES[dtype])) for dtype in ('U8', 'I16', 'I32', 'U64', 'BOOL', 'C64')]
+        tensors = [
+            (dtype, dtype, [64, 64], data)
+            for dtype, data in (
+                ('F16', f16(1, 4096)),
+                ('BF16', runner.bf16(1, 4096)),
+                ('F32', f32(1, 4096)),
+                ('F64', runner.f64(1, 4096)),
+            )
+        ]
+        tensors += [
+            (dtype, dtype, [64, 64], bytes(4096 * runner.SIZES[dtype]))
+            for dtype in ('U8', 'I16', 'I32', 'U64', 'BOOL', 'C64')
+        ]
         tensors += [(dtype, dtype, [64, 64], bytes(4096)) for dtype in ('F8_E4M3', 'F8_E5M2', 'F8_E8M0')]
         self.assertEqual(self.cb8_names(tensors=tensors), {'F16', 'BF16', 'F32', 'F64'})
 
@@ -95,24 +123,41 @@ class EncodingTest(ToolTest):
         self.assertGreater(stated[name]['snr_db'], 40)
 
     def test_every_number_of_threads_gives_the_same_bytes(self):
-        tensors = small_model() + [('large.weight', 'F32', [1200, 512], f32(3, 1200 * 512))]  # Several blocks.
+        tensors = small_model() + [
+            ('large.weight', 'F32', [1200, 512], f32(3, 1200 * 512))
+        ]  # Several blocks.
         self.write_model('m.safetensors', tensors)
         for encoding in ('exact', 'cb8'):
             for codec in ('raw', 'zstd'):
                 files = set()
                 for threads in (0, 1, 2, 8):
-                    self.convert('m.safetensors', 'm.cdna', '--encoding', encoding, '--codec', codec,
-                                 '--threads', str(threads), '--force')
+                    self.convert(
+                        'm.safetensors',
+                        'm.cdna',
+                        '--encoding',
+                        encoding,
+                        '--codec',
+                        codec,
+                        '--threads',
+                        str(threads),
+                        '--force',
+                    )
                     files.add(self.read('m.cdna'))
                 self.assertEqual(len(files), 1, (encoding, codec))
 
     def test_any_number_of_threads_works_or_is_a_usage_error(self):
         self.write_model('m.safetensors', small_model())
         for threads in ('-1', '1.5', 'two', '4294967296'):
-            self.assert_nothing_written(self.convert('m.safetensors', 'm.cdna', '--threads', threads, code=USAGE))
-        # More threads than the system grants: a message or a file, never an abort.
-        done = runner.subprocess.run([runner.tool('cdna'), 'convert', 'm.safetensors', 'm.cdna', '--threads', '1000000'],
-                                     cwd=self.folder, capture_output=True)
+            self.assert_nothing_written(
+                self.convert('m.safetensors', 'm.cdna', '--threads', threads, code=USAGE)
+            )
+        # More threads than there is room for: a message or a file, never an abort.
+        done = runner.subprocess.run(
+            [runner.tool('cdna'), 'convert', 'm.safetensors', 'm.cdna', '--threads', '1000'],
+            cwd=self.folder,
+            capture_output=True,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (1 << 29, 1 << 29)),
+        )
         self.assertIn(done.returncode, (CLEAN, OPERATIONAL, USAGE), done.stderr)
 
     def assert_nothing_written(self, done):
@@ -124,26 +169,45 @@ class EncodingTest(ToolTest):
         sizes = {}
         for codec in ('raw', 'zstd', 'brotli'):
             self.convert('m.safetensors', f'{codec}.cdna', '--codec', codec)
-            tensor, = self.inspect(f'{codec}.cdna')['tensors']
+            (tensor,) = self.inspect(f'{codec}.cdna')['tensors']
             self.assertEqual(tensor['codec'], codec)
             sizes[codec] = tensor['stored_bytes']
         self.assertLess(max(sizes['zstd'], sizes['brotli']) * 10, sizes['raw'])
 
     def test_blocks_that_gain_nothing_are_stored_raw(self):
-        self.write_model('m.safetensors', [('t', 'U8', [100, 1000], runner.random.Random(1).randbytes(100000))])
+        self.write_model(
+            'm.safetensors', [('t', 'U8', [100, 1000], runner.random.Random(1).randbytes(100000))]
+        )
         self.convert('m.safetensors', 'm.cdna', '--codec', 'zstd')
         self.assertEqual(self.inspect('m.cdna')['tensors'][0]['codec'], 'raw')
 
     def test_keep_exact_keeps_the_tensors_of_each_pattern_exact(self):
-        self.assertEqual(self.cb8_names('--keep-exact', '*.query.*'), {'conv.weight', 'layer.0.output.weight'})
+        self.assertEqual(
+            self.cb8_names('--keep-exact', '*.query.*'), {'conv.weight', 'layer.0.output.weight'}
+        )
         self.assertEqual(self.cb8_names('--keep-exact', 'layer.?.*', '--keep-exact', 'conv*'), set())
-        self.assertEqual(self.cb8_names('--keep-exact', '[ab]*', '--keep-exact', 'scalar', tensors=[
-            ('a.weight', 'F32', [64, 64], f32(1, 4096)), ('c.weight', 'F32', [64, 64], f32(1, 4096)),
-            ('scalar', 'F32', [], f32(1, 1))]), {'c.weight'})
+        self.assertEqual(
+            self.cb8_names(
+                '--keep-exact',
+                '[ab]*',
+                '--keep-exact',
+                'scalar',
+                tensors=[
+                    ('a.weight', 'F32', [64, 64], f32(1, 4096)),
+                    ('c.weight', 'F32', [64, 64], f32(1, 4096)),
+                    ('scalar', 'F32', [], f32(1, 1)),
+                ],
+            ),
+            {'c.weight'},
+        )
 
     def test_a_keep_exact_pattern_that_matches_nothing_is_a_usage_error(self):
         self.write_model('m.safetensors', small_model())
-        for options in (['--keep-exact', 'conv'], ['--keep-exact', 'conv*', '--keep-exact', 'nothing\x1b*'], ['--keep-exact', '']):
+        for options in (
+            ['--keep-exact', 'conv'],
+            ['--keep-exact', 'conv*', '--keep-exact', 'nothing\x1b*'],
+            ['--keep-exact', ''],
+        ):
             done = self.convert('m.safetensors', 'm.cdna', '--encoding', 'cb8', *options, code=USAGE)
             self.assert_nothing_written(done)
             self.assertIn('--keep-exact', done[1])
@@ -164,14 +228,51 @@ class EncodingTest(ToolTest):
 class RoleTest(ToolTest):
     # One table in the spec; the names are those of checkpoints of many makers.
     ROLES = {
-        'bias': ['encoder.layer.0.attention.self.query.bias', 'ln_f.bias', 'b', 'x.beta', 'lm_head.bias', 'in_proj_bias', 'X.BIAS'],
-        'norm': ['model.norm.weight', 'transformer.h.0.ln_1.weight', 'embeddings.LayerNorm.weight', 'ln.w', 'x.gamma', 'final_ln.scale',
-                 'input_layernorm.weight', 'q_norm.weight'],
-        'output_head': ['lm_head.weight', 'output.weight', 'head.weight', 'embed_out.weight', 'decoder.output_projection.weight'],
-        'embedding': ['model.embed_tokens.weight', 'bert.embeddings.word_embeddings.weight', 'transformer.wte.weight', 'wpe',
-                      'shared.weight', 'token_embd.weight', 'a/embedding/kernel', 'pos_embed'],
-        'matrix': ['model.layers.0.mlp.down_proj.weight', 'decoder.output.weight', 'encoder.head.weight', 'h.0.attn.c_attn.weight',
-                   'weight', 'a.shared.weight', 'kernel'],
+        'bias': [
+            'encoder.layer.0.attention.self.query.bias',
+            'ln_f.bias',
+            'b',
+            'x.beta',
+            'lm_head.bias',
+            'in_proj_bias',
+            'X.BIAS',
+        ],
+        'norm': [
+            'model.norm.weight',
+            'transformer.h.0.ln_1.weight',
+            'embeddings.LayerNorm.weight',
+            'ln.w',
+            'x.gamma',
+            'final_ln.scale',
+            'input_layernorm.weight',
+            'q_norm.weight',
+        ],
+        'output_head': [
+            'lm_head.weight',
+            'output.weight',
+            'head.weight',
+            'embed_out.weight',
+            'decoder.output_projection.weight',
+        ],
+        'embedding': [
+            'model.embed_tokens.weight',
+            'bert.embeddings.word_embeddings.weight',
+            'transformer.wte.weight',
+            'wpe',
+            'shared.weight',
+            'token_embd.weight',
+            'a/embedding/kernel',
+            'pos_embed',
+        ],
+        'matrix': [
+            'model.layers.0.mlp.down_proj.weight',
+            'decoder.output.weight',
+            'encoder.head.weight',
+            'h.0.attn.c_attn.weight',
+            'weight',
+            'a.shared.weight',
+            'kernel',
+        ],
     }
 
     def roles_of(self, tensors):
@@ -182,18 +283,36 @@ class RoleTest(ToolTest):
     def test_names_and_ranks_have_the_roles_of_the_table(self):
         for role, names in self.ROLES.items():
             shape = [4] if role in ('bias', 'norm') else [2, 2]
-            self.assertEqual(self.roles_of([(name, 'F32', shape, bytes(16)) for name in names]), dict.fromkeys(names, role))
+            self.assertEqual(
+                self.roles_of([(name, 'F32', shape, bytes(16)) for name in names]), dict.fromkeys(names, role)
+            )
 
     def test_the_rank_decides_where_the_name_does_not(self):
-        shapes = {'x': [], 'y.weight': [4], 'm.weight': [2, 2], 'c.weight': [1, 1, 2, 2], 'e.weight': [1, 1, 64], 'q.bias': [2, 2]}
+        shapes = {
+            'x': [],
+            'y.weight': [4],
+            'm.weight': [2, 2],
+            'c.weight': [1, 1, 2, 2],
+            'e.weight': [1, 1, 64],
+            'q.bias': [2, 2],
+        }
         tensors = []
         for name, shape in shapes.items():
             count = 1
             for dimension in shape:
                 count *= dimension
             tensors.append((name, 'F32', shape, bytes(4 * count)))
-        self.assertEqual(self.roles_of(tensors), {'x': 'other', 'y.weight': 'vector', 'm.weight': 'matrix', 'c.weight': 'convolution',
-                                                  'e.weight': 'matrix', 'q.bias': 'matrix'})
+        self.assertEqual(
+            self.roles_of(tensors),
+            {
+                'x': 'other',
+                'y.weight': 'vector',
+                'm.weight': 'matrix',
+                'c.weight': 'convolution',
+                'e.weight': 'matrix',
+                'q.bias': 'matrix',
+            },
+        )
 
     def test_the_name_of_the_model_changes_nothing(self):
         roots = set()
@@ -214,7 +333,7 @@ class RoleTest(ToolTest):
         table, decisions = out.split('Decisions:')
         self.assertEqual(re.findall(r'^  (\w+) ', table, re.MULTILINE), roles)
         for name, _, _, _ in small_model():
-            line, = (line for line in decisions.split('\n') if line.endswith(' ' + name))
+            (line,) = (line for line in decisions.split('\n') if line.endswith(' ' + name))
             self.assertEqual(line.split()[0], 'cb8' if name in runner.CB8_OF_SMALL_MODEL else 'exact')
         self.assertIn('8 x 576 convolution', decisions)
 
@@ -222,15 +341,20 @@ class RoleTest(ToolTest):
         self.write_model('m.safetensors', small_model())
         out, _ = self.convert('m.safetensors', 'm.cdna', '--encoding', 'cb8', '--explain', '--json')
         document = json.loads(out)
-        self.assertEqual({tensor['name'] for tensor in document['tensors'] if tensor['preset'] == 'cb8'}, runner.CB8_OF_SMALL_MODEL)
+        self.assertEqual(
+            {tensor['name'] for tensor in document['tensors'] if tensor['preset'] == 'cb8'},
+            runner.CB8_OF_SMALL_MODEL,
+        )
         self.assertTrue(all(tensor['reason'] for tensor in document['tensors']))
         self.assertEqual(document['root'], self.inspect('m.cdna')['root'])
 
     def test_a_convolution_is_seen_as_out_by_rest(self):
         self.write_model('m.safetensors', [('conv.weight', 'F32', [64, 16, 2, 2], f32(1, 4096))])
         self.convert('m.safetensors', 'm.cdna', '--encoding', 'cb8')
-        tensor, = self.inspect('m.cdna')['tensors']
-        self.assertEqual((tensor['preset'], tensor['role'], tensor['shape']), ('cb8', 'convolution', [64, 16, 2, 2]))
+        (tensor,) = self.inspect('m.cdna')['tensors']
+        self.assertEqual(
+            (tensor['preset'], tensor['role'], tensor['shape']), ('cb8', 'convolution', [64, 16, 2, 2])
+        )
         # One byte a weight, one F32 scale for each of the 64 out channels.
         self.assertGreaterEqual(tensor['stored_bytes'], 4096 + 64 * 4 + 512)
 
@@ -242,9 +366,16 @@ class DestinationTest(ToolTest):
         self.convert('m.safetensors', 'm.cdna')
         os.mkdir(self.path('cut'))
         self.write('cut/lost.cdna', self.read('m.cdna')[:-300])
-        self.writers = (('.cdna', lambda to, *options, code: self.convert('m.safetensors', to, *options, code=code)),
-                        ('.safetensors', lambda to, *options, code: self.export('m.cdna', to, *options, code=code)),
-                        ('.cdna', lambda to, *options, code: self.run_tool('cdna-fsck', 'cut/lost.cdna', '--rebuild', to, *options, code=code)))
+        self.writers = (
+            ('.cdna', lambda to, *options, code: self.convert('m.safetensors', to, *options, code=code)),
+            ('.safetensors', lambda to, *options, code: self.export('m.cdna', to, *options, code=code)),
+            (
+                '.cdna',
+                lambda to, *options, code: self.run_tool(
+                    'cdna-fsck', 'cut/lost.cdna', '--rebuild', to, *options, code=code
+                ),
+            ),
+        )
 
     def test_an_existing_destination_is_refused_without_force_and_replaced_with_it(self):
         for suffix, write in self.writers:
@@ -294,13 +425,26 @@ class DestinationTest(ToolTest):
     def test_a_destination_in_a_folder_that_is_missing_is_an_operational_failure(self):
         for suffix, write in self.writers:
             before = self.names()
-            self.assert_refused(write('missing/out' + suffix, code=OPERATIONAL), 'missing/out' + suffix, 'No such file')
-            self.assert_refused(write('m.cdna/out' + suffix, code=OPERATIONAL), 'm.cdna/out' + suffix, 'Not a directory')
+            self.assert_refused(
+                write('missing/out' + suffix, code=OPERATIONAL), 'missing/out' + suffix, 'No such file'
+            )
+            self.assert_refused(
+                write('m.cdna/out' + suffix, code=OPERATIONAL), 'm.cdna/out' + suffix, 'Not a directory'
+            )
             self.assertEqual(self.names(), before)
 
     def test_an_unknown_suffix_of_the_destination_is_a_usage_error(self):
         for suffix, write in self.writers:
-            for name in ('out', 'out.bin', 'out' + suffix + '.gz', suffix[1:], 'out' + suffix.upper(), 'out/', '', '.'):
+            for name in (
+                'out',
+                'out.bin',
+                'out' + suffix + '.gz',
+                suffix[1:],
+                'out' + suffix.upper(),
+                'out/',
+                '',
+                '.',
+            ):
                 before = self.names()
                 self.assert_refused(write(name, code=USAGE), suffix)
                 self.assertEqual(self.names(), before)
@@ -343,5 +487,7 @@ class DestinationTest(ToolTest):
         data[data.find(tensor[3]) + 1000] ^= 1
         self.write('bad.cdna', data)
         before = self.names()
-        self.assert_refused(self.export('bad.cdna', 'out.safetensors', code=ERRORS_LEFT), 'bad.cdna', tensor[0], 'B1')
+        self.assert_refused(
+            self.export('bad.cdna', 'out.safetensors', code=ERRORS_LEFT), 'bad.cdna', tensor[0], 'B1'
+        )
         self.assertEqual(self.names(), before)

@@ -8,7 +8,7 @@ import runner
 from runner import CLEAN, ERRORS_LEFT, OPERATIONAL, USAGE, ToolTest, f32, small_model
 
 VECTORS = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'spec', 'vectors')
-RECORD_MAGIC = b'\xCDCDN3REC'
+RECORD_MAGIC = b'\xcdCDN3REC'
 TAIL_BYTES = 256
 INDEX_ENTRY_BYTES = 64
 
@@ -16,16 +16,20 @@ INDEX_ENTRY_BYTES = 64
 class FsckTest(ToolTest):
     def setUp(self):
         super().setUp()
-        # A and B of several blocks; C of 200 bytes, with a gap after it; D of codes; an asset is in none of them.
-        self.tensors = [('a', 'F32', [700, 512], f32(1, 1000) * 358 + f32(2, 400)), ('b', 'U8', [2000, 1000], runner.random.Random(1).randbytes(2000000)),
-                        ('c', 'F32', [50], f32(3, 50)), ('d.weight', 'F32', [128, 96], f32(4, 128 * 96))]
+        # A and B of several blocks; C of 200 bytes, with a gap after it; D of codes.
+        self.tensors = [
+            ('a', 'F32', [700, 512], f32(1, 1000) * 358 + f32(2, 400)),
+            ('b', 'U8', [2000, 1000], runner.random.Random(1).randbytes(2000000)),
+            ('c', 'F32', [50], f32(3, 50)),
+            ('d.weight', 'F32', [128, 96], f32(4, 128 * 96)),
+        ]
         self.write_model('m.safetensors', self.tensors)
         self.convert('m.safetensors', 'm.cdna', '--encoding', 'cb8', '--keep-exact', '[ab]')
         self.data = self.read('m.cdna')
         self.root = self.data[-40:-8].hex()
 
     def place_of(self, name):
-        data, = (tensor[3] for tensor in self.tensors if tensor[0] == name)
+        (data,) = (tensor[3] for tensor in self.tensors if tensor[0] == name)
         begin = self.data.find(data)
         self.assertGreater(begin, 0)
         return begin, begin + len(data)
@@ -55,10 +59,14 @@ class CheckTest(FsckTest):
             self.assertIn('m.cdna: complete, valid', out)
             self.assertIn(self.root, out)
             document = json.loads(self.run_tool('cdna-fsck', 'm.cdna', '--json', *options)[0])
-            self.assertEqual((document['schema'], document['level'], document['exit_code']), ('cdna.fsck/1', level, CLEAN))
-            file, = document['files']
-            self.assertEqual((file['file'], file['complete'], file['valid'], file['root'], file['problems']),
-                             ('m.cdna', True, True, self.root, []))
+            self.assertEqual(
+                (document['schema'], document['level'], document['exit_code']), ('cdna.fsck/1', level, CLEAN)
+            )
+            (file,) = document['files']
+            self.assertEqual(
+                (file['file'], file['complete'], file['valid'], file['root'], file['problems']),
+                ('m.cdna', True, True, self.root, []),
+            )
             self.assertEqual(file['blocks_checked'] > 0, level != 'quick')
 
     def test_a_flipped_byte_in_a_block_is_listed_with_its_range(self):
@@ -69,7 +77,7 @@ class CheckTest(FsckTest):
                 self.assertEqual(self.problems('--quick', code=CLEAN), [])
                 for options in ([], ['--deep']):
                     self.assert_found(position, *options, rule='B1')
-                    problem, = self.problems(*options)
+                    (problem,) = self.problems(*options)
                     self.assertEqual((problem['item'], problem['class']), (name, 'corrupt'))
                     self.assertLessEqual(problem['bytes'][1] - problem['bytes'][0], 1 << 20)
 
@@ -118,7 +126,9 @@ class CheckTest(FsckTest):
         for options in (['--quick'], [], ['--deep']):
             self.assert_found(position, *options, rule='X1')
             problem = self.problems(*options)[0]
-            self.assertEqual((problem['item'], problem['bytes'][1] - problem['bytes'][0]), ('c', INDEX_ENTRY_BYTES))
+            self.assertEqual(
+                (problem['item'], problem['bytes'][1] - problem['bytes'][0]), ('c', INDEX_ENTRY_BYTES)
+            )
 
     def test_a_flipped_byte_in_head_footer_or_tail_makes_the_file_invalid_at_every_level(self):
         size = len(self.data)
@@ -128,7 +138,9 @@ class CheckTest(FsckTest):
                 self.assertEqual(self.fsck('bad.cdna', *options, code=ERRORS_LEFT)[0]['valid'], False)
 
     def test_deep_sees_every_flipped_byte_of_a_small_file(self):
-        self.write_model('s.safetensors', [('c', 'F32', [50], f32(3, 50)), ('w', 'F32', [64, 64], f32(4, 4096))])
+        self.write_model(
+            's.safetensors', [('c', 'F32', [50], f32(3, 50)), ('w', 'F32', [64, 64], f32(4, 4096))]
+        )
         self.convert('s.safetensors', 's.cdna', '--encoding', 'cb8')
         self.data = self.read('s.cdna')
         positions = runner.random.Random(1).sample(range(len(self.data)), 300)
@@ -158,7 +170,7 @@ class CheckTest(FsckTest):
     def test_what_is_not_cdna_is_not_valid(self):
         self.write('empty.cdna', b'')
         for name in ('empty.cdna', 'm.safetensors'):
-            file, = self.fsck(name, code=ERRORS_LEFT)
+            (file,) = self.fsck(name, code=ERRORS_LEFT)
             self.assertEqual((file['valid'], file['problems'][0]['class']), (False, 'not_cdna'))
 
     def test_the_root_must_be_the_one_expected(self):
@@ -166,7 +178,7 @@ class CheckTest(FsckTest):
             self.fsck('m.cdna', '--root', root)
         other = ('0' if self.root[0] != '0' else '1') + self.root[1:]
         for options in ([], ['--quick'], ['--deep']):
-            file, = self.fsck('m.cdna', '--root', other, *options, code=ERRORS_LEFT)
+            (file,) = self.fsck('m.cdna', '--root', other, *options, code=ERRORS_LEFT)
             self.assertEqual((file['complete'], file['valid']), (True, False))
             self.assertEqual([problem['class'] for problem in file['problems']], ['root_mismatch'])
         for root in (self.root[1:], self.root + '0', 'g' + self.root[1:], 'root', ' ' + self.root[1:]):
@@ -179,8 +191,13 @@ class CheckTest(FsckTest):
     def test_exit_bits_are_joined_over_the_files(self):
         begin, _ = self.place_of('a')
         self.flipped(begin)
-        for files, code in ((['m.cdna', 'm.cdna'], CLEAN), (['m.cdna', 'bad.cdna'], ERRORS_LEFT), (['missing', 'm.cdna'], OPERATIONAL),
-                            (['m.cdna', 'bad.cdna', 'missing'], ERRORS_LEFT | OPERATIONAL), (['missing', 'bad.cdna', 'm.cdna'], 12)):
+        for files, code in (
+            (['m.cdna', 'm.cdna'], CLEAN),
+            (['m.cdna', 'bad.cdna'], ERRORS_LEFT),
+            (['missing', 'm.cdna'], OPERATIONAL),
+            (['m.cdna', 'bad.cdna', 'missing'], ERRORS_LEFT | OPERATIONAL),
+            (['missing', 'bad.cdna', 'm.cdna'], 12),
+        ):
             reports = self.fsck(*files, code=code)
             self.assertEqual([report['file'] for report in reports], files)
             out, _ = self.run_tool('cdna-fsck', *files, code=code)
@@ -189,8 +206,15 @@ class CheckTest(FsckTest):
         self.assertEqual(self.fsck('missing', code=OPERATIONAL)[0]['valid'], False)
 
     def test_arguments_that_make_no_sense_are_usage_errors(self):
-        for arguments in ([], ['--quick'], ['m.cdna', '--quick', '--deep'], ['m.cdna', '--medium'], ['m.cdna', '--rebuild'],
-                          ['m.cdna', 'm.cdna', '--rebuild', 'out.cdna'], ['m.cdna', '--threads', 'x']):
+        for arguments in (
+            [],
+            ['--quick'],
+            ['m.cdna', '--quick', '--deep'],
+            ['m.cdna', '--medium'],
+            ['m.cdna', '--rebuild'],
+            ['m.cdna', 'm.cdna', '--rebuild', 'out.cdna'],
+            ['m.cdna', '--threads', 'x'],
+        ):
             out, err = self.run_tool('cdna-fsck', *arguments, code=USAGE)
             self.assertEqual(out, '', arguments)
             self.assertNotEqual(err, '', arguments)
@@ -202,12 +226,16 @@ class CheckTest(FsckTest):
         self.write('cut.cdna', self.data[:-300])
         names = ['m.cdna', 'bad.cdna', 'cut.cdna']
         for name in names:
-            os.utime(self.path(name), ns=(10 ** 18, 10 ** 18 + 7))
+            os.utime(self.path(name), ns=(10**18, 10**18 + 7))
 
         def state():
             stats = [os.stat(self.path(name)) for name in names]
-            return self.names(), [(s.st_size, s.st_mtime_ns, s.st_mode, s.st_ino) for s in stats], [
-                runner.sha256_of(self.path(name)) for name in names]
+            return (
+                self.names(),
+                [(s.st_size, s.st_mtime_ns, s.st_mode, s.st_ino) for s in stats],
+                [runner.sha256_of(self.path(name)) for name in names],
+            )
+
         before = state()
         for options in ([], ['--quick'], ['--deep']):
             self.fsck(*names, *options, code=ERRORS_LEFT)
@@ -220,19 +248,30 @@ class CheckTest(FsckTest):
     def test_the_report_does_not_depend_on_the_number_of_threads(self):
         begin, end = self.place_of('b')
         self.flipped(begin, end - 1, self.place_of('a')[0], self.place_of('c')[0])
-        reports = {self.run_tool('cdna-fsck', 'bad.cdna', '--deep', '--threads', threads, code=ERRORS_LEFT)[0] for threads in '0128'}
+        reports = {
+            self.run_tool('cdna-fsck', 'bad.cdna', '--deep', '--threads', threads, code=ERRORS_LEFT)[0]
+            for threads in '0128'
+        }
         self.assertEqual(len(reports), 1)
 
     def test_the_vectors_have_the_outcomes_that_they_state(self):
         expected = {}
-        for path in glob.glob(os.path.join(VECTORS, 'good', '*.cdna')) + glob.glob(os.path.join(VECTORS, 'bad', '*.cdna')):
+        for path in glob.glob(os.path.join(VECTORS, 'good', '*.cdna')) + glob.glob(
+            os.path.join(VECTORS, 'bad', '*.cdna')
+        ):
             with open(path[:-5] + '.json', encoding='utf-8') as file:
                 case = json.load(file)
             if 'expected_root' in case:
                 continue
             # What later versions add is not an error of the file.
-            bad = [case['open'] != 'ok' and case['open']] + [case['deep'] not in (None, 'clean') and case['deep']]
-            bad += [item['status'] for item in case['items'] if item['status'] != 'ok' and not item['status']['rule'].startswith('U')]
+            bad = [case['open'] != 'ok' and case['open']] + [
+                case['deep'] not in (None, 'clean') and case['deep']
+            ]
+            bad += [
+                item['status']
+                for item in case['items']
+                if item['status'] != 'ok' and not item['status']['rule'].startswith('U')
+            ]
             expected[path] = any(bad)
         self.assertGreater(len(expected), 50)
         reports = self.fsck('--deep', *expected, code=ERRORS_LEFT)
@@ -244,14 +283,22 @@ class RebuildTest(FsckTest):
         return self.run_tool('cdna-fsck', name, '--rebuild', 'out.cdna', *options, code=code)
 
     def footer_offset(self):
-        return int.from_bytes(self.data[-TAIL_BYTES + 40:-TAIL_BYTES + 48], 'little')
+        return int.from_bytes(self.data[-TAIL_BYTES + 40 : -TAIL_BYTES + 48], 'little')
 
     def test_a_lost_footer_or_tail_is_rebuilt_byte_for_byte(self):
         footer = self.footer_offset()
         size = len(self.data)
-        damaged = {'cut byte': self.data[:-1], 'cut tail': self.data[:-TAIL_BYTES], 'cut footer': self.data[:footer], 'half footer': self.data[:footer + 100],
-                   'zero tail': self.data[:-TAIL_BYTES] + bytes(TAIL_BYTES), 'zero footer': self.data[:footer] + bytes(size - footer - TAIL_BYTES) + self.data[-TAIL_BYTES:],
-                   'zero both': self.data[:footer] + bytes(size - footer), 'longer': self.data + b'garbage' * 100, 'intact': self.data}
+        damaged = {
+            'cut byte': self.data[:-1],
+            'cut tail': self.data[:-TAIL_BYTES],
+            'cut footer': self.data[:footer],
+            'half footer': self.data[: footer + 100],
+            'zero tail': self.data[:-TAIL_BYTES] + bytes(TAIL_BYTES),
+            'zero footer': self.data[:footer] + bytes(size - footer - TAIL_BYTES) + self.data[-TAIL_BYTES:],
+            'zero both': self.data[:footer] + bytes(size - footer),
+            'longer': self.data + b'garbage' * 100,
+            'intact': self.data,
+        }
         for name, data in damaged.items():
             with self.subTest(name):
                 self.write('lost.cdna', data)
@@ -263,7 +310,7 @@ class RebuildTest(FsckTest):
 
     def test_a_file_that_lacks_its_last_records_is_salvaged_and_says_so(self):
         begin, _ = self.place_of('c')
-        self.write('lost.cdna', self.data[:begin + 10])
+        self.write('lost.cdna', self.data[: begin + 10])
         out, _ = self.rebuild('lost.cdna', code=ERRORS_LEFT)
         self.assertIn('SALVAGED', out)
         self.fsck('out.cdna', '--deep')
@@ -286,12 +333,16 @@ class RebuildTest(FsckTest):
         self.write('lost.cdna', data[:-TAIL_BYTES])
         self.rebuild('lost.cdna')
         self.assertEqual(self.read('out.cdna'), bytes(data))
-        problem, = self.fsck('out.cdna', code=ERRORS_LEFT)[0]['problems']
+        (problem,) = self.fsck('out.cdna', code=ERRORS_LEFT)[0]['problems']
         self.assertTrue(problem['bytes'][0] <= begin + 3 < problem['bytes'][1])
 
     def test_what_cannot_be_rebuilt_leaves_no_file(self):
         damaged_head = b'\0' + self.data[1:-TAIL_BYTES]
-        for name, data in (('head.cdna', damaged_head), ('empty.cdna', b''), ('foreign.cdna', self.read('m.safetensors'))):
+        for name, data in (
+            ('head.cdna', damaged_head),
+            ('empty.cdna', b''),
+            ('foreign.cdna', self.read('m.safetensors')),
+        ):
             self.write(name, data)
             done = self.rebuild(name, code=ERRORS_LEFT)
             self.assert_refused(done, name)
@@ -304,8 +355,11 @@ class RebuildTest(FsckTest):
 
     def test_json_with_rebuild_is_json_or_a_usage_error(self):
         self.write('lost.cdna', self.data[:-TAIL_BYTES])
-        done = runner.subprocess.run([runner.tool('cdna-fsck'), 'lost.cdna', '--rebuild', 'out.cdna', '--json'], cwd=self.folder, capture_output=True)
+        done = runner.subprocess.run(
+            [runner.tool('cdna-fsck'), 'lost.cdna', '--rebuild', 'out.cdna', '--json'],
+            cwd=self.folder,
+            capture_output=True,
+        )
         self.assertIn(done.returncode, (CLEAN, USAGE))
         if done.returncode == CLEAN:
             json.loads(done.stdout)
-

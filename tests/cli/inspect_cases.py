@@ -7,8 +7,20 @@ import struct
 import runner
 from runner import ERRORS_LEFT, OPERATIONAL, USAGE, ToolTest, f32, small_model
 
-TENSOR_FIELDS = {'name', 'dtype', 'shape', 'encoding', 'preset', 'codec', 'bits_per_weight', 'stored_bytes', 'source_bytes',
-                 'rows_per_block', 'blocks', 'error'}
+TENSOR_FIELDS = {
+    'name',
+    'dtype',
+    'shape',
+    'encoding',
+    'preset',
+    'codec',
+    'bits_per_weight',
+    'stored_bytes',
+    'source_bytes',
+    'rows_per_block',
+    'blocks',
+    'error',
+}
 
 
 class InspectTest(ToolTest):
@@ -26,7 +38,9 @@ class InspectTest(ToolTest):
         document = self.inspect('m.cdna')
         self.assertEqual(document['schema'], 'cdna.inspect/1')
         self.assertRegex(document['root'], '^[0-9a-f]{64}$')
-        self.assertEqual(set(document['totals']), {'tensors', 'source_bytes', 'stored_bytes', 'ratio', 'bits_per_weight'})
+        self.assertEqual(
+            set(document['totals']), {'tensors', 'source_bytes', 'stored_bytes', 'ratio', 'bits_per_weight'}
+        )
         for tensor in document['tensors']:
             self.assertLessEqual(TENSOR_FIELDS, set(tensor))
             if tensor['preset'] == 'cb8':
@@ -41,12 +55,16 @@ class InspectTest(ToolTest):
         self.assertEqual(len(described), len(small_model()))
         for name, dtype, shape, data in small_model():
             tensor = described[name]
-            self.assertEqual((tensor['dtype'], tensor['shape'], tensor['source_bytes']), (dtype, shape, len(data)))
+            self.assertEqual(
+                (tensor['dtype'], tensor['shape'], tensor['source_bytes']), (dtype, shape, len(data))
+            )
             elements = len(data) // runner.SIZES[dtype]
             bits = tensor['stored_bytes'] * 8 / elements if elements else 0
             self.assertAlmostEqual(tensor['bits_per_weight'], bits, places=9)
             rows = shape[0] if len(shape) >= 2 else 1
-            self.assertEqual(tensor['blocks'], 0 if not data else 1 if rows <= tensor['rows_per_block'] else None)
+            self.assertEqual(
+                tensor['blocks'], 0 if not data else 1 if rows <= tensor['rows_per_block'] else None
+            )
 
     def test_totals_are_the_sums_over_the_tensors(self):
         document = self.inspect('m.cdna')
@@ -67,12 +85,18 @@ class InspectTest(ToolTest):
         self.assertIn(f'root {root}\n', self.text('m.cdna'))
 
     def test_globs_select_tensors_and_their_totals(self):
-        self.assertEqual({tensor['name'] for tensor in self.inspect('m.cdna', 'layer.?.a*')['tensors']},
-                         {'layer.0.attention.query.weight', 'layer.0.attention.query.bias'})
+        self.assertEqual(
+            {tensor['name'] for tensor in self.inspect('m.cdna', 'layer.?.a*')['tensors']},
+            {'layer.0.attention.query.weight', 'layer.0.attention.query.bias'},
+        )
         document = self.inspect('m.cdna', 'scalar', '*conv*')
         self.assertEqual([tensor['name'] for tensor in document['tensors']], ['conv.weight', 'scalar'])
         self.assertEqual(document['totals']['source_bytes'], 8 * 576 * 2 + 8)
-        lines = [line for line in self.text('m.cdna', 'conv*').split('\n') if re.search('F32|BF16|F16|F64|I64', line)]
+        lines = [
+            line
+            for line in self.text('m.cdna', 'conv*').split('\n')
+            if re.search('F32|BF16|F16|F64|I64', line)
+        ]
         self.assertEqual(len(lines), 1)
 
     def test_a_glob_that_matches_nothing_is_a_usage_error(self):
@@ -84,7 +108,7 @@ class InspectTest(ToolTest):
     def test_the_text_has_one_line_for_each_tensor_totals_root_and_features(self):
         out = self.text('m.cdna')
         for name, dtype, _, _ in small_model():
-            line, = (line for line in out.split('\n') if line.startswith(name + ' '))
+            (line,) = (line for line in out.split('\n') if line.startswith(name + ' '))
             self.assertIn(f' {dtype} ', line)
             self.assertEqual('cb8' in line, name in runner.CB8_OF_SMALL_MODEL)
         totals = self.inspect('m.cdna')['totals']
@@ -110,7 +134,10 @@ class InspectTest(ToolTest):
             self.assertEqual(document['metadata'][f'safetensors:{key}'], value)
 
     def test_file_names_are_escaped(self):
-        for name, shown in (('a\x1b[31m.cdna', r'a\x1b[31m.cdna'), (b'\xff\xfe.cdna'.decode('utf-8', 'surrogateescape'), r'\xff\xfe.cdna')):
+        for name, shown in (
+            ('a\x1b[31m.cdna', r'a\x1b[31m.cdna'),
+            (b'\xff\xfe.cdna'.decode('utf-8', 'surrogateescape'), r'\xff\xfe.cdna'),
+        ):
             self.write(name, self.read('m.cdna'))
             self.assertIn(shown, self.text(name))
             self.assertIn(shown, self.run_tool('cdna-fsck', name)[0])
@@ -131,22 +158,36 @@ class InspectTest(ToolTest):
     def test_no_blocks_are_read(self):
         data = bytearray(self.read('m.cdna'))
         at = data.find(small_model()[0][3])
-        data[at:at + 1000] = bytes(1000)
+        data[at : at + 1000] = bytes(1000)
         self.write('damaged.cdna', data)
         self.assertEqual(self.inspect('damaged.cdna')['tensors'], self.inspect('m.cdna')['tensors'])
 
     def test_what_is_not_a_whole_cdna_file_is_refused(self):
         good = self.read('m.cdna')
-        for data, part in ((b'', 'not_cdna'), (self.read('m.safetensors'), 'not_cdna'), (good[:-1], 'truncated'), (good[:1000], 'truncated'),
-                           (good[:-200] + b'\xff' + good[-199:], 'corrupt'), (good + b'\0', '')):
+        for data, part in (
+            (b'', 'not_cdna'),
+            (self.read('m.safetensors'), 'not_cdna'),
+            (good[:-1], 'truncated'),
+            (good[:1000], 'truncated'),
+            (good[:-200] + b'\xff' + good[-199:], 'corrupt'),
+            (good + b'\0', ''),
+        ):
             self.write('bad.cdna', data)
             for options in ([], ['--json']):
                 done = self.run_tool('cdna-inspect', 'bad.cdna', *options, code=ERRORS_LEFT)
                 self.assert_refused(done, 'bad.cdna', part)
-        self.assert_refused(self.run_tool('cdna-inspect', 'missing.cdna', code=OPERATIONAL), 'missing.cdna', 'No such file')
+        self.assert_refused(
+            self.run_tool('cdna-inspect', 'missing.cdna', code=OPERATIONAL), 'missing.cdna', 'No such file'
+        )
 
     def test_an_error_of_zero_has_no_ratio_and_is_still_json(self):
-        self.write_model('zero.safetensors', [('zero.weight', 'F32', [64, 64], bytes(4 * 4096)), ('one.weight', 'F32', [64, 64], struct.pack('<f', 1) * 4096)])
+        self.write_model(
+            'zero.safetensors',
+            [
+                ('zero.weight', 'F32', [64, 64], bytes(4 * 4096)),
+                ('one.weight', 'F32', [64, 64], struct.pack('<f', 1) * 4096),
+            ],
+        )
         self.convert('zero.safetensors', 'zero.cdna', '--encoding', 'cb8')
         for tensor in self.inspect('zero.cdna')['tensors']:
             self.assertEqual(tensor['preset'], 'cb8')
@@ -157,5 +198,5 @@ class InspectTest(ToolTest):
     def test_a_tensor_of_many_blocks_says_so(self):
         self.write_model('large.safetensors', [('large.weight', 'F32', [3000, 256], f32(1, 1000) * 768)])
         self.convert('large.safetensors', 'large.cdna')
-        tensor, = self.inspect('large.cdna')['tensors']
+        (tensor,) = self.inspect('large.cdna')['tensors']
         self.assertEqual((tensor['rows_per_block'], tensor['blocks']), (1024, 3))

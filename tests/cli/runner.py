@@ -1,4 +1,4 @@
-# What the tests of the command line share: the tools under test, small inputs, and the last line "N passed, N failed".
+# What the tests of the command line share: the tools, small inputs, and the last line "N passed, N failed".
 import hashlib
 import json
 import os
@@ -12,8 +12,22 @@ import unittest
 from array import array
 
 CLEAN, ERRORS_LEFT, OPERATIONAL, USAGE, INTERRUPTED = 0, 4, 8, 16, 130
-SIZES = {'BOOL': 1, 'U8': 1, 'I8': 1, 'U16': 2, 'I16': 2, 'U32': 4, 'I32': 4, 'U64': 8, 'I64': 8, 'F16': 2, 'BF16': 2,
-         'F32': 4, 'F64': 8, 'C64': 8}  # Bytes per element.
+SIZES = {
+    'BOOL': 1,
+    'U8': 1,
+    'I8': 1,
+    'U16': 2,
+    'I16': 2,
+    'U32': 4,
+    'I32': 4,
+    'U64': 8,
+    'I64': 8,
+    'F16': 2,
+    'BF16': 2,
+    'F32': 4,
+    'F64': 8,
+    'C64': 8,
+}  # Bytes per element.
 
 build_directory = ''  # Set by main().
 
@@ -103,7 +117,7 @@ class ToolTest(unittest.TestCase):
 
 
 def safetensors(tensors, metadata=None):
-    """The bytes of a safetensors file of (name, dtype, shape, data), in that order. Independent of the tools."""
+    """The bytes of a safetensors file of (name, dtype, shape, data) in that order, made without the tools."""
     header = {} if metadata is None else {'__metadata__': metadata}
     end = 0
     for name, dtype, shape, data in tensors:
@@ -116,12 +130,14 @@ def safetensors(tensors, metadata=None):
 
 def read_safetensors(data):
     """({name: (dtype, shape, bytes)}, metadata), as any reader of the format sees it."""
-    length, = struct.unpack_from('<Q', data)
-    header = json.loads(data[8:8 + length])
+    (length,) = struct.unpack_from('<Q', data)
+    header = json.loads(data[8 : 8 + length])
     metadata = header.pop('__metadata__', {})
-    body = data[8 + length:]
-    return {name: (entry['dtype'], entry['shape'], body[slice(*entry['data_offsets'])])
-            for name, entry in header.items()}, metadata
+    body = data[8 + length :]
+    return {
+        name: (entry['dtype'], entry['shape'], body[slice(*entry['data_offsets'])])
+        for name, entry in header.items()
+    }, metadata
 
 
 def floats(seed, count, scale=0.05):
@@ -140,7 +156,7 @@ def f16(seed, count):
 
 def bf16(seed, count):
     data = f32(seed, count)
-    return b''.join(data[i + 2:i + 4] for i in range(0, len(data), 4))
+    return b''.join(data[i + 2 : i + 4] for i in range(0, len(data), 4))
 
 
 def f64(seed, count):

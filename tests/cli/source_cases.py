@@ -6,7 +6,17 @@ import pickle
 import struct
 
 import runner
-from runner import ERRORS_LEFT, OPERATIONAL, USAGE, ToolTest, f16, f32, read_safetensors, safetensors, small_model
+from runner import (
+    ERRORS_LEFT,
+    OPERATIONAL,
+    USAGE,
+    ToolTest,
+    f16,
+    f32,
+    read_safetensors,
+    safetensors,
+    small_model,
+)
 
 
 class FolderTest(ToolTest):
@@ -61,15 +71,24 @@ class FolderTest(ToolTest):
 
     def test_config_and_tokenizer_become_assets_and_nothing_else_does(self):
         tokenizer = b'{"tokens": ["one", "two"]}' * 20
-        self.write_folder('in', {'model.safetensors': small_model()}, tokenizer__json=tokenizer, vocab__txt=b'a\nb\n', modeling__py=b'import os',
-                          pytorch_model__bin=b'weights', empty__txt=b'')
+        self.write_folder(
+            'in',
+            {'model.safetensors': small_model()},
+            tokenizer__json=tokenizer,
+            vocab__txt=b'a\nb\n',
+            modeling__py=b'import os',
+            pytorch_model__bin=b'weights',
+            empty__txt=b'',
+        )
         os.mkdir(self.path('in/onnx'))
         os.symlink('/nowhere', self.path('in/link.json'))
         out, _ = self.convert('in', 'out.cdna', '--explain')
         for left_out in ('modeling.py', 'pytorch_model.bin', 'onnx', 'link.json'):
             self.assertIn(f'not stored: {left_out}: ', out)
         assets = {asset['name']: asset['bytes'] for asset in self.inspect('out.cdna')['assets']}
-        self.assertEqual(assets, {'config.json': 22, 'tokenizer.json': len(tokenizer), 'vocab.txt': 4, 'empty.txt': 0})
+        self.assertEqual(
+            assets, {'config.json': 22, 'tokenizer.json': len(tokenizer), 'vocab.txt': 4, 'empty.txt': 0}
+        )
         self.assertIn(tokenizer, self.read('out.cdna'))
         self.assertIn(b'{"model_type": "test"}', self.read('out.cdna'))
         self.assertNotIn(b'import os', self.read('out.cdna'))
@@ -77,15 +96,23 @@ class FolderTest(ToolTest):
 
     def test_a_tied_head_is_one_tensor_with_two_names(self):
         data = f32(1, 80 * 64)
-        tensors = [('lm_head.weight', 'F32', [80, 64], data), ('model.embed_tokens.weight', 'F32', [80, 64], data),
-                   ('model.up.weight', 'F32', [80, 64], f32(2, 80 * 64)), ('model.same.weight', 'F32', [80, 64], f32(2, 80 * 64))]
+        tensors = [
+            ('lm_head.weight', 'F32', [80, 64], data),
+            ('model.embed_tokens.weight', 'F32', [80, 64], data),
+            ('model.up.weight', 'F32', [80, 64], f32(2, 80 * 64)),
+            ('model.same.weight', 'F32', [80, 64], f32(2, 80 * 64)),
+        ]
         self.write_model('m.safetensors', tensors)
         for encoding in ('exact', 'cb8'):
             self.convert('m.safetensors', f'{encoding}.cdna', '--encoding', encoding)
             document = self.inspect(f'{encoding}.cdna')
-            self.assertEqual(document['aliases'], [{'name': 'model.embed_tokens.weight', 'tensor': 'lm_head.weight'}])
-            self.assertEqual({tensor['name'] for tensor in document['tensors']},
-                             {'lm_head.weight', 'model.up.weight', 'model.same.weight'})
+            self.assertEqual(
+                document['aliases'], [{'name': 'model.embed_tokens.weight', 'tensor': 'lm_head.weight'}]
+            )
+            self.assertEqual(
+                {tensor['name'] for tensor in document['tensors']},
+                {'lm_head.weight', 'model.up.weight', 'model.same.weight'},
+            )
             self.assertEqual(document['totals']['source_bytes'], 3 * len(data))
             self.assertEqual(self.read(f'{encoding}.cdna').count(data), 1)
             self.fsck(f'{encoding}.cdna', '--deep')
@@ -96,16 +123,29 @@ class FolderTest(ToolTest):
     def test_heads_that_differ_in_one_bit_in_dtype_or_in_shape_are_not_tied(self):
         data = f32(1, 4096)
         other = data[:-1] + bytes([data[-1] ^ 0x80])
-        self.write_model('m.safetensors', [('lm_head.weight', 'F32', [64, 64], data), ('a.embed_tokens.weight', 'F32', [64, 64], other),
-                                           ('b.embed_tokens.weight', 'F32', [32, 128], data), ('c.embed_tokens.weight', 'I32', [64, 64], data),
-                                           ('d.embed_tokens.weight', 'F32', [0, 64], b''), ('e.embed_tokens.weight', 'F32', [0, 64], b'')])
+        self.write_model(
+            'm.safetensors',
+            [
+                ('lm_head.weight', 'F32', [64, 64], data),
+                ('a.embed_tokens.weight', 'F32', [64, 64], other),
+                ('b.embed_tokens.weight', 'F32', [32, 128], data),
+                ('c.embed_tokens.weight', 'I32', [64, 64], data),
+                ('d.embed_tokens.weight', 'F32', [0, 64], b''),
+                ('e.embed_tokens.weight', 'F32', [0, 64], b''),
+            ],
+        )
         self.convert('m.safetensors', 'm.cdna')
         self.assertEqual(self.inspect('m.cdna')['aliases'], [])
 
     def test_a_tied_tensor_in_another_shard_is_tied(self):
         data = f32(1, 4096)
-        self.write_folder('in', {'a.safetensors': [('lm_head.weight', 'F32', [64, 64], data)],
-                                 'b.safetensors': [('wte.weight', 'F32', [64, 64], data)]})
+        self.write_folder(
+            'in',
+            {
+                'a.safetensors': [('lm_head.weight', 'F32', [64, 64], data)],
+                'b.safetensors': [('wte.weight', 'F32', [64, 64], data)],
+            },
+        )
         self.convert('in', 'out.cdna')
         self.assertEqual(len(self.inspect('out.cdna')['aliases']), 1)
 
@@ -128,14 +168,20 @@ class FolderTest(ToolTest):
 
     def test_a_damaged_shard_is_refused_by_its_name(self):
         self.write_folder('in', self.split(small_model(), 2))
-        self.write('in/model-00002-of-00002.safetensors', self.read('in/model-00002-of-00002.safetensors')[:-4])
+        self.write(
+            'in/model-00002-of-00002.safetensors', self.read('in/model-00002-of-00002.safetensors')[:-4]
+        )
         self.refuse_folder('in', 'model-00002-of-00002.safetensors')
 
     def test_an_index_that_does_not_fit_the_shards_is_refused(self):
         tensors = small_model()
-        self.write_folder('extra', self.split(tensors, 2), index={'ghost.weight': 'model-00001-of-00002.safetensors'})
+        self.write_folder(
+            'extra', self.split(tensors, 2), index={'ghost.weight': 'model-00001-of-00002.safetensors'}
+        )
         self.refuse_folder('extra', 'ghost.weight', 'model-00001-of-00002.safetensors')
-        self.write_folder('wrong', self.split(tensors, 2), index={tensors[0][0]: 'model-00002-of-00002.safetensors'})
+        self.write_folder(
+            'wrong', self.split(tensors, 2), index={tensors[0][0]: 'model-00002-of-00002.safetensors'}
+        )
         self.refuse_folder('wrong', tensors[0][0])
         self.write_folder('twice', {'a.safetensors': tensors[:6], 'b.safetensors': tensors[5:]})
         self.refuse_folder('twice', tensors[5][0], 'a.safetensors', 'b.safetensors')
@@ -160,7 +206,7 @@ class FolderTest(ToolTest):
 
 class RefusedInputTest(ToolTest):
     def refuse(self, data, *parts, code=ERRORS_LEFT, options=()):
-        """Writing `data` to a file and converting it gives one line with the file and the parts, and nothing else."""
+        """Converting a file of `data` gives one line with the file and the parts, and nothing else."""
         self.write('bad.safetensors', data)
         done = self.convert('bad.safetensors', 'out.cdna', *options, code=code)
         self.assert_refused(done, 'cdna convert: bad.safetensors', *parts)
@@ -198,9 +244,15 @@ class RefusedInputTest(ToolTest):
 
     def test_a_source_that_is_a_pipe_is_refused_at_once(self):
         os.mkfifo(self.path('pipe.safetensors'))
-        for tool, *arguments in (('cdna', 'convert', 'pipe.safetensors', 'out.cdna'), ('cdna', 'export', 'pipe.safetensors', 'out.safetensors'),
-                                 ('cdna-inspect', 'pipe.safetensors'), ('cdna-fsck', 'pipe.safetensors')):
-            done = runner.subprocess.run([runner.tool(tool), *arguments], cwd=self.folder, capture_output=True, timeout=10)
+        for tool, *arguments in (
+            ('cdna', 'convert', 'pipe.safetensors', 'out.cdna'),
+            ('cdna', 'export', 'pipe.safetensors', 'out.safetensors'),
+            ('cdna-inspect', 'pipe.safetensors'),
+            ('cdna-fsck', 'pipe.safetensors'),
+        ):
+            done = runner.subprocess.run(
+                [runner.tool(tool), *arguments], cwd=self.folder, capture_output=True, timeout=10
+            )
             self.assertIn(done.returncode, (OPERATIONAL, USAGE), tool)
         self.assertEqual(self.names(), ['pipe.safetensors'])
 
@@ -226,30 +278,65 @@ class RefusedInputTest(ToolTest):
     def test_sizes_that_do_not_fit_are_refused_with_the_tensor(self):
         self.refuse(safetensors([('short', 'F32', [4, 4], bytes(60))]), "'short'", '60', '64')
         self.refuse(safetensors([('half', 'F4', [3], bytes(2))]), "'half'", 'F4')
-        self.refuse(safetensors([('huge', 'F64', [2 ** 62, 4], b'')]), "'huge'")
-        for offsets, data in (([1, 5], bytes(5)), ([4, 0], bytes(4)), ([0, 4, 8], bytes(8)), ([-1, 3], bytes(4)), ([0], b''), ([0.0, 4.0], bytes(4))):
-            self.refuse(self.header(json.dumps({'t': {'dtype': 'U8', 'shape': [4], 'data_offsets': offsets}}), data), "'t'")
+        self.refuse(safetensors([('huge', 'F64', [2**62, 4], b'')]), "'huge'")
+        for offsets, data in (
+            ([1, 5], bytes(5)),
+            ([4, 0], bytes(4)),
+            ([0, 4, 8], bytes(8)),
+            ([-1, 3], bytes(4)),
+            ([0], b''),
+            ([0.0, 4.0], bytes(4)),
+        ):
+            self.refuse(
+                self.header(json.dumps({'t': {'dtype': 'U8', 'shape': [4], 'data_offsets': offsets}}), data),
+                "'t'",
+            )
 
     def test_tensors_that_overlap_are_refused(self):
         entry = {'dtype': 'U8', 'shape': [4], 'data_offsets': [0, 4]}
-        self.refuse(self.header(json.dumps({'a': entry, 'b': {**entry, 'data_offsets': [2, 6]}}), bytes(6)), "'b'", 'overlap')
+        self.refuse(
+            self.header(json.dumps({'a': entry, 'b': {**entry, 'data_offsets': [2, 6]}}), bytes(6)),
+            "'b'",
+            'overlap',
+        )
 
     def test_broken_headers_are_refused(self):
         entry = '{"dtype":"U8","shape":[1],"data_offsets":[0,1]}'
-        for text in ('{', '{}x', '{"a":1}', '{"a":%s,"a":%s}' % (entry, entry), '{"__metadata__":{"a":1}}', '{"a":{"dtype":"U8"}}',
-                     '{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1],"shape":[1]}}', '{"a":' * 50, b'{"\xff":%s}' % entry.encode()):
+        for text in (
+            '{',
+            '{}x',
+            '{"a":1}',
+            '{"a":%s,"a":%s}' % (entry, entry),
+            '{"__metadata__":{"a":1}}',
+            '{"a":{"dtype":"U8"}}',
+            '{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1],"shape":[1]}}',
+            '{"a":' * 50,
+            b'{"\xff":%s}' % entry.encode(),
+        ):
             self.refuse(self.header(text, b'x'))
 
     def test_a_nan_or_infinity_in_a_cb8_tensor_is_refused_with_tensor_row_and_column(self):
-        cases = (('F32', '<f', f32(1, 70 * 64), math.nan), ('F16', '<e', f16(1, 70 * 64), -math.inf), ('F64', '<d', runner.f64(1, 70 * 64), math.inf),
-                 ('F64', '<d', runner.f64(1, 70 * 64), 1e300))
+        cases = (
+            ('F32', '<f', f32(1, 70 * 64), math.nan),
+            ('F16', '<e', f16(1, 70 * 64), -math.inf),
+            ('F64', '<d', runner.f64(1, 70 * 64), math.inf),
+            ('F64', '<d', runner.f64(1, 70 * 64), 1e300),
+        )
         for dtype, code, data, value in cases:
             size = struct.calcsize(code)
             for row, column in ((0, 0), (37, 5), (69, 63)):
                 at = (row * 64 + column) * size
-                bad = data[:at] + struct.pack(code, value) + data[at + size:]
-                model = safetensors([('good.weight', dtype, [70, 64], data), ('x.bad.weight', dtype, [70, 64], bad)])
-                self.refuse(model, "'x.bad.weight'", f'row {row}, column {column} ', code=USAGE, options=['--encoding', 'cb8'])
+                bad = data[:at] + struct.pack(code, value) + data[at + size :]
+                model = safetensors(
+                    [('good.weight', dtype, [70, 64], data), ('x.bad.weight', dtype, [70, 64], bad)]
+                )
+                self.refuse(
+                    model,
+                    "'x.bad.weight'",
+                    f'row {row}, column {column} ',
+                    code=USAGE,
+                    options=['--encoding', 'cb8'],
+                )
 
     def test_of_several_nans_the_first_is_named_with_any_number_of_threads(self):
         rows = 3000  # Several blocks.
@@ -258,25 +345,42 @@ class RefusedInputTest(ToolTest):
             struct.pack_into('<f', data, (row * 512 + column) * 4, math.nan)
         model = safetensors([('w', 'F32', [rows, 512], bytes(data))])
         for threads in ('1', '2', '8'):
-            self.refuse(model, 'row 700, column 2 ', code=USAGE, options=['--encoding', 'cb8', '--threads', threads])
+            self.refuse(
+                model, 'row 700, column 2 ', code=USAGE, options=['--encoding', 'cb8', '--threads', threads]
+            )
 
     def test_nan_is_kept_in_exact_tensors(self):
         data = struct.pack('<2I', 0x7FC00001, 0xFF800001) + f32(1, 4094)
-        self.write_model('m.safetensors', [('bad.weight', 'F32', [64, 64], data), ('embed.weight', 'F32', [64, 64], data)])
+        self.write_model(
+            'm.safetensors', [('bad.weight', 'F32', [64, 64], data), ('embed.weight', 'F32', [64, 64], data)]
+        )
         self.convert('m.safetensors', 'm.cdna', '--encoding', 'cb8', '--keep-exact', 'bad*')
         self.export('m.cdna', 'back.safetensors')
         restored, _ = read_safetensors(self.read('back.safetensors'))
         self.assertEqual([tensor[2] for tensor in restored.values()], [data, data])
 
     def test_names_that_no_item_can_have_are_refused_and_escaped(self):
-        for name, shown in (('a\nb', r'a\x0ab'), ('\x1b[31mred', r'\x1b[31mred'), ('x\x7f', r'x\x7f'), ('c1\x9b', r'c1\xc2\x9b'), ('tab\t', r'tab\x09'),
-                            ('nul\0', r'nul\x00')):
-            self.refuse(safetensors([('good', 'U8', [1], b'a'), (name, 'U8', [1], b'b')]), f"'{shown}'", 'control character', code=USAGE)
+        for name, shown in (
+            ('a\nb', r'a\x0ab'),
+            ('\x1b[31mred', r'\x1b[31mred'),
+            ('x\x7f', r'x\x7f'),
+            ('c1\x9b', r'c1\xc2\x9b'),
+            ('tab\t', r'tab\x09'),
+            ('nul\0', r'nul\x00'),
+        ):
+            self.refuse(
+                safetensors([('good', 'U8', [1], b'a'), (name, 'U8', [1], b'b')]),
+                f"'{shown}'",
+                'control character',
+                code=USAGE,
+            )
         self.refuse(safetensors([('n' * 1025, 'U8', [1], b'b')]), '1024 bytes', code=USAGE)
         self.refuse(safetensors([('', 'U8', [1], b'b')]), '1024 bytes', code=USAGE)
 
     def test_a_rank_over_eight_is_refused_with_the_tensor(self):
-        self.refuse(safetensors([('deep', 'U8', [1] * 9, b'b')]), "bad.safetensors, 'deep': ", 'rank', code=USAGE)
+        self.refuse(
+            safetensors([('deep', 'U8', [1] * 9, b'b')]), "bad.safetensors, 'deep': ", 'rank', code=USAGE
+        )
 
     def test_names_of_1024_bytes_quotes_and_backslashes_are_kept(self):
         names = ['n' * 1024, 'ü' * 512, 'a"b\\c/d', ' ', '__metadata', '\u202ertl', '..', 'a/../b']
@@ -287,9 +391,10 @@ class RefusedInputTest(ToolTest):
 
     def test_export_refuses_what_is_not_cdna(self):
         self.write_model('m.safetensors', small_model())
-        self.assert_refused(self.export('m.safetensors', 'out.safetensors', code=ERRORS_LEFT), 'm.safetensors', 'not_cdna')
+        self.assert_refused(
+            self.export('m.safetensors', 'out.safetensors', code=ERRORS_LEFT), 'm.safetensors', 'not_cdna'
+        )
         self.assert_refused(self.export('missing.cdna', 'out.safetensors', code=OPERATIONAL), 'missing.cdna')
         self.write('empty.cdna', b'')
         self.assert_refused(self.export('empty.cdna', 'out.safetensors', code=ERRORS_LEFT), 'empty.cdna')
         self.assertEqual(self.names(), ['empty.cdna', 'm.safetensors'])
-
