@@ -2,6 +2,7 @@
 #include "libcdna/thread_pool.hpp"
 
 #include <algorithm>
+#include <exception>
 #include <new>
 
 #include "libcdna/try.hpp"
@@ -10,8 +11,11 @@ namespace cdna {
 
 ThreadPool::ThreadPool(unsigned threads) {
   if (threads == 0) threads = std::max(1U, std::thread::hardware_concurrency());
-  for (unsigned worker = 1; worker < threads; ++worker) {
-    threads_.emplace_back([this, worker] { work(worker); });
+  try {
+    threads_.reserve(threads - 1);
+    for (unsigned worker = 1; worker < threads; ++worker) threads_.emplace_back([this, worker] { work(worker); });
+  } catch (const std::exception&) {
+    // The system has no more threads or memory to give: those that were started do the work, with the same results.
   }
 }
 

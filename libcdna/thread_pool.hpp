@@ -14,7 +14,7 @@ namespace cdna {
 
 class ThreadPool {
  public:
-  // `threads` includes the caller's own; 0 means one per core.
+  // `threads` includes the caller's own; 0 means one per core. Fewer are started where the system refuses more.
   explicit ThreadPool(unsigned threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;

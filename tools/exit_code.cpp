@@ -52,7 +52,9 @@ int parse_arguments(CLI::App& app, int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kClean : kUsage;
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help and --version.
+    std::fprintf(stderr, "%s: %s (--help says more)\n", app.get_name().c_str(), escape(error.what()).c_str());
+    return kUsage;
   }
   return -1;
 }

@@ -5,25 +5,15 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <cstdlib>
-#include <string_view>
 
 #include "tools/text.hpp"
 
 namespace cdna::tools {
-namespace {
+Progress::Progress(std::string label) : label_(std::move(label)), terminal_(is_capable_terminal(STDERR_FILENO)), next_(start_ + std::chrono::seconds(1)) {}
 
-bool is_capable_terminal() {
-  const char* const term = std::getenv("TERM");
-  return isatty(STDERR_FILENO) != 0 && term != nullptr && std::string_view(term) != "dumb";
-}
-
-}  // namespace
-
-Progress::Progress(std::string label) : label_(std::move(label)), terminal_(is_capable_terminal()), next_(start_ + std::chrono::seconds(1)) {}
-
-Progress::~Progress() {
+void Progress::clear() {
   if (shown_) fmt::print(stderr, "\r\x1b[K");
+  shown_ = false;
 }
 
 void Progress::show(std::uint64_t done_bytes, std::uint64_t all_bytes) {

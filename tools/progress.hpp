@@ -10,11 +10,13 @@ namespace cdna::tools {
 class Progress {
  public:
   explicit Progress(std::string label);
-  ~Progress();  // Removes the line.
+  ~Progress() { clear(); }
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
   // Shows bytes done of bytes in all, at most ten times a second, not in the first second.
   void show(std::uint64_t done_bytes, std::uint64_t all_bytes);
+  // Removes the line.
+  void clear();
 
  private:
   using Clock = std::chrono::steady_clock;

@@ -3,9 +3,11 @@
 
 #include <fmt/format.h>
 #include <fnmatch.h>
+#include <unistd.h>
 
 #include <array>
 #include <cmath>
+#include <cstdlib>
 
 namespace cdna::tools {
 
@@ -34,6 +36,11 @@ std::optional<double> snr_db(const Item& item) {
   const double ratio = item.sum_squares() / item.sum_squared_error();
   if (!std::isfinite(ratio) || ratio <= 0) return std::nullopt;
   return 10 * std::log10(ratio);
+}
+
+bool is_capable_terminal(int fd) {
+  const char* const term = std::getenv("TERM");
+  return isatty(fd) != 0 && term != nullptr && std::string_view(term) != "dumb";
 }
 
 bool matches_glob(const std::string& pattern, std::string_view name) { return fnmatch(pattern.c_str(), std::string(name).c_str(), 0) == 0; }

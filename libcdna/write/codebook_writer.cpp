@@ -54,7 +54,7 @@ Result<Histogram> Writer::Session::measure(const CodebookPlan& plan, const ByteR
     if (const auto position = find_nonfinite(plan.dtype, bytes, rows * plan.matrix.cols)) {
       const std::uint64_t row = plan.row_begin(block) + *position / plan.matrix.cols;
       Error error = fail(Code::bad_argument, "", "row " + std::to_string(row) + ", column " + std::to_string(*position % plan.matrix.cols) +
-                                                     " is NaN, infinite, or beyond f32: keep this tensor exact");
+                                                     " is NaN, infinite, or beyond f32: keep this tensor exact (cdna convert --keep-exact NAME)");
       error.item = plan.name;
       return error;
     }
@@ -70,7 +70,7 @@ Result<Writer::Session::CodebookBlock> Writer::Session::encode_block(const Codeb
   CodebookBlock block;
   block.source = CDNA_TRY(plan.read(number, data));
   block.encoded = encode_rows(plan.dtype, block.source, plan.row_count(number), plan.matrix.cols, plan.codebook, plan.threshold);
-  CDNA_CHECK(block.encoded.outliers.size() <= kBlockBytesMax, Code::limit, "X3", "'" + plan.name + "': a block has over 16 MiB of outliers");
+  CDNA_CHECK(block.encoded.outliers.size() <= kBlockBytesMax, Code::limit, "X3", "a block has over 16 MiB of outliers");
   block.codes = prepare_block(plan.codec, std::move(block.encoded.codes), block.encoded.max_abs_error);
   block.outliers = prepare_block(plan.codec, std::move(block.encoded.outliers));
   return block;
@@ -111,8 +111,8 @@ Result<void> Writer::Session::encode_tensor(const CodebookPlan& plan, const Byte
 }
 
 Result<std::uint32_t> Writer::Session::add_codebook(const TensorSpec& spec, const CodebookOptions& options, const ByteReader& data) {
-  CDNA_CHECK(is_float(spec.dtype), Code::bad_argument, "", "'" + spec.name + "': only F16, BF16, F32 and F64 can be codebook-encoded");
-  CDNA_CHECK(options.outlier_fraction >= 0 && options.outlier_fraction <= 1, Code::bad_argument, "", "'" + spec.name + "': the outlier fraction is not in 0..1");
+  CDNA_CHECK(is_float(spec.dtype), Code::bad_argument, "", "only F16, BF16, F32 and F64 can be codebook-encoded");
+  CDNA_CHECK(options.outlier_fraction >= 0 && options.outlier_fraction <= 1, Code::bad_argument, "", "the outlier fraction is not in 0..1");
   ItemDraft draft = CDNA_TRY(draft_tensor(spec, kCodebookEncoding));
   CodebookPlan plan;
   plan.name = spec.name;
@@ -120,7 +120,7 @@ Result<std::uint32_t> Writer::Session::add_codebook(const TensorSpec& spec, cons
   plan.codec = spec.codec;
   plan.matrix = matrix_view(draft.dims, draft.item.row_dims());
   CDNA_CHECK(plan.matrix.rows >= 1 && plan.matrix.cols >= 1 && plan.matrix.cols <= kBlockBytesMax, Code::bad_argument, "",
-             "'" + spec.name + "': a codebook tensor needs at least one element, and at most 2^24 columns");
+             "a codebook tensor needs at least one element, and at most 2^24 columns");
   plan.rows_per_block = plan_rows_per_block(plan.matrix.cols, spec.role);
   plan.scale_rows_per_block = plan_side_rows_per_block(sizeof(float), plan.rows_per_block);
   const Histogram histogram = CDNA_TRY(measure(plan, data));

@@ -52,11 +52,12 @@ Result<void> Writer::Session::check_new_name(bool tensor_class, const std::strin
 
 Result<ItemDraft> Writer::Session::draft_tensor(const TensorSpec& spec, std::string_view encoding) {
   CDNA_TRY(check_new_name(true, spec.name, encoding));
-  CDNA_CHECK(is_known(spec.dtype) && spec.shape.size() <= 8, Code::bad_argument, "", "'" + spec.name + "': unknown dtype, or rank over 8");
+  CDNA_CHECK(is_known(spec.dtype), Code::bad_argument, "U2", "the dtype is not known");
+  CDNA_CHECK(spec.shape.size() <= 8, Code::bad_argument, "I5", "the rank is over 8");
   u128 product = 1;
   for (const std::uint64_t dim : spec.shape) {
     product *= std::max<std::uint64_t>(dim, 1);
-    CDNA_CHECK(product < kElementsEnd, Code::limit, "I8", "'" + spec.name + "': the product of the dimensions is 2^60 or more");
+    CDNA_CHECK(product < kElementsEnd, Code::limit, "I8", "the product of the dimensions is 2^60 or more");
   }
   ItemDraft draft;
   draft.dims = spec.shape;
@@ -87,7 +88,7 @@ Result<void> Writer::Session::begin_exact(const TensorSpec& spec) {
 
 Result<void> Writer::Session::begin_asset(const std::string& name, const std::string& media_type, ItemDraft draft, std::uint64_t size_bytes,
                                           Codec codec) {
-  CDNA_CHECK(size_bytes < kElementsEnd, Code::limit, "I8", "'" + name + "' has 2^60 bytes or more");
+  CDNA_CHECK(size_bytes < kElementsEnd, Code::limit, "I8", "the asset has 2^60 bytes or more");
   draft.dims = {size_bytes};
   draft.name = name;
   draft.type = media_type;
@@ -177,7 +178,7 @@ Result<std::uint32_t> Writer::Session::close_item(PacketWriter& packet, WrittenI
 }
 
 Result<std::uint32_t> Writer::Session::add_alias(const std::string& name, std::uint32_t tensor) {
-  CDNA_CHECK(tensor < is_tensor_.size() && is_tensor_[tensor], Code::bad_argument, "I13", "'" + name + "': an alias must name an earlier tensor");
+  CDNA_CHECK(tensor < is_tensor_.size() && is_tensor_[tensor], Code::bad_argument, "I13", "an alias must name an earlier tensor");
   CDNA_TRY(check_new_name(true, name, ""));
   ItemDraft draft;
   draft.dims = {tensor};

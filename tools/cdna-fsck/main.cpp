@@ -3,25 +3,25 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <nlohmann/json.hpp>
+#include <optional>
 
 #include "cdna/fsck.hpp"
 #include "cdna/version.hpp"
 #include "tools/exit_code.hpp"
 #include "tools/interrupt.hpp"
+#include "tools/json.hpp"
 #include "tools/progress.hpp"
 #include "tools/text.hpp"
 
 namespace cdna::tools {
 namespace {
 
-using nlohmann::ordered_json;
 constexpr const char* kProgram = "cdna-fsck";
 
 struct Options {
   std::vector<std::string> files;
-  std::string root;
-  std::string rebuild;
+  std::optional<std::string> root;
+  std::optional<std::string> rebuild;
   unsigned threads = 0;
   bool quick = false;
   bool deep = false;
@@ -43,7 +43,7 @@ FsckReport check_file(const Options& options, const std::string& path, const std
   Progress progress("checking " + escape(path));
   FsckOptions check;
   check.level = options.quick ? FsckLevel::quick : options.deep ? FsckLevel::deep : FsckLevel::standard;
-  if (!options.root.empty()) check.expected_root = digest_of(options.root);
+  if (options.root) check.expected_root = digest_of(*options.root);
   check.threads = options.threads;
   check.stop = &stop;
   check.progress = [&progress](std::uint64_t done, std::uint64_t all) { progress.show(done, all); };
@@ -114,13 +114,13 @@ int run_check(const Options& options) {
   }
   if (options.json) {
     const ordered_json out{{"schema", "cdna.fsck/1"}, {"level", level_name(options)}, {"exit_code", code}, {"files", std::move(reports)}};
-    fmt::print("{}\n", out.dump(2, ' ', false, ordered_json::error_handler_t::replace));
+    print_json(out);
   }
   return code;
 }
 
 int run_rebuild(const Options& options) {
-  if (options.files.size() != 1 || !has_suffix(options.rebuild, ".cdna")) {
+  if (options.files.size() != 1 || !has_suffix(*options.rebuild, ".cdna")) {
     fmt::print(stderr, "{}: --rebuild takes one FILE, and its OUT must end in .cdna\n", kProgram);
     return kUsage;
   }
@@ -129,13 +129,20 @@ int run_rebuild(const Options& options) {
   if (!source) return report(kProgram, source.error());
   FileSinkOptions sink_options;
   sink_options.force = options.force;
-  auto sink = create_file(options.rebuild, sink_options);
+  auto sink = create_file(*options.rebuild, sink_options);
   if (!sink) return report(kProgram, sink.error());
   auto rebuilt = rebuild(**source, *std::move(sink), &stop);
   if (!rebuilt) return report(kProgram, rebuilt.error());
-  fmt::print("{}: {} from {} items, {} of {} recovered; root {}\n", escape(options.rebuild), rebuilt->complete ? "rebuilt" : "SALVAGED (items may be missing)",
+  const int code = rebuilt->complete ? kClean : kErrorsLeft;
+  if (options.json) {
+    const ordered_json out{{"schema", "cdna.rebuild/1"}, {"file", options.files[0]}, {"destination", *options.rebuild}, {"complete", rebuilt->complete},
+                           {"items", rebuilt->item_count}, {"recovered_bytes", rebuilt->recovered_bytes}, {"root", to_hex(rebuilt->root)}, {"exit_code", code}};
+    print_json(out);
+    return code;
+  }
+  fmt::print("{}: {} from {} items, {} of {} recovered; root {}\n", escape(*options.rebuild), rebuilt->complete ? "rebuilt" : "SALVAGED (items may be missing)",
              rebuilt->item_count, format_bytes(rebuilt->recovered_bytes), format_bytes((*source)->size_bytes()), to_hex(rebuilt->root));
-  return rebuilt->complete ? kClean : kErrorsLeft;
+  return code;
 }
 
 int run(const Options& options) {
@@ -147,11 +154,11 @@ int run(const Options& options) {
     fmt::print(stderr, "{}: --quick and --deep exclude each other\n", kProgram);
     return kUsage;
   }
-  if (!options.root.empty() && !digest_of(options.root)) {
+  if (options.root && !digest_of(*options.root)) {
     fmt::print(stderr, "{}: --root is not 64 hexadecimal digits\n", kProgram);
     return kUsage;
   }
-  return options.rebuild.empty() ? run_check(options) : run_rebuild(options);
+  return options.rebuild ? run_rebuild(options) : run_check(options);
 }
 
 }  // namespace
@@ -170,7 +177,7 @@ int main(int argc, char** argv) {
   app.add_flag("--deep", options.deep, "Decode everything as well");
   app.add_option("--root", options.root, "The root that the files must have, 64 hexadecimal digits");
   app.add_option("--rebuild", options.rebuild, "Write a new file OUT from the records of FILE, whose footer or tail is lost; 4 if only a part was found");
-  app.add_option("--threads", options.threads, "0: one per core")->capture_default_str();
+  app.add_option("--threads", options.threads, "0: one per core")->check(CLI::Range(0U, 1024U))->capture_default_str();
   app.add_flag("--force", options.force, "Replace an existing OUT, by rename");
   app.add_flag("--json", options.json, "One JSON document, schema cdna.fsck/1");
   if (const int code = parse_arguments(app, argc, argv); code >= 0) return code;

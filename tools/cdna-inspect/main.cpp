@@ -6,17 +6,16 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <nlohmann/json.hpp>
 
 #include "cdna/version.hpp"
 #include "tools/cdna-inspect/model_summary.hpp"
 #include "tools/exit_code.hpp"
+#include "tools/json.hpp"
 #include "tools/text.hpp"
 
 namespace cdna::tools {
 namespace {
 
-using nlohmann::ordered_json;
 constexpr const char* kProgram = "cdna-inspect";
 
 struct Options {
@@ -56,7 +55,7 @@ ordered_json tensor_json(const TensorSummary& tensor) {
   return out;
 }
 
-void print_json(const Options& options, const Reader& reader, const ModelSummary& summary, const Metadata& metadata) {
+void print_document(const Options& options, const Reader& reader, const ModelSummary& summary, const Metadata& metadata) {
   ordered_json out{{"schema", "cdna.inspect/1"}, {"file", options.file}, {"file_bytes", reader.file_bytes()}, {"root", to_hex(reader.root())}};
   out["alignment"] = reader.alignment();
   out["required_features"] = reader.required_features();
@@ -74,12 +73,12 @@ void print_json(const Options& options, const Reader& reader, const ModelSummary
   }
   out["metadata"] = ordered_json::object();
   for (const auto& [key, value] : metadata) out["metadata"][key] = value_json(value);
-  fmt::print("{}\n", out.dump(2));
+  tools::print_json(out);
 }
 
 bool use_bold() {
   const char* const no_color = std::getenv("NO_COLOR");
-  return isatty(STDOUT_FILENO) != 0 && (no_color == nullptr || *no_color == '\0');
+  return is_capable_terminal(STDOUT_FILENO) && (no_color == nullptr || *no_color == '\0');
 }
 
 std::string error_text(const TensorSummary& tensor) {
@@ -132,7 +131,7 @@ int run(const Options& options) {
     return kUsage;
   }
   if (options.json) {
-    print_json(options, *reader, summary, *metadata);
+    print_document(options, *reader, summary, *metadata);
   } else {
     print_text(options, *reader, summary, *metadata);
   }

@@ -2,10 +2,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <optional>
+#include <thread>
 #include <vector>
 
 #include "cdna/import.hpp"
@@ -15,13 +16,13 @@
 #include "tools/cdna/tied_tensors.hpp"
 #include "tools/exit_code.hpp"
 #include "tools/interrupt.hpp"
+#include "tools/json.hpp"
 #include "tools/progress.hpp"
 #include "tools/text.hpp"
 
 namespace cdna::tools {
 namespace {
 
-using nlohmann::ordered_json;
 constexpr const char* kProgram = "cdna convert";
 
 struct Options {
@@ -102,16 +103,27 @@ class Conversion {
  public:
   Conversion(const Options& options, const Model& model, Plan& plan, Writer writer)
       : options_(options), model_(model), plan_(plan), writer_(std::move(writer)), codec_(*codec_of(options.codec)), progress_("converting") {
-    for (const ModelTensor& tensor : model.tensors()) all_bytes_ += tensor.size_bytes;
+    for (std::size_t i = 0; i < plan.decisions.size(); ++i) all_bytes_ += model.tensors()[i].size_bytes * passes(i);
   }
 
+  // Ends with the progress line removed.
   Result<Digest> run() {
+    auto result = write_all();
+    progress_.clear();
+    return result;
+  }
+
+  const Writer& writer() const { return writer_; }
+
+ private:
+  // How often the writer reads a tensor.
+  std::uint64_t passes(std::size_t i) const { return plan_.alias_of[i] ? 0 : plan_.decisions[i].preset == Preset::cb8 ? 2 : 1; }
+
+  Result<Digest> write_all() {
     for (std::size_t i = 0; i < plan_.decisions.size(); ++i) {
       auto item = add_tensor(i);
       if (!item) return std::move(item).error();
       plan_.items.push_back(*item);
-      done_bytes_ += model_.tensors()[i].size_bytes;
-      progress_.show(done_bytes_, all_bytes_);
     }
     for (std::size_t i = 0; i < model_.assets().size(); ++i) {
       const ModelAsset& asset = model_.assets()[i];
@@ -121,14 +133,18 @@ class Conversion {
     return writer_.finish(metadata_of(options_, model_));
   }
 
-  const Writer& writer() const { return writer_; }
+  // From several threads; the progress line is the first one's.
+  Result<void> read(std::size_t tensor, std::uint64_t offset, std::span<std::byte> out) {
+    const std::uint64_t done = done_bytes_.fetch_add(out.size()) + out.size();
+    if (std::this_thread::get_id() == thread_) progress_.show(done, all_bytes_);
+    return model_.read(tensor, offset, out);
+  }
 
- private:
   Result<std::uint32_t> add_tensor(std::size_t i) {
     const ModelTensor& tensor = model_.tensors()[i];
     if (plan_.alias_of[i]) return writer_.add_alias(tensor.name, plan_.items[*plan_.alias_of[i]]);
     const TensorSpec spec{tensor.name, tensor.dtype, tensor.shape, plan_.decisions[i].role, codec_};
-    const auto read = [this, i](std::uint64_t offset, std::span<std::byte> out) { return model_.read(i, offset, out); };
+    const auto read = [this, i](std::uint64_t offset, std::span<std::byte> out) { return this->read(i, offset, out); };
     return plan_.decisions[i].preset == Preset::cb8 ? writer_.add_codebook(spec, {}, read) : writer_.add_exact(spec, read);
   }
 
@@ -138,7 +154,8 @@ class Conversion {
   Writer writer_;
   Codec codec_;
   Progress progress_;
-  std::uint64_t done_bytes_ = 0;
+  std::thread::id thread_ = std::this_thread::get_id();
+  std::atomic<std::uint64_t> done_bytes_{0};
   std::uint64_t all_bytes_ = 0;
 };
 
@@ -160,7 +177,7 @@ Totals totals_of(const Model& model, const Plan& plan, const Writer& writer) {
   return totals;
 }
 
-void print_json(const Options& options, const Model& model, const Plan& plan, const Conversion& conversion, const Digest& root) {
+void print_document(const Options& options, const Model& model, const Plan& plan, const Conversion& conversion, const Digest& root) {
   const Totals totals = totals_of(model, plan, conversion.writer());
   ordered_json out{{"schema", "cdna.convert/1"}, {"destination", options.destination}, {"root", to_hex(root)}};
   out["totals"] = {{"tensors", plan.items.size()}, {"source_bytes", totals.source_bytes}, {"stored_bytes", totals.stored_bytes}};
@@ -175,7 +192,7 @@ void print_json(const Options& options, const Model& model, const Plan& plan, co
   }
   out["notes"] = ordered_json::array();
   for (const std::string& note : model.notes()) out["notes"].push_back(note);
-  fmt::print("{}\n", out.dump(2, ' ', false, ordered_json::error_handler_t::replace));
+  tools::print_json(out);
 }
 
 void print_summary(const Options& options, const Model& model, const Plan& plan, const Conversion& conversion, const Digest& root) {
@@ -212,10 +229,11 @@ int run_convert(const Options& options) {
   if (!result) {
     Error error = std::move(result).error();
     if (error.file.empty()) error.file = options.source;
-    return report(kProgram, error);
+    const int code = report(kProgram, error);
+    return code == kUsage ? static_cast<int>(kErrorsLeft) : code;  // What the writer does not take is the model's fault by now.
   }
   if (options.json) {
-    print_json(options, **model, *plan, *conversion, *result);
+    print_document(options, **model, *plan, *conversion, *result);
   } else {
     print_summary(options, **model, *plan, *conversion, *result);
   }
@@ -233,7 +251,7 @@ std::function<int()> add_convert(CLI::App& app) {
   app.add_option("--codec", options->codec, "Block codec; blocks that gain less than 3 % are stored raw")
       ->check(CLI::IsMember({"raw", "zstd", "brotli"}))->capture_default_str();
   app.add_option("--keep-exact", options->keep_exact, "Shell pattern of tensor names that stay exact; may be repeated")->allow_extra_args(false);
-  app.add_option("--threads", options->threads, "0: one per core. The file does not depend on it")->capture_default_str();
+  app.add_option("--threads", options->threads, "0: one per core. The file does not depend on it")->check(CLI::Range(0U, 1024U))->capture_default_str();
   app.add_flag("--explain", options->explain, "Print the table of roles and the decision for each tensor");
   app.add_flag("--force", options->force, "Replace an existing destination, by rename");
   app.add_flag("--json", options->json, "Print one JSON document instead of text");
