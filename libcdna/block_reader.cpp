@@ -38,7 +38,7 @@ Result<std::span<const std::byte>> SideReader::fetch(std::uint64_t row_begin, st
     const std::uint64_t row = row_begin - block * plane_->rows_per_block();
     const std::span<const std::byte> slice = bytes.subspan((row * plane_->row_entries() + entry_begin) * entry_bytes, size);
     if (reinterpret_cast<std::uintptr_t>(slice.data()) % alignof(float) == 0) return slice;
-    std::memcpy(scratch_.data(), slice.data(), size);  // Only over a caller's own unaligned memory.
+    std::memcpy(scratch_.data(), slice.data(), size);  // Over a caller's own unaligned memory, or short group scales.
     return std::span<const std::byte>(scratch_).first(size);
   }
   std::byte* out = scratch_.data();
@@ -66,7 +66,7 @@ Result<void> SideReader::gather(std::uint64_t row, std::uint64_t entry_begin, st
 Result<std::unique_ptr<BlockReader>> BlockReader::create(const File& file, std::uint32_t item, std::uint64_t begin, std::uint64_t end) {
   const ItemView view = file.footer().item(item);
   const TouchedItem* const touched = CDNA_TRY(file.touch(item));
-  if (auto result = check_filters(view, touched->entries); !result) return file.placed(std::move(result).error(), item);
+  if (!touched->filters_known) return file.placed(std::move(check_filters(view, touched->entries)).error(), item);
   PlaneReader data = CDNA_TRY(PlaneReader::create(file, item, 0, begin, end));
   std::unique_ptr<BlockReader> reader(new BlockReader(file, item, std::move(data)));
   if (view.type == kCodebookEncoding) CDNA_TRY(reader->add_sides(view, begin, end));

@@ -89,6 +89,7 @@ Result<std::unique_ptr<TouchedItem>> File::load_index(std::uint32_t item) const 
   counters_.bytes_hashed += bytes.size();
   CDNA_TRY(check_index(view, touched->entries));
   CDNA_TRY(check_decoded_limit(view, touched->entries));
+  touched->filters_known = check_filters(view, touched->entries).has_value();
   std::uint64_t first = 0;
   for (const wire::Plane& plane : view.planes) {
     touched->plane_first.push_back(first);

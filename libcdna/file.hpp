@@ -41,6 +41,7 @@ struct TouchedItem {
   ~TouchedItem() { delete tables.load(); }
   std::vector<wire::IndexEntry> entries;
   std::vector<std::uint64_t> plane_first;  // Entry of each plane's first block.
+  bool filters_known = true;               // U7.
   mutable BlockBits bits;
   mutable std::atomic<const CodebookTables*> tables{nullptr};
 };

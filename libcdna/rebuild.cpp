@@ -17,6 +17,7 @@ namespace cdna {
 namespace {
 
 constexpr std::size_t kCopyBytes = std::size_t{1} << 20;
+constexpr std::size_t kNameBytesMax = 1024;  // N1.
 
 Result<void> check_stop(const std::atomic<bool>* stop) {
   CDNA_CHECK(stop == nullptr || !stop->load(std::memory_order_relaxed), Code::cancelled, "", "stopped on request");
@@ -54,8 +55,8 @@ class RecordScan {
 
   bool accept(const Record& record, std::uint64_t offset) {
     const ItemView view = record.view();
-    if (!walk_.enter(record.item) || !check_name(view.name) || !check_type(view.type)) return false;
-    const auto packet_end = walk_.check(view, offset);
+    if (!walk_.enter(record.item) || view.name.empty() || view.name.size() > kNameBytesMax || !check_type(view.type)) return false;
+    const auto packet_end = walk_.check(view, offset, true);
     if (!packet_end || *packet_end != offset + record.size_bytes) return false;  // Not where section 7.2 puts this record.
     footer_.add(view);
     walk_.leave(record.item, *packet_end);
@@ -119,6 +120,7 @@ Result<RebuildReport> rebuild_file(const Source& source, Sink& sink, const std::
   fields.footer_digest = sha256(footer);
   fields.align_log2 = align_log2;
   const wire::Tail tail = make_tail(fields);
+  CDNA_CHECK(footer.size() <= kFooterBytesHardMax && fields.item_count <= kItemsHardMax, Code::limit, "T13", "the rebuilt footer is over the limits");
   CDNA_TRY(Footer::parse(footer, tail));  // A rebuilt file is checked before it gets its name.
   CDNA_TRY(copy_bytes(source, fields.footer_offset, sink, stop));
   footer.resize(align_up(footer.size(), kPacketAlignment));

@@ -145,7 +145,7 @@ float outlier_threshold(const Histogram& histogram, double fraction) {
     if (magnitude + 1 == Histogram::kMagnitudes) break;
     return Histogram::magnitude_floor(magnitude + 1);
   }
-  return std::numeric_limits<float>::infinity();
+  return above > 0 && above <= allowed ? 0 : std::numeric_limits<float>::infinity();
 }
 
 Codebook fit_codebook(const Histogram& histogram, float threshold) {

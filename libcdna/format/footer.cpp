@@ -59,7 +59,7 @@ Result<void> Footer::check_items(const wire::Tail& tail) {
       const bool within = item.rank() <= dims_.size() - walk.first_dim() && item.plane_count() <= planes_.size() - walk.first_plane() &&
                           std::uint64_t{item.name_length()} + item.type_length() <= text_.size() - walk.text_offset();
       CDNA_CHECK(within, Code::malformed, "I3", "the item's dims, planes or text reach beyond their vectors");
-      walk.leave(item, CDNA_TRY(walk.check(this->item(number), tail.footer_offset())));
+      walk.leave(item, CDNA_TRY(walk.check(this->item(number), tail.footer_offset(), number + 1 == item_count())));
       return {};
     };
     if (auto result = check(); !result) {

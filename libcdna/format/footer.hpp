@@ -29,6 +29,9 @@ struct ItemView {
 // A checked footer. Spans point into `bytes`, which is private memory.
 class Footer {
  public:
+  Footer() = default;
+  Footer(Footer&&) = default;  // Not copied: the spans point into the bytes.
+  Footer& operator=(Footer&&) = default;
   // Checks F1..F6, I1..I15, P1..P9, E1, E2, N1..N5. `bytes` is footer_length bytes from footer_offset.
   static Result<Footer> parse(std::vector<std::byte> bytes, const wire::Tail& tail);
 

@@ -82,21 +82,25 @@ Result<Metadata> parse_metadata(std::span<const std::byte> bytes) {
   const FlatVectors found = parse_flat(kLayout, bytes);
   CDNA_CHECK(found.fault == FlatFault::none, Code::malformed, "M2", "the metadata is not laid out as it must be", found.fault_offset);
   const std::string_view text = text_of(bytes.subspan(found.vectors[1].offset, found.vectors[1].count));
-  Metadata metadata;
-  std::string_view previous_key;
-  std::uint64_t used = 0;
+  const auto place = [&found](std::uint64_t i) { return found.vectors[0].offset + i * sizeof(wire::KeyValue); };
+  std::vector<wire::KeyValue> entries;
   for (std::uint64_t i = 0; i < found.vectors[0].count; ++i) {
-    const std::uint64_t at = found.vectors[0].offset + i * sizeof(wire::KeyValue);
-    const auto entry = load<wire::KeyValue>(bytes.subspan(at));
-    CDNA_CHECK(all_zero(bytes_in(entry.reserved())), Code::malformed, "M2", "a reserved byte is not zero", at);
-    const Slices slices = CDNA_TRY(take_text(entry, text, used, at));
-    const bool key = !slices.key.empty() && is_utf8(slices.key) && (i == 0 || previous_key < slices.key);
-    CDNA_CHECK(key, Code::malformed, "M4", "keys are not strictly ascending UTF-8", at);
-    CDNA_TRY(check_value(entry, slices.pooled, at));
-    if (auto value = value_of(entry, slices.pooled)) metadata.emplace_hint(metadata.end(), slices.key, std::move(*value));
-    previous_key = slices.key;
+    entries.push_back(load<wire::KeyValue>(bytes.subspan(place(i))));
+    CDNA_CHECK(all_zero(bytes_in(entries.back().reserved())), Code::malformed, "M2", "a reserved byte is not zero", place(i));
   }
+  std::vector<Slices> slices;
+  std::uint64_t used = 0;
+  for (std::size_t i = 0; i < entries.size(); ++i) slices.push_back(CDNA_TRY(take_text(entries[i], text, used, place(i))));
   CDNA_CHECK(used == text.size(), Code::malformed, "M3", "text is longer than the keys and values", found.vectors[1].offset);
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    const bool key = !slices[i].key.empty() && is_utf8(slices[i].key) && (i == 0 || slices[i - 1].key < slices[i].key);
+    CDNA_CHECK(key, Code::malformed, "M4", "keys are not strictly ascending UTF-8", place(i));
+  }
+  Metadata metadata;
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    CDNA_TRY(check_value(entries[i], slices[i].pooled, place(i)));
+    if (auto value = value_of(entries[i], slices[i].pooled)) metadata.emplace_hint(metadata.end(), slices[i].key, std::move(*value));
+  }
   return metadata;
 }
 

@@ -96,10 +96,10 @@ Result<void> PacketWalk::enter(const wire::Item& item) const {
   return {};
 }
 
-Result<std::uint64_t> PacketWalk::check(const ItemView& view, std::uint64_t end) const {
+Result<std::uint64_t> PacketWalk::check(const ItemView& view, std::uint64_t end, bool is_last) const {
   const wire::Item& item = *view.item;
   CDNA_TRY(check_numbers(view));
-  CDNA_TRY(check_kind(view));
+  CDNA_TRY(check_kind(view, is_last));
   std::uint64_t position = packet_offset_;
   CDNA_TRY(check_planes(view, end, position));
   if (item.kind() == kAsset || item.kind() == kMetadata) CDNA_TRY(check_content_plane(view));
@@ -119,9 +119,8 @@ void PacketWalk::leave(const wire::Item& item, std::uint64_t packet_end) {
   kinds_.push_back(item.kind());
 }
 
-Result<void> PacketWalk::check_kind(const ItemView& view) const {
+Result<void> PacketWalk::check_kind(const ItemView& view, bool is_last) const {
   const wire::Item& item = *view.item;
-  CDNA_CHECK(!has_metadata_, Code::malformed, "I12", "the metadata is not the last item");
   const bool one_row_of_bytes = item.rank() == 1 && item.row_dims() == 0 && static_cast<DType>(item.dtype()) == DType::u8 && item.plane_count() == 1 &&
                                 is_exactly_zero(item);
   switch (item.kind()) {
@@ -133,6 +132,7 @@ Result<void> PacketWalk::check_kind(const ItemView& view) const {
       return {};
     case kMetadata:
       CDNA_CHECK(one_row_of_bytes && item.type_length() == 0, Code::malformed, "I11", "the metadata must be one row of bytes");
+      CDNA_CHECK(is_last, Code::malformed, "I12", "the metadata is not the last item");
       return {};
     case kAlias: {
       const bool bare = item.rank() == 1 && item.row_dims() == 0 && item.dtype() == 0 && item.plane_count() == 0 && item.type_length() == 0 &&

@@ -1,19 +1,13 @@
-// SHA-256 through OpenSSL's EVP, with the algorithm fetched once and contexts reused.
+// SHA-256 through OpenSSL's own functions rather than EVP, whose every EVP_DigestInit_ex2 allocates in OpenSSL 3.0.
 #include "libcdna/hash/sha256.hpp"
 
-#include <openssl/evp.h>
+#define OPENSSL_SUPPRESS_DEPRECATED  // SHA256_Init and its kin: deprecated in favour of EVP, and the only ones that never allocate.
+#include <openssl/sha.h>
 
 #include <algorithm>
-#include <new>
 
 namespace cdna {
 namespace {
-
-// Fetching costs microseconds and a lock; the object is immutable and lives as long as the process.
-const EVP_MD* sha256_algorithm() {
-  static EVP_MD* const algorithm = EVP_MD_fetch(nullptr, "SHA256", nullptr);
-  return algorithm;
-}
 
 Sha256& thread_hasher() {
   thread_local Sha256 hasher;
@@ -27,20 +21,16 @@ Sha256& thread_outer_hasher() {
 
 }  // namespace
 
-Sha256::Sha256() : context_(EVP_MD_CTX_new()) {
-  if (context_ != nullptr && EVP_DigestInit_ex2(context_, sha256_algorithm(), nullptr) == 1) return;
-  EVP_MD_CTX_free(context_);
-  throw std::bad_alloc();
-}
+Sha256::Sha256() : context_(new SHA256_CTX) { SHA256_Init(context_); }
 
-Sha256::~Sha256() { EVP_MD_CTX_free(context_); }
+Sha256::~Sha256() { delete context_; }
 
-void Sha256::update(std::span<const std::byte> bytes) { EVP_DigestUpdate(context_, bytes.data(), bytes.size()); }
+void Sha256::update(std::span<const std::byte> bytes) { SHA256_Update(context_, bytes.data(), bytes.size()); }
 
 Digest Sha256::finish() {
   Digest digest;
-  EVP_DigestFinal_ex(context_, reinterpret_cast<unsigned char*>(digest.data()), nullptr);
-  EVP_DigestInit_ex2(context_, nullptr, nullptr);  // Same algorithm again: resets the state, allocates nothing.
+  SHA256_Final(reinterpret_cast<unsigned char*>(digest.data()), context_);
+  SHA256_Init(context_);
   return digest;
 }
 

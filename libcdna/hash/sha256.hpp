@@ -7,12 +7,12 @@
 
 #include "cdna/digest.hpp"
 
-struct evp_md_ctx_st;
+struct SHA256state_st;
 
 namespace cdna {
 
 // One SHA-256 in progress. Reusable: finish() leaves it ready for the next message.
-// Failure of the provider (no memory at construction) throws std::bad_alloc; hashing itself cannot fail.
+// Construction can throw std::bad_alloc; hashing itself cannot fail and allocates nothing.
 class Sha256 {
  public:
   Sha256();
@@ -23,7 +23,7 @@ class Sha256 {
   Digest finish();
 
  private:
-  evp_md_ctx_st* context_;
+  SHA256state_st* context_;
 };
 
 inline constexpr std::size_t kPieceBytes = 16384;  // spec/format.md, section 4.

@@ -105,7 +105,7 @@ class FileSink final : public Sink {
       return at_path(fail(Code::bad_argument, "", "exists and is not a regular file"));
     }
     replacing_ = S_ISREG(info.st_mode);
-    replaced_mode_ = info.st_mode & 07777;
+    replaced_mode_ = info.st_mode & 0777;
     return {};
   }
 
@@ -141,21 +141,39 @@ class FileSink final : public Sink {
     return open_named_temporary();
   }
 
+  // A rival that cleans up may take the new file for a left-over in the moment before it is locked: then another name is tried.
   Result<void> open_named_temporary() {
-    const std::string name = temporary_prefix(name_) + random_digits();
-    const int fd = open_retrying(file_system_, directory_.get(), name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (fd < 0) return at_path(fail_io("cannot create a temporary file", fd));
-    file_ = Descriptor(fd, file_system_);
-    temporary_name_ = name;
-    file_system_.flock(fd, LOCK_EX | LOCK_NB);
-    return {};
+    constexpr int kAttempts = 8;
+    const mode_t mode = replacing_ ? replaced_mode_ : 0666;  // Never wider than the file that it replaces.
+    for (int attempt = 0; attempt < kAttempts; ++attempt) {
+      const std::string name = temporary_prefix(name_) + random_digits();
+      const int fd = open_retrying(file_system_, directory_.get(), name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+      if (fd < 0) return at_path(fail_io("cannot create a temporary file", fd));
+      file_ = Descriptor(fd, file_system_);
+      temporary_name_ = name;
+      const bool rival_has_it = file_system_.flock(fd, LOCK_EX | LOCK_NB) == -EWOULDBLOCK;
+      struct stat info {};
+      if (const int result = file_system_.fstat(fd, &info); result < 0) return at_path(fail_io("cannot stat a temporary file", result));
+      if (!rival_has_it && info.st_nlink > 0) return {};
+      temporary_name_.clear();
+      file_.close();
+    }
+    return at_path(fail_io("cannot keep a temporary file: others remove it", -EBUSY));
   }
 
   Result<void> give_name() {
-    if (!exists_) return link_as(name_);
+    if (!exists_) {
+      const int result = link_as(name_);
+      if (result == 0) return {};
+      if (result != -EEXIST) return abandon("cannot link the file into place", result);
+      if (!force_) {
+        remove_temporary();
+        return at_path(fail(Code::exists, "", "appeared while it was being written"));
+      }
+    }
     if (temporary_name_.empty()) {
       const std::string name = temporary_prefix(name_) + random_digits();
-      CDNA_TRY(link_as(name));
+      if (const int result = link_as(name); result < 0) return abandon("cannot link the file beside its place", result);
       temporary_name_ = name;
     }
     if (const int result = file_system_.renameat(directory_.get(), temporary_name_.c_str(), name_.c_str()); result < 0) {
@@ -165,23 +183,20 @@ class FileSink final : public Sink {
     return {};
   }
 
-  // link(2) never replaces: a file that appeared under NAME since open() is kept, and reported.
-  Result<void> link_as(const std::string& name) {
-    int result = 0;
+  // Gives the file another name, which must be free. Returns 0 or -errno.
+  int link_as(const std::string& name) {
     if (temporary_name_.empty()) {
       const std::string self = "/proc/self/fd/" + std::to_string(file_.get());
-      result = file_system_.linkat(AT_FDCWD, self.c_str(), directory_.get(), name.c_str(), AT_SYMLINK_FOLLOW);
-    } else {
-      result = file_system_.linkat(directory_.get(), temporary_name_.c_str(), directory_.get(), name.c_str(), 0);
+      return file_system_.linkat(AT_FDCWD, self.c_str(), directory_.get(), name.c_str(), AT_SYMLINK_FOLLOW);
     }
-    if (result == -EEXIST) {
-      remove_temporary();
-      return at_path(fail(Code::exists, "", "appeared while it was being written"));
+    int result = file_system_.linkat(directory_.get(), temporary_name_.c_str(), directory_.get(), name.c_str(), 0);
+    if (result == 0) {
+      file_system_.unlinkat(directory_.get(), temporary_name_.c_str());
+    } else if (result == -EPERM || result == -EOPNOTSUPP || result == -ENOSYS || result == -EMLINK) {
+      result = file_system_.rename_new(directory_.get(), temporary_name_.c_str(), name.c_str());  // vfat, exFAT, many FUSE: no hard links.
     }
-    if (result < 0) return abandon("cannot link the file into place", result);
-    if (!temporary_name_.empty()) file_system_.unlinkat(directory_.get(), temporary_name_.c_str());
-    temporary_name_.clear();
-    return {};
+    if (result == 0) temporary_name_.clear();
+    return result;
   }
 
   std::string path_;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <string_view>
 
 #include "cdna/file_system.hpp"
@@ -42,6 +43,9 @@ int FileSystem::fchmod(int fd, mode_t mode) { return or_errno(::fchmod(fd, mode)
 int FileSystem::flock(int fd, int operation) { return or_errno(::flock(fd, operation)); }
 int FileSystem::linkat(int from_directory, const char* from, int to_directory, const char* to, int flags) {
   return or_errno(::linkat(from_directory, from, to_directory, to, flags));
+}
+int FileSystem::rename_new(int directory, const char* from, const char* to) {
+  return or_errno(::renameat2(directory, from, directory, to, RENAME_NOREPLACE));
 }
 int FileSystem::renameat(int directory, const char* from, const char* to) {
   return or_errno(::renameat(directory, from, directory, to));

@@ -2,9 +2,12 @@
 #include "libcdna/io/spool.hpp"
 
 #include <fcntl.h>
+#include <sys/random.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
+#include <string>
 
 #include "libcdna/try.hpp"
 
@@ -12,6 +15,16 @@ namespace cdna {
 namespace {
 
 constexpr std::size_t kCopyBytes = std::size_t{1} << 20;
+
+// For file systems without O_TMPFILE: a file that loses its name at once.
+int open_unlinked(FileSystem& file_system, const std::string& directory) {
+  std::uint64_t random = 0;
+  if (::getrandom(&random, sizeof random, 0) != sizeof random) return -EIO;
+  const std::string path = directory + "/cdna-spool-" + std::to_string(random);
+  const int fd = open_retrying(file_system, AT_FDCWD, path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (fd >= 0) file_system.unlinkat(AT_FDCWD, path.c_str());
+  return fd;
+}
 
 }  // namespace
 
@@ -26,7 +39,8 @@ Result<void> Spool::spill() {
   if (!file_.is_open()) {
     const char* const variable = std::getenv("TMPDIR");
     const std::string directory = variable != nullptr && *variable != '\0' ? variable : "/tmp";
-    const int fd = open_retrying(file_system, AT_FDCWD, directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    int fd = open_retrying(file_system, AT_FDCWD, directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd == -EOPNOTSUPP || fd == -EISDIR || fd == -EINVAL) fd = open_unlinked(file_system, directory);
     if (fd < 0) return fail_io("cannot create a temporary file for planes that wait", fd, directory);
     file_ = Descriptor(fd, file_system);
   }

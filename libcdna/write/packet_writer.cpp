@@ -113,7 +113,7 @@ Result<void> PacketWriter::finish(PacketWalk& walk, FooterBuilder& footer) {
   CDNA_TRY(sink_.pad_to(record_offset));
   CDNA_TRY(sink_.write(append_record(view(), footer.item_count(), record_offset)));
   CDNA_TRY(walk.enter(draft_.item));
-  const std::uint64_t packet_end = CDNA_TRY(walk.check(view(), record_offset));
+  const std::uint64_t packet_end = CDNA_TRY(walk.check(view(), record_offset, true));
   assert(packet_end == sink_.position());
   walk.leave(draft_.item, packet_end);
   footer.add(view());

@@ -46,7 +46,7 @@ Result<void> Writer::Session::check_new_name(bool tensor_class, const std::strin
     error.item = name;
     return error;
   }
-  CDNA_CHECK(footer_.item_count() < kItemsHardMax, Code::limit, "T14", "the file has 2^24 items already");
+  CDNA_CHECK(footer_.item_count() < kItemsHardMax - 1, Code::limit, "T14", "the file has 2^24 items, with its metadata");
   return {};
 }
 
@@ -107,7 +107,7 @@ Result<void> Writer::Session::begin_asset(const std::string& name, const std::st
 void Writer::Session::open_item(ItemDraft draft, const PlaneShape& shape) {
   const MatrixView matrix = matrix_view(draft.dims, draft.item.row_dims());
   const wire::Plane plane = make_plane(shape);
-  open_.emplace(OpenItem{PacketWriter(sink_, alignment_, std::move(draft), {plane}), plane, matrix, shape.codec, 0, 0, {}, 0, {}});
+  open_.emplace(OpenItem{PacketWriter(sink_, alignment_, std::move(draft), {plane}), plane, matrix, shape.codec, 0, 0, {}, 0, {}, {}});
   open_->block_count = static_cast<std::uint64_t>(block_count_of(plane, matrix));
   open_block();
 }
@@ -121,6 +121,7 @@ void Writer::Session::open_block() {
 Result<void> Writer::Session::append(std::span<const std::byte> bytes) {
   CDNA_CHECK(open_.has_value(), Code::bad_argument, "", "no tensor has been begun");
   open_->source_hasher.update(bytes);
+  if (!bytes.empty()) open_->last_byte = bytes.back();
   while (!bytes.empty()) {
     CDNA_CHECK(open_->missing_bytes > 0, Code::bad_argument, "", "more bytes than the tensor's shape and dtype give");
     const std::span<const std::byte> part = bytes.first(std::min<std::uint64_t>(bytes.size(), open_->missing_bytes));
@@ -150,6 +151,9 @@ Result<void> Writer::Session::flush_batch() {
 Result<std::uint32_t> Writer::Session::end() {
   CDNA_CHECK(open_.has_value(), Code::bad_argument, "", "no tensor has been begun");
   CDNA_CHECK(open_->missing_bytes == 0 && open_->next_block == open_->block_count, Code::bad_argument, "", "fewer bytes than the tensor's shape and dtype give");
+  const std::uint64_t used_bits = open_->plane.row_entries() * open_->plane.bits() % 8;
+  CDNA_CHECK(used_bits == 0 || std::to_integer<unsigned>(open_->last_byte) >> used_bits == 0, Code::bad_argument, "E4",
+             "the unused bits after the last element are not zero");
   CDNA_TRY(flush_batch());
   set_bytes(open_->packet.item().mutable_source_digest(), open_->source_hasher.finish());
   const std::uint32_t number = CDNA_TRY(close_item(open_->packet, {}));
@@ -215,6 +219,7 @@ Result<Digest> Writer::Session::finish(Metadata metadata) {
   fields.optional_features = walk_.optional_features();
   fields.footer_offset = sink_.position();
   const std::vector<std::byte> footer = footer_.build();
+  CDNA_CHECK(footer.size() <= kFooterBytesHardMax, Code::limit, "T13", "the footer is over 1 GiB");
   fields.footer_bytes = footer.size();
   fields.item_count = footer_.item_count();
   fields.footer_digest = sha256(footer);

@@ -49,6 +49,7 @@ class Writer::Session {
     std::vector<std::vector<std::byte>> batch;     // Whole blocks, then one that is being filled.
     std::uint64_t missing_bytes = 0;               // To fill the last block of `batch`.
     BulkHasher source_hasher;
+    std::byte last_byte{0};
   };
 
   Result<void> check_new_name(bool tensor_class, const std::string& name, std::string_view type);

@@ -241,7 +241,7 @@ class CheckTest(FsckTest):
             self.fsck(*names, *options, code=ERRORS_LEFT)
         self.assertEqual(state(), before)
         self.run_tool('cdna-fsck', 'cut.cdna', '--rebuild', 'out.cdna')
-        self.run_tool('cdna-fsck', 'cut.cdna', '--rebuild', 'cut.cdna', code=OPERATIONAL)
+        self.run_tool('cdna-fsck', 'cut.cdna', '--rebuild', 'cut.cdna', code=USAGE)
         os.unlink(self.path('out.cdna'))
         self.assertEqual(state(), before)
 

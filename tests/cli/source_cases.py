@@ -199,7 +199,7 @@ class FolderTest(ToolTest):
     def test_a_file_name_that_no_asset_can_have_is_refused_by_name(self):
         self.write_folder('in', {'model.safetensors': small_model()})
         self.write(b'in/tok\xff\x1b.json'.decode('utf-8', 'surrogateescape'), b'{}')
-        _, err = self.convert('in', 'out.cdna', code=USAGE)
+        _, err = self.convert('in', 'out.cdna', code=ERRORS_LEFT)
         self.assertIn('tok\\xff\\x1b.json', err)
         self.assertEqual(self.names(), ['in'])
 
@@ -334,7 +334,7 @@ class RefusedInputTest(ToolTest):
                     model,
                     "'x.bad.weight'",
                     f'row {row}, column {column} ',
-                    code=USAGE,
+                    code=ERRORS_LEFT,
                     options=['--encoding', 'cb8'],
                 )
 
@@ -346,7 +346,7 @@ class RefusedInputTest(ToolTest):
         model = safetensors([('w', 'F32', [rows, 512], bytes(data))])
         for threads in ('1', '2', '8'):
             self.refuse(
-                model, 'row 700, column 2 ', code=USAGE, options=['--encoding', 'cb8', '--threads', threads]
+                model, 'row 700, column 2 ', code=ERRORS_LEFT, options=['--encoding', 'cb8', '--threads', threads]
             )
 
     def test_nan_is_kept_in_exact_tensors(self):
@@ -372,14 +372,14 @@ class RefusedInputTest(ToolTest):
                 safetensors([('good', 'U8', [1], b'a'), (name, 'U8', [1], b'b')]),
                 f"'{shown}'",
                 'control character',
-                code=USAGE,
+                code=ERRORS_LEFT,
             )
-        self.refuse(safetensors([('n' * 1025, 'U8', [1], b'b')]), '1024 bytes', code=USAGE)
-        self.refuse(safetensors([('', 'U8', [1], b'b')]), '1024 bytes', code=USAGE)
+        self.refuse(safetensors([('n' * 1025, 'U8', [1], b'b')]), '1024 bytes', code=ERRORS_LEFT)
+        self.refuse(safetensors([('', 'U8', [1], b'b')]), '1024 bytes', code=ERRORS_LEFT)
 
     def test_a_rank_over_eight_is_refused_with_the_tensor(self):
         self.refuse(
-            safetensors([('deep', 'U8', [1] * 9, b'b')]), "bad.safetensors, 'deep': ", 'rank', code=USAGE
+            safetensors([('deep', 'U8', [1] * 9, b'b')]), "bad.safetensors, 'deep': ", 'rank', code=ERRORS_LEFT
         )
 
     def test_names_of_1024_bytes_quotes_and_backslashes_are_kept(self):

@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <filesystem>
 #include <optional>
 
 #include "cdna/fsck.hpp"
@@ -51,10 +52,11 @@ FsckReport check_file(const Options& options, const std::string& path, const std
 }
 
 int exit_bits_of(const FsckReport& report) {
-  int code = kClean;
+  // Not all problems are listed. A path that cannot be opened is no fault of the command line: bits 4 and 8 only.
+  int code = report.operational_failure ? kOperational : kClean;
+  if (report.problem_count > report.problems.size()) code |= kErrorsLeft;
   for (const FsckProblem& problem : report.problems) {
-    // A path that cannot be opened is no fault of the command line: bits 4 and 8 only.
-    code |= tools::exit_code_of(problem.error) == kErrorsLeft ? kErrorsLeft : kOperational;
+    if (tools::exit_code_of(problem.error) == kErrorsLeft) code |= kErrorsLeft;
   }
   return code;
 }
@@ -122,6 +124,11 @@ int run_check(const Options& options) {
 int run_rebuild(const Options& options) {
   if (options.files.size() != 1 || !has_suffix(*options.rebuild, ".cdna")) {
     fmt::print(stderr, "{}: --rebuild takes one FILE, and its OUT must end in .cdna\n", kProgram);
+    return kUsage;
+  }
+  std::error_code ignored;
+  if (std::filesystem::equivalent(options.files[0], *options.rebuild, ignored)) {
+    fmt::print(stderr, "{}: --rebuild writes a new file, never FILE itself\n", kProgram);
     return kUsage;
   }
   const std::atomic<bool>& stop = stop_on_signals();

@@ -27,6 +27,26 @@ struct Options {
 template <class T>
 ordered_json or_null(const std::optional<T>& value) { return value ? ordered_json(*value) : ordered_json(nullptr); }
 
+// Whether JSON text nests deeper than any honest metadata: writing such a document recurses.
+bool is_too_deep(std::string_view json) {
+  constexpr int kDepthMax = 64;
+  int depth = 0;
+  bool in_string = false;
+  for (std::size_t i = 0; i < json.size(); ++i) {
+    if (in_string) {
+      if (json[i] == '\\') ++i;
+      else if (json[i] == '"') in_string = false;
+    } else if (json[i] == '"') {
+      in_string = true;
+    } else if (json[i] == '[' || json[i] == '{') {
+      if (++depth > kDepthMax) return true;
+    } else if (json[i] == ']' || json[i] == '}') {
+      --depth;
+    }
+  }
+  return false;
+}
+
 ordered_json value_json(const MetadataValue& value) {
   if (const auto* boolean = std::get_if<bool>(&value)) return *boolean;
   if (const auto* integer = std::get_if<std::int64_t>(&value)) return *integer;
@@ -34,6 +54,7 @@ ordered_json value_json(const MetadataValue& value) {
   if (const auto* number = std::get_if<double>(&value)) return *number;
   if (const auto* text = std::get_if<std::string>(&value)) return *text;
   if (const auto* json = std::get_if<JsonText>(&value)) {
+    if (is_too_deep(json->text)) return json->text;
     ordered_json parsed = ordered_json::parse(json->text, nullptr, false);
     return parsed.is_discarded() ? ordered_json(json->text) : parsed;
   }

@@ -28,6 +28,7 @@ class FileSystem {
   virtual int fchmod(int fd, mode_t mode);
   virtual int flock(int fd, int operation);
   virtual int linkat(int from_directory, const char* from, int to_directory, const char* to, int flags);
+  virtual int rename_new(int directory, const char* from, const char* to);  // renameat2 with RENAME_NOREPLACE.
   virtual int renameat(int directory, const char* from, const char* to);
   virtual int unlinkat(int directory, const char* name);
   // Names in a directory, without "." and "..".

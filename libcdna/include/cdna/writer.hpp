@@ -41,7 +41,7 @@ struct CodebookOptions {
   double outlier_fraction = 0.001;  // At most this share of the elements is kept exactly, the largest after scaling.
 };
 
-// Fills `out` from byte `offset` of a tensor's row-major little-endian data. Called from several threads at once.
+// Fills `out` from byte `offset` of a tensor's row-major little-endian data. Called from several threads at once; must not throw.
 using ByteReader = std::function<Result<void>(std::uint64_t offset, std::span<std::byte> out)>;
 
 // What became of an item.
