@@ -119,6 +119,7 @@ class Checker {
     open_options.limits = options_.limits;
     auto file = File::open(std::move(source), open_options, File::Head::unchecked);
     if (!file) {
+      report_.complete = file.error().code == Code::root_mismatch;  // Whole as far as was looked.
       add(std::move(file).error(), {});
       return;
     }

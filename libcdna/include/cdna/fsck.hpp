@@ -41,7 +41,8 @@ struct FsckProblem {
 };
 
 struct FsckReport {
-  // The file has its whole length, head, tail and footer, and its packets follow one another to the footer.
+  // The file has its whole length, head, tail and footer, and its packets follow one another to the footer. (With another root
+  // than the expected one only the tail is looked at.)
   bool complete = false;
   // Everything that the level checks is right.
   bool valid = false;
