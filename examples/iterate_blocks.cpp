@@ -18,8 +18,10 @@ int main(int argc, char** argv) {
     }
     for (const cdna::Result<cdna::Block>& block : *blocks) {
       if (block) {
-        std::printf("%s rows %llu..%llu: %zu bytes%s\n", cdna::escape(tensor.name()).c_str(), static_cast<unsigned long long>(block->row_begin),
-                    static_cast<unsigned long long>(block->row_begin + block->row_count), block->data.size(), block->in_place ? ", in place" : "");
+        std::printf("%s rows %llu..%llu: %zu bytes%s\n", cdna::escape(tensor.name()).c_str(),
+                    static_cast<unsigned long long>(block->row_begin),
+                    static_cast<unsigned long long>(block->row_begin + block->row_count), block->data.size(),
+                    block->in_place ? ", in place" : "");
       } else {
         std::fprintf(stderr, "%s\n", block.error().describe().c_str());
         code = 4;

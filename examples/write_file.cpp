@@ -20,7 +20,8 @@ int main(int argc, char** argv) {
     auto writer = cdna::Writer::create(*std::move(sink));
     if (!writer) return writer.error();
     if (auto item = writer->add_exact({"exact", cdna::DType::f32, {256, 128}}, data); !item) return item.error();
-    if (auto item = writer->add_codebook({"compressed", cdna::DType::f32, {256, 128}}, {}, data); !item) return item.error();
+    if (auto item = writer->add_codebook({"compressed", cdna::DType::f32, {256, 128}}, {}, data); !item)
+      return item.error();
     return writer->finish({{"licence", std::string("Apache-2.0")}});
   };
   const auto root = write();

@@ -20,14 +20,15 @@ std::uint64_t divide_up(std::uint64_t value, std::uint64_t by) { return value / 
 
 }  // namespace
 
-Result<SideReader> SideReader::create(const File& file, std::uint32_t item, std::uint32_t plane, std::uint64_t bytes_max) {
+Result<SideReader> SideReader::create(const File& file, std::uint32_t item, std::uint32_t plane,
+                                      std::uint64_t bytes_max) {
   const wire::Plane& info = file.footer().item(item).planes[plane];
   PlaneReader reader = CDNA_TRY(PlaneReader::create(file, item, plane, 0, info.block_count()));
   return SideReader(std::move(reader), info, bytes_max);
 }
 
-Result<std::span<const std::byte>> SideReader::fetch(std::uint64_t row_begin, std::uint64_t row_count, std::uint64_t entry_begin,
-                                                     std::uint64_t entry_end) {
+Result<std::span<const std::byte>> SideReader::fetch(std::uint64_t row_begin, std::uint64_t row_count,
+                                                     std::uint64_t entry_begin, std::uint64_t entry_end) {
   const std::uint64_t entry_bytes = plane_->bits() / 8;
   const std::uint64_t size = row_count * (entry_end - entry_begin) * entry_bytes;
   const bool whole_rows = entry_begin == 0 && entry_end == plane_->row_entries();
@@ -36,7 +37,8 @@ Result<std::span<const std::byte>> SideReader::fetch(std::uint64_t row_begin, st
     const std::uint64_t block = row_begin / plane_->rows_per_block();
     const std::span<const std::byte> bytes = CDNA_TRY(reader_.fetch(block));
     const std::uint64_t row = row_begin - block * plane_->rows_per_block();
-    const std::span<const std::byte> slice = bytes.subspan((row * plane_->row_entries() + entry_begin) * entry_bytes, size);
+    const std::span<const std::byte> slice =
+        bytes.subspan((row * plane_->row_entries() + entry_begin) * entry_bytes, size);
     if (reinterpret_cast<std::uintptr_t>(slice.data()) % alignof(float) == 0) return slice;
     std::memcpy(scratch_.data(), slice.data(), size);  // Over a caller's own unaligned memory, or short group scales.
     return std::span<const std::byte>(scratch_).first(size);
@@ -63,7 +65,8 @@ Result<void> SideReader::gather(std::uint64_t row, std::uint64_t entry_begin, st
   return {};
 }
 
-Result<std::unique_ptr<BlockReader>> BlockReader::create(const File& file, std::uint32_t item, std::uint64_t begin, std::uint64_t end) {
+Result<std::unique_ptr<BlockReader>> BlockReader::create(const File& file, std::uint32_t item, std::uint64_t begin,
+                                                         std::uint64_t end) {
   const ItemView view = file.footer().item(item);
   const TouchedItem* const touched = CDNA_TRY(file.touch(item));
   if (!touched->filters_known) return file.placed(std::move(check_filters(view, touched->entries)).error(), item);
@@ -109,7 +112,8 @@ Result<Block> BlockReader::fetch(std::uint64_t number) {
   }
   if (group_scales_) {
     const std::uint64_t end = divide_up(place.entry_begin + place.entry_count, group_);
-    block.group_scales = CDNA_TRY(group_scales_->fetch(place.row_begin, place.row_count, place.entry_begin / group_, end));
+    block.group_scales =
+        CDNA_TRY(group_scales_->fetch(place.row_begin, place.row_count, place.entry_begin / group_, end));
   }
   if (outliers_) CDNA_TRY(fetch_outliers(block));
   return block;
@@ -126,7 +130,9 @@ Result<void> BlockReader::fetch_outliers(Block& block) {
     return file_->placed(std::move(error), item_);
   };
   const std::uint64_t each = outlier_value_bytes_ + sizeof(std::uint32_t);
-  if (bytes.size() % each != 0) return malformed("E5", "outliers have " + std::to_string(bytes.size()) + " bytes, not a multiple of " + std::to_string(each));
+  if (bytes.size() % each != 0)
+    return malformed(
+        "E5", "outliers have " + std::to_string(bytes.size()) + " bytes, not a multiple of " + std::to_string(each));
   block.outlier_count = bytes.size() / each;
   block.outlier_values = bytes.first(block.outlier_count * outlier_value_bytes_);
   block.outlier_positions = bytes.subspan(block.outlier_values.size());
@@ -134,7 +140,8 @@ Result<void> BlockReader::fetch_outliers(Block& block) {
   for (std::uint64_t i = 0; i < block.outlier_count; ++i) {
     const auto position = load<std::uint32_t>(block.outlier_positions.subspan(4 * i));
     if (position < least || position >= block.row_count * block.entry_count) {
-      return malformed("E6", "outlier " + std::to_string(i) + " is at position " + std::to_string(position) + ", out of order or of range");
+      return malformed("E6", "outlier " + std::to_string(i) + " is at position " + std::to_string(position) +
+                                 ", out of order or of range");
     }
     least = std::uint64_t{position} + 1;
   }

@@ -18,7 +18,8 @@ class SideReader {
   static Result<SideReader> create(const File& file, std::uint32_t item, std::uint32_t plane, std::uint64_t bytes_max);
 
   // Entries [entry_begin, entry_end) of rows [row_begin, row_begin + row_count), row after row, aligned to 4.
-  Result<std::span<const std::byte>> fetch(std::uint64_t row_begin, std::uint64_t row_count, std::uint64_t entry_begin, std::uint64_t entry_end);
+  Result<std::span<const std::byte>> fetch(std::uint64_t row_begin, std::uint64_t row_count, std::uint64_t entry_begin,
+                                           std::uint64_t entry_end);
 
  private:
   SideReader(PlaneReader reader, const wire::Plane& plane, std::uint64_t bytes_max)
@@ -33,13 +34,15 @@ class SideReader {
 class BlockReader {
  public:
   // For blocks [begin, end) of the tensor's first plane. Requires: a supported tensor.
-  static Result<std::unique_ptr<BlockReader>> create(const File& file, std::uint32_t item, std::uint64_t begin, std::uint64_t end);
+  static Result<std::unique_ptr<BlockReader>> create(const File& file, std::uint32_t item, std::uint64_t begin,
+                                                     std::uint64_t end);
 
   // Checks E5 and E6 besides what PlaneReader checks. Valid until the next fetch.
   Result<Block> fetch(std::uint64_t block);
 
  private:
-  BlockReader(const File& file, std::uint32_t item, PlaneReader data) : file_(&file), item_(item), data_(std::move(data)) {}
+  BlockReader(const File& file, std::uint32_t item, PlaneReader data)
+      : file_(&file), item_(item), data_(std::move(data)) {}
   Result<void> add_sides(const ItemView& view, std::uint64_t begin, std::uint64_t end);
   Result<void> fetch_outliers(Block& block);
 

@@ -27,19 +27,32 @@ void append_hex(std::string& out, std::string_view bytes) {
 
 std::string_view name_of(Code code) {
   switch (code) {
-    case Code::not_cdna: return "not_cdna";
-    case Code::truncated: return "truncated";
-    case Code::corrupt: return "corrupt";
-    case Code::root_mismatch: return "root_mismatch";
-    case Code::malformed: return "malformed";
-    case Code::unsupported: return "unsupported";
-    case Code::limit: return "limit";
-    case Code::io: return "io";
-    case Code::no_memory: return "no_memory";
-    case Code::exists: return "exists";
-    case Code::not_found: return "not_found";
-    case Code::bad_argument: return "bad_argument";
-    case Code::cancelled: return "cancelled";
+    case Code::not_cdna:
+      return "not_cdna";
+    case Code::truncated:
+      return "truncated";
+    case Code::corrupt:
+      return "corrupt";
+    case Code::root_mismatch:
+      return "root_mismatch";
+    case Code::malformed:
+      return "malformed";
+    case Code::unsupported:
+      return "unsupported";
+    case Code::limit:
+      return "limit";
+    case Code::io:
+      return "io";
+    case Code::no_memory:
+      return "no_memory";
+    case Code::exists:
+      return "exists";
+    case Code::not_found:
+      return "not_found";
+    case Code::bad_argument:
+      return "bad_argument";
+    case Code::cancelled:
+      return "cancelled";
   }
   return "unknown";
 }

@@ -37,7 +37,8 @@ Result<void> File::read_ends(const OpenOptions& options) {
              "zero-copy needs a mapping, and this source is read with " + std::string(source_->backend()));
   zero_copy_ = mapped && options.trust != Trust::strict;
   const std::uint64_t size = source_->size_bytes();
-  const std::vector<std::byte> last = CDNA_TRY(read(size - std::min<std::uint64_t>(size, kTailBytes), std::min<std::uint64_t>(size, kTailBytes)));
+  const std::vector<std::byte> last =
+      CDNA_TRY(read(size - std::min<std::uint64_t>(size, kTailBytes), std::min<std::uint64_t>(size, kTailBytes)));
   const std::vector<std::byte> first = CDNA_TRY(read(0, std::min<std::uint64_t>(size, kHeadMagic.size())));
   tail_ = CDNA_TRY(parse_tail({size, first, last}, options.expected_root, options.limits));
   root_ = digest_in(tail_.root());
@@ -75,13 +76,15 @@ Result<const TouchedItem*> File::touch(std::uint32_t item) const {
   if (!loaded) return placed(std::move(loaded).error(), item);
   TouchedItem* expected = nullptr;
   // Two threads may load the same index; the first to publish it wins.
-  if (touched_[item].compare_exchange_strong(expected, loaded->get(), std::memory_order_acq_rel)) return static_cast<const TouchedItem*>((*loaded).release());
+  if (touched_[item].compare_exchange_strong(expected, loaded->get(), std::memory_order_acq_rel))
+    return static_cast<const TouchedItem*>((*loaded).release());
   return static_cast<const TouchedItem*>(expected);
 }
 
 Result<std::unique_ptr<TouchedItem>> File::load_index(std::uint32_t item) const {
   const ItemView view = footer_.item(item);
-  CDNA_CHECK(view.item->kind() != kMetadata || view.dims[0] <= kMetadataBytesMax, Code::limit, "M1", "the metadata is over 64 MiB");
+  CDNA_CHECK(view.item->kind() != kMetadata || view.dims[0] <= kMetadataBytesMax, Code::limit, "M1",
+             "the metadata is over 64 MiB");
   auto touched = std::make_unique<TouchedItem>(view.item->entry_count());
   const std::span<std::byte> bytes = std::as_writable_bytes(std::span(touched->entries));
   if (!bytes.empty()) CDNA_TRY(source_->read_at(view.item->index_offset(), bytes));
@@ -103,7 +106,8 @@ Result<void> File::check_decoded_limit(const ItemView& view, std::span<const wir
   for (const wire::Plane& plane : view.planes) {
     std::uint64_t decoded = 0;
     for (std::uint64_t block = 0; block < plane.block_count(); ++block) decoded += entries[next++].decoded_length();
-    CDNA_CHECK(decoded <= limits_.tensor_decoded_bytes_max, Code::limit, "", "a plane decodes to " + std::to_string(decoded) + " bytes, over the caller's limit");
+    CDNA_CHECK(decoded <= limits_.tensor_decoded_bytes_max, Code::limit, "",
+               "a plane decodes to " + std::to_string(decoded) + " bytes, over the caller's limit");
   }
   return {};
 }
@@ -111,12 +115,13 @@ Result<void> File::check_decoded_limit(const ItemView& view, std::span<const wir
 Result<void> File::verify_stored(const wire::IndexEntry& entry, std::span<const std::byte> bytes) const {
   counters_.bytes_hashed += bytes.size();
   ++counters_.blocks_verified;
-  CDNA_CHECK(bulk_digest(bytes) == digest_in(entry.digest()), Code::corrupt, "B1", "the block does not match its digest");
+  CDNA_CHECK(bulk_digest(bytes) == digest_in(entry.digest()), Code::corrupt, "B1",
+             "the block does not match its digest");
   return {};
 }
 
-Result<std::span<const std::byte>> File::stored_block(std::uint32_t item, std::uint32_t plane_number, std::uint64_t block,
-                                                      std::span<std::byte> buffer) const {
+Result<std::span<const std::byte>> File::stored_block(std::uint32_t item, std::uint32_t plane_number,
+                                                      std::uint64_t block, std::span<std::byte> buffer) const {
   const TouchedItem* const touched = CDNA_TRY(touch(item));
   const wire::Plane& plane = footer_.item(item).planes[plane_number];
   const std::uint64_t number = touched->plane_first[plane_number] + block;

@@ -13,15 +13,24 @@
 
 namespace cdna {
 
-// Two bits per block, set only by verification. Threads: any; two may verify the same block, which is cheaper than a lock.
+// Two bits per block, set only by verification. Threads: any; two may verify the same block, which is cheaper than a
+// lock.
 class BlockBits {
  public:
   explicit BlockBits(std::uint64_t block_count)
       : words_(std::make_unique<std::atomic<std::uint64_t>[]>(block_count / 32 + 1)) {}
-  bool verified(std::uint64_t block) const { return (word(block).load(std::memory_order_acquire) >> shift(block) & 1) != 0; }
-  bool failed(std::uint64_t block) const { return (word(block).load(std::memory_order_acquire) >> shift(block) & 2) != 0; }
-  void set_verified(std::uint64_t block) { word(block).fetch_or(std::uint64_t{1} << shift(block), std::memory_order_release); }
-  void set_failed(std::uint64_t block) { word(block).fetch_or(std::uint64_t{2} << shift(block), std::memory_order_release); }
+  bool verified(std::uint64_t block) const {
+    return (word(block).load(std::memory_order_acquire) >> shift(block) & 1) != 0;
+  }
+  bool failed(std::uint64_t block) const {
+    return (word(block).load(std::memory_order_acquire) >> shift(block) & 2) != 0;
+  }
+  void set_verified(std::uint64_t block) {
+    word(block).fetch_or(std::uint64_t{1} << shift(block), std::memory_order_release);
+  }
+  void set_failed(std::uint64_t block) {
+    word(block).fetch_or(std::uint64_t{2} << shift(block), std::memory_order_release);
+  }
 
  private:
   static unsigned shift(std::uint64_t block) { return static_cast<unsigned>(block % 32 * 2); }
@@ -50,7 +59,8 @@ class File {
  public:
   // Checks tail, footer and head. A checker passes over the head here, so that its damage hides no other.
   enum class Head : bool { unchecked, checked };
-  static Result<std::shared_ptr<const File>> open(std::unique_ptr<Source> source, const OpenOptions& options, Head head = Head::checked);
+  static Result<std::shared_ptr<const File>> open(std::unique_ptr<Source> source, const OpenOptions& options,
+                                                  Head head = Head::checked);
   ~File();
 
   const Source& source() const { return *source_; }

@@ -37,22 +37,28 @@ struct Extent {
 bool is_finite(DType dtype, std::span<const std::byte> bytes) {
   switch (dtype) {
     case DType::f16:
-      for (std::size_t i = 0; i < bytes.size(); i += 2) if ((load<std::uint16_t>(bytes.subspan(i)) & 0x7C00U) == 0x7C00U) return false;
+      for (std::size_t i = 0; i < bytes.size(); i += 2)
+        if ((load<std::uint16_t>(bytes.subspan(i)) & 0x7C00U) == 0x7C00U) return false;
       return true;
     case DType::bf16:
-      for (std::size_t i = 0; i < bytes.size(); i += 2) if ((load<std::uint16_t>(bytes.subspan(i)) & 0x7F80U) == 0x7F80U) return false;
+      for (std::size_t i = 0; i < bytes.size(); i += 2)
+        if ((load<std::uint16_t>(bytes.subspan(i)) & 0x7F80U) == 0x7F80U) return false;
       return true;
     case DType::f32:
-      for (std::size_t i = 0; i < bytes.size(); i += 4) if (!std::isfinite(load<float>(bytes.subspan(i)))) return false;
+      for (std::size_t i = 0; i < bytes.size(); i += 4)
+        if (!std::isfinite(load<float>(bytes.subspan(i)))) return false;
       return true;
     case DType::f64:
-      for (std::size_t i = 0; i < bytes.size(); i += 8) if (!std::isfinite(load<double>(bytes.subspan(i)))) return false;
+      for (std::size_t i = 0; i < bytes.size(); i += 8)
+        if (!std::isfinite(load<double>(bytes.subspan(i)))) return false;
       return true;
-    default: return true;
+    default:
+      return true;
   }
 }
 
-// Whether all entries of the tables and scales of a codebook tensor are finite. Decodes them all, also where there are no codes.
+// Whether all entries of the tables and scales of a codebook tensor are finite. Decodes them all, also where there are
+// no codes.
 Result<bool> scales_are_finite(const File& file, std::uint32_t number, const ItemView& view) {
   bool finite = true;
   for (std::uint32_t i = 1; i < view.planes.size(); ++i) {
@@ -79,7 +85,10 @@ Result<void> decode_codebook(const File& file, std::uint32_t number) {
     finite = finite && (outliers == nullptr || is_finite(static_cast<DType>(outliers->dtype()), block.outlier_values));
   }
   const bool declared = (view.item->optional_features() & kOptionalNonfinite) != 0;
-  if (!finite && !declared) return file.placed(fail(Code::malformed, "D1", "a codebook entry, scale or outlier is not finite, and the item does not say so"), number);
+  if (!finite && !declared)
+    return file.placed(
+        fail(Code::malformed, "D1", "a codebook entry, scale or outlier is not finite, and the item does not say so"),
+        number);
   return {};
 }
 
@@ -110,7 +119,8 @@ Result<void> decode_exact(const File& file, std::uint32_t number) {
 
 class Checker {
  public:
-  Checker(const FsckOptions& options, FsckReport& report) : options_(options), report_(report), pool_(options.threads) {}
+  Checker(const FsckOptions& options, FsckReport& report)
+      : options_(options), report_(report), pool_(options.threads) {}
 
   void run(std::unique_ptr<Source> source) {
     OpenOptions open_options;
@@ -168,7 +178,8 @@ class Checker {
         failures.emplace_back(plane, block, std::move(bytes).error());
         return {};
       };
-      if (auto result = pool_.run(view.planes[plane].block_count(), check_block); !result) add(std::move(result).error(), {});
+      if (auto result = pool_.run(view.planes[plane].block_count(), check_block); !result)
+        add(std::move(result).error(), {});
       report_.blocks_checked += view.planes[plane].block_count();
       tell_progress(view.planes[plane].stored_length());
     }
@@ -189,7 +200,8 @@ class Checker {
       const ItemView view = file_->footer().item(item);
       const bool plain = view.item->kind() <= kMetadata;
       if (stopped() || !plain || no_index_[item] || bad_blocks_[item] || !check_supported(view)) return {};
-      results[number] = view.type == kCodebookEncoding && view.item->kind() == kTensor ? decode_codebook(*file_, item) : decode_exact(*file_, item);
+      results[number] = view.type == kCodebookEncoding && view.item->kind() == kTensor ? decode_codebook(*file_, item)
+                                                                                       : decode_exact(*file_, item);
       return {};
     };
     if (auto result = pool_.run(results.size(), decode); !result) add(std::move(result).error(), {});
@@ -242,7 +254,8 @@ class Checker {
     std::vector<std::byte> buffer(std::min<std::uint64_t>(end - begin, kReadBytes));
     for (std::uint64_t at = begin; at < end; at += buffer.size()) {
       const std::span<std::byte> part = std::span(buffer).first(std::min<std::uint64_t>(buffer.size(), end - at));
-      if (auto result = file_->source().read_at(at, part); !result) return add(std::move(result).error(), {at, at + part.size()});
+      if (auto result = file_->source().read_at(at, part); !result)
+        return add(std::move(result).error(), {at, at + part.size()});
       const auto found = std::find_if(part.begin(), part.end(), [](std::byte byte) { return byte != std::byte{0}; });
       if (found == part.end()) continue;
       const std::uint64_t offset = at + static_cast<std::uint64_t>(found - part.begin());
@@ -261,7 +274,9 @@ class Checker {
     if (auto result = file_->source().read_at(offset, found); !result) {
       add(std::move(result).error(), extent);
     } else if (found != expected) {
-      add(file_->placed(fail(Code::corrupt, "R1", "the record is not the copy of the item that it must be", offset), item), extent);
+      add(file_->placed(fail(Code::corrupt, "R1", "the record is not the copy of the item that it must be", offset),
+                        item),
+          extent);
     }
     return extent.end;
   }
@@ -286,14 +301,16 @@ class Checker {
     ++report_.problem_count;
     if (!report_.problems.empty()) {
       FsckProblem& last = report_.problems.back();
-      const bool same_run = std::string_view(error.rule) == "B1" && std::string_view(last.error.rule) == "B1" && error.item == last.error.item &&
-                            error.plane == last.error.plane && extent.begin >= last.end && extent.begin - last.end < kPacketAlignment;
+      const bool same_run = std::string_view(error.rule) == "B1" && std::string_view(last.error.rule) == "B1" &&
+                            error.item == last.error.item && error.plane == last.error.plane &&
+                            extent.begin >= last.end && extent.begin - last.end < kPacketAlignment;
       if (same_run) {
         last.end = extent.end;
         return;
       }
     }
-    if (report_.problems.size() < kProblemsMax) report_.problems.push_back({std::move(error), extent.begin, extent.end});
+    if (report_.problems.size() < kProblemsMax)
+      report_.problems.push_back({std::move(error), extent.begin, extent.end});
   }
 
   bool stopped() {

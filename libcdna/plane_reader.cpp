@@ -24,7 +24,8 @@ Result<void> check_padding(const wire::Plane& plane, const BlockPlace& place, st
 
 }  // namespace
 
-Result<PlaneReader> PlaneReader::create(const File& file, std::uint32_t item, std::uint32_t plane, std::uint64_t begin, std::uint64_t end) {
+Result<PlaneReader> PlaneReader::create(const File& file, std::uint32_t item, std::uint32_t plane, std::uint64_t begin,
+                                        std::uint64_t end) {
   PlaneReader reader(file, item, plane);
   const TouchedItem* const touched = CDNA_TRY(file.touch(item));
   std::size_t stored_max = 0;

@@ -15,16 +15,20 @@ constexpr std::uint64_t kElementsMin = 4096;
 constexpr std::uint64_t kColsMin = 64;
 constexpr std::uint64_t kColsMax = kBlockBytesMax;
 
-constexpr std::array<std::string_view, 8> kParameterNames{"weight", "bias", "w", "b", "kernel", "gamma", "beta", "scale"};
+constexpr std::array<std::string_view, 8> kParameterNames{"weight", "bias",  "w",    "b",
+                                                          "kernel", "gamma", "beta", "scale"};
 constexpr std::array<std::string_view, 5> kNormKeys{"*norm*", "ln", "ln_*", "*_ln", "*layernorm*"};
 constexpr std::array<std::string_view, 4> kHeadKeys{"lm_head", "embed_out", "output_projection", "proj_out"};
-constexpr std::array<std::string_view, 8> kEmbeddingKeys{"embed*", "*_embed", "*_embed_*", "*embedding*", "wte", "wpe", "token_embd", "position_embd"};
+constexpr std::array<std::string_view, 8> kEmbeddingKeys{"embed*", "*_embed", "*_embed_*",  "*embedding*",
+                                                         "wte",    "wpe",     "token_embd", "position_embd"};
 
 constexpr std::array<RoleRule, 8> kRules{{
     {Role::bias, "bias", "last is bias, b, beta or *_bias, and rank <= 1"},
     {Role::norm, "norm", "key is *norm*, ln, ln_*, *_ln, *layernorm*; or last is gamma"},
-    {Role::output_head, "output_head", "key is lm_head, embed_out, output_projection, proj_out; or name is output.weight or head.weight"},
-    {Role::embedding, "embedding", "key is embed*, *_embed, *_embed_*, *embedding*, wte, wpe, token_embd, position_embd; or name is shared.weight"},
+    {Role::output_head, "output_head",
+     "key is lm_head, embed_out, output_projection, proj_out; or name is output.weight or head.weight"},
+    {Role::embedding, "embedding",
+     "key is embed*, *_embed, *_embed_*, *embedding*, wte, wpe, token_embd, position_embd; or name is shared.weight"},
     {Role::convolution, "convolution", "rank >= 3 and rows are out channels"},
     {Role::matrix, "matrix", "rank >= 2"},
     {Role::vector, "vector", "rank = 1"},
@@ -47,7 +51,8 @@ bool matches(std::string_view pattern, std::string_view text) {
 }
 
 bool matches_any(std::span<const std::string_view> patterns, std::string_view text) {
-  return std::any_of(patterns.begin(), patterns.end(), [text](std::string_view pattern) { return matches(pattern, text); });
+  return std::any_of(patterns.begin(), patterns.end(),
+                     [text](std::string_view pattern) { return matches(pattern, text); });
 }
 
 struct NameParts {
@@ -96,7 +101,8 @@ Role role_of(std::string_view tensor_name, DType dtype, std::span<const std::uin
   const std::size_t rank = shape.size();
   if (rank <= 1 && is_bias(name)) return Role::bias;
   if (name.last == "gamma" || matches_any(kNormKeys, name.key)) return Role::norm;
-  if (name.whole == "output.weight" || name.whole == "head.weight" || matches_any(kHeadKeys, name.key)) return Role::output_head;
+  if (name.whole == "output.weight" || name.whole == "head.weight" || matches_any(kHeadKeys, name.key))
+    return Role::output_head;
   if (name.whole == "shared.weight" || matches_any(kEmbeddingKeys, name.key)) return Role::embedding;
   if (rank >= 3 && default_row_dims(dtype, shape) == 1) return Role::convolution;
   if (rank >= 2) return Role::matrix;
@@ -111,14 +117,16 @@ Decision decide(Preset wanted, std::string_view tensor_name, DType dtype, std::s
     return decision;
   };
   if (wanted == Preset::exact) return exact("asked for");
-  if (decision.role != Role::matrix && decision.role != Role::convolution) return exact(std::string(name_of(decision.role)) + " stays exact");
+  if (decision.role != Role::matrix && decision.role != Role::convolution)
+    return exact(std::string(name_of(decision.role)) + " stays exact");
   if (!is_float(dtype)) return exact(std::string(name_of(dtype)) + " is not F16, BF16, F32 or F64");
   const MatrixView matrix = matrix_view(shape, default_row_dims(dtype, shape));
   if (matrix.rows * matrix.cols < kElementsMin) return exact("fewer than 4096 elements");
   if (matrix.cols < kColsMin) return exact("rows of fewer than 64");
   if (matrix.cols > kColsMax) return exact("rows of more than 2^24");
   decision.preset = Preset::cb8;
-  decision.reason = std::to_string(matrix.rows) + " x " + std::to_string(matrix.cols) + " " + std::string(name_of(decision.role));
+  decision.reason =
+      std::to_string(matrix.rows) + " x " + std::to_string(matrix.cols) + " " + std::string(name_of(decision.role));
   return decision;
 }
 

@@ -34,7 +34,9 @@ Digest Item::source_digest() const { return digest_in(view_of(*file_, number_).i
 double Item::sum_squares() const { return view_of(*file_, number_).item->sum_squares(); }
 double Item::sum_squared_error() const { return view_of(*file_, number_).item->sum_squared_error(); }
 double Item::max_abs_error() const { return static_cast<double>(view_of(*file_, number_).item->max_abs_error()); }
-bool Item::may_be_nonfinite() const { return (view_of(*file_, number_).item->optional_features() & kOptionalNonfinite) != 0; }
+bool Item::may_be_nonfinite() const {
+  return (view_of(*file_, number_).item->optional_features() & kOptionalNonfinite) != 0;
+}
 
 PlaneInfo Item::plane(std::uint32_t index) const {
   const ItemView view = view_of(*file_, number_);
@@ -70,7 +72,8 @@ Result<void> Item::verify() const {
   const TouchedItem* const touched = CDNA_TRY(file_->touch(number_));
   const ItemView view = view_of(*file_, number_);
   std::uint64_t largest = 0;
-  for (const wire::IndexEntry& entry : touched->entries) largest = std::max<std::uint64_t>(largest, entry.stored_length());
+  for (const wire::IndexEntry& entry : touched->entries)
+    largest = std::max<std::uint64_t>(largest, entry.stored_length());
   std::vector<std::byte> buffer(file_->zero_copy() ? 0 : largest);
   for (std::uint32_t plane = 0; plane < view.planes.size(); ++plane) {
     for (std::uint64_t block = 0; block < view.planes[plane].block_count(); ++block) {
@@ -121,7 +124,9 @@ Result<BlockRange> Tensor::blocks(std::uint64_t begin, std::uint64_t end) const 
   return BlockRange(std::move(reader), first, last);
 }
 
-std::uint64_t Tensor::row_bytes(DType wanted) const { return static_cast<std::uint64_t>((u128{cols()} * bits_of(wanted) + 7) / 8); }
+std::uint64_t Tensor::row_bytes(DType wanted) const {
+  return static_cast<std::uint64_t>((u128{cols()} * bits_of(wanted) + 7) / 8);
+}
 
 namespace {
 
@@ -132,24 +137,29 @@ struct RowSlice {
 };
 
 RowSlice slice_of(const Block& block, std::uint64_t begin, std::uint64_t end) {
-  return {std::max(begin, block.row_begin) - block.row_begin, std::min(end, block.row_begin + block.row_count) - block.row_begin};
+  return {std::max(begin, block.row_begin) - block.row_begin,
+          std::min(end, block.row_begin + block.row_count) - block.row_begin};
 }
 
-void copy_rows(const Block& block, RowSlice rows, std::uint64_t begin, std::uint64_t row_bytes, std::uint32_t bits, std::span<std::byte> out) {
+void copy_rows(const Block& block, RowSlice rows, std::uint64_t begin, std::uint64_t row_bytes, std::uint32_t bits,
+               std::span<std::byte> out) {
   const std::uint64_t block_row_bytes = block.data.size() / block.row_count;
   const std::uint64_t at = block.entry_begin * bits / 8;  // A cut lies at a whole byte.
   for (std::uint64_t row = rows.begin; row < rows.end; ++row) {
-    std::memcpy(out.data() + (block.row_begin + row - begin) * row_bytes + at, block.data.data() + row * block_row_bytes, block_row_bytes);
+    std::memcpy(out.data() + (block.row_begin + row - begin) * row_bytes + at,
+                block.data.data() + row * block_row_bytes, block_row_bytes);
   }
 }
 
-void convert_rows(const Block& block, RowSlice rows, std::uint64_t begin, DType from, DType to, std::uint64_t row_bytes, std::span<std::byte> out) {
+void convert_rows(const Block& block, RowSlice rows, std::uint64_t begin, DType from, DType to, std::uint64_t row_bytes,
+                  std::span<std::byte> out) {
   const std::uint64_t from_bytes = bits_of(from) / 8;
   const std::uint64_t to_bytes = bits_of(to) / 8;
   for (std::uint64_t row = rows.begin; row < rows.end; ++row) {
     const std::byte* value = block.data.data() + row * block.entry_count * from_bytes;
     std::byte* place = out.data() + (block.row_begin + row - begin) * row_bytes + block.entry_begin * to_bytes;
-    for (std::uint64_t i = 0; i < block.entry_count; ++i, value += from_bytes, place += to_bytes) convert_value(from, value, to, place);
+    for (std::uint64_t i = 0; i < block.entry_count; ++i, value += from_bytes, place += to_bytes)
+      convert_value(from, value, to, place);
   }
 }
 
@@ -163,7 +173,8 @@ struct ValueWriter {
   std::vector<float> scratch;
 
   std::byte* place(const Block& block, std::uint64_t row, std::uint64_t entry) {
-    return out.data() + (block.row_begin + row - begin) * row_bytes + (block.entry_begin + entry) * (bits_of(dtype) / 8);
+    return out.data() + (block.row_begin + row - begin) * row_bytes +
+           (block.entry_begin + entry) * (bits_of(dtype) / 8);
   }
 
   void write_rows(const Block& block, RowSlice rows) {
@@ -172,7 +183,8 @@ struct ValueWriter {
     scratch.resize(block.entry_count);
     for (std::uint64_t row = rows.begin; row < rows.end; ++row) {
       const float row_scale = block.row_scales.empty() ? 1.0F : block.row_scales[row];
-      decoder.decode(block.data.subspan(row * code_bytes, code_bytes), row_scale, block.group_scales.subspan(row * scale_bytes, scale_bytes), scratch);
+      decoder.decode(block.data.subspan(row * code_bytes, code_bytes), row_scale,
+                     block.group_scales.subspan(row * scale_bytes, scale_bytes), scratch);
       convert_values(scratch, dtype, place(block, row, 0));
     }
   }
@@ -183,7 +195,8 @@ struct ValueWriter {
       const std::uint64_t position = load<std::uint32_t>(block.outlier_positions.subspan(4 * i));
       const std::uint64_t row = position / block.entry_count;
       if (row < rows.begin || row >= rows.end) continue;
-      convert_value(outlier_dtype, block.outlier_values.data() + i * value_bytes, dtype, place(block, row, position % block.entry_count));
+      convert_value(outlier_dtype, block.outlier_values.data() + i * value_bytes, dtype,
+                    place(block, row, position % block.entry_count));
     }
   }
 };
@@ -213,7 +226,13 @@ Result<void> Tensor::read_rows(std::uint64_t begin, std::uint64_t end, DType wan
   const ItemView view = view_of(*file_, number_);
   const RowDecoder decoder = RowDecoder::of(view, *CDNA_TRY(file_->tables(number_)));
   const wire::Plane* const outliers = find_plane(view, kOutliers);
-  ValueWriter writer{decoder, outliers == nullptr ? DType::f32 : static_cast<DType>(outliers->dtype()), wanted, begin, row_bytes(wanted), out, {}};
+  ValueWriter writer{decoder,
+                     outliers == nullptr ? DType::f32 : static_cast<DType>(outliers->dtype()),
+                     wanted,
+                     begin,
+                     row_bytes(wanted),
+                     out,
+                     {}};
   for (const Result<Block>& block : range) {
     if (!block) return block.error();
     const RowSlice rows = slice_of(*block, begin, end);
@@ -226,11 +245,13 @@ Result<void> Tensor::read_rows(std::uint64_t begin, std::uint64_t end, DType wan
 Result<std::span<const std::byte>> Tensor::contiguous() const {
   CDNA_TRY(check_supported());
   const wire::Plane& plane = view_of(*file_, number_).planes[0];
-  CDNA_CHECK(encoding() == kExactEncoding && plane.layout() == kContiguous && file_->zero_copy(), Code::bad_argument, "",
-             "only an exact tensor in contiguous layout has one pointer, and only in zero-copy mode");
+  CDNA_CHECK(encoding() == kExactEncoding && plane.layout() == kContiguous && file_->zero_copy(), Code::bad_argument,
+             "", "only an exact tensor in contiguous layout has one pointer, and only in zero-copy mode");
   CDNA_TRY(verify());
-  if (plane.block_count() > 0) {  // Only the end of the last row can have padding bits: rows of sub-byte tensors are whole bytes, or one.
-    PlaneReader reader = CDNA_TRY(PlaneReader::create(*file_, number_, 0, plane.block_count() - 1, plane.block_count()));
+  if (plane.block_count() >
+      0) {  // Only the end of the last row can have padding bits: rows of sub-byte tensors are whole bytes, or one.
+    PlaneReader reader =
+        CDNA_TRY(PlaneReader::create(*file_, number_, 0, plane.block_count() - 1, plane.block_count()));
     CDNA_TRY(reader.fetch(plane.block_count() - 1));
   }
   return file_->source().mapping().subspan(plane.offset(), plane.stored_length());

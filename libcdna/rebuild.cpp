@@ -43,7 +43,8 @@ class RecordScan {
   // Adds the next item, if there is one.
   Result<bool> find_next() {
     const std::uint64_t size = source_.size_bytes();
-    for (std::uint64_t offset = walk_.packet_offset(); offset <= size && size - offset >= sizeof(wire::RecordFrame); offset += kPacketAlignment) {
+    for (std::uint64_t offset = walk_.packet_offset(); offset <= size && size - offset >= sizeof(wire::RecordFrame);
+         offset += kPacketAlignment) {
       const std::span<const std::byte> frame = CDNA_TRY(bytes_at(offset, sizeof(wire::RecordFrame)));
       const auto length = record_bytes_at(frame, walk_.item_number(), offset);
       if (!length || *length > size - offset) continue;
@@ -55,9 +56,11 @@ class RecordScan {
 
   bool accept(const Record& record, std::uint64_t offset) {
     const ItemView view = record.view();
-    if (!walk_.enter(record.item) || view.name.empty() || view.name.size() > kNameBytesMax || !check_type(view.type)) return false;
+    if (!walk_.enter(record.item) || view.name.empty() || view.name.size() > kNameBytesMax || !check_type(view.type))
+      return false;
     const auto packet_end = walk_.check(view, offset, true);
-    if (!packet_end || *packet_end != offset + record.size_bytes) return false;  // Not where section 7.2 puts this record.
+    if (!packet_end || *packet_end != offset + record.size_bytes)
+      return false;  // Not where section 7.2 puts this record.
     footer_.add(view);
     walk_.leave(record.item, *packet_end);
     return true;
@@ -89,8 +92,8 @@ Result<std::uint8_t> alignment_of(const Source& source) {
   if (whole) CDNA_TRY(source.read_at(0, bytes));
   const auto head = load<wire::Head>(bytes);
   const std::uint8_t align_log2 = head.align_log2();
-  CDNA_CHECK(whole && align_log2 >= 6 && align_log2 <= 16 && text_of(bytes_of(make_head(align_log2))) == text_of(bytes), Code::corrupt, "H1",
-             "the head is damaged: nothing can be rebuilt", 0);
+  CDNA_CHECK(whole && align_log2 >= 6 && align_log2 <= 16 && text_of(bytes_of(make_head(align_log2))) == text_of(bytes),
+             Code::corrupt, "H1", "the head is damaged: nothing can be rebuilt", 0);
   return align_log2;
 }
 
@@ -120,7 +123,8 @@ Result<RebuildReport> rebuild_file(const Source& source, Sink& sink, const std::
   fields.footer_digest = sha256(footer);
   fields.align_log2 = align_log2;
   const wire::Tail tail = make_tail(fields);
-  CDNA_CHECK(footer.size() <= kFooterBytesHardMax && fields.item_count <= kItemsHardMax, Code::limit, "T13", "the rebuilt footer is over the limits");
+  CDNA_CHECK(footer.size() <= kFooterBytesHardMax && fields.item_count <= kItemsHardMax, Code::limit, "T13",
+             "the rebuilt footer is over the limits");
   CDNA_TRY(Footer::parse(footer, tail));  // A rebuilt file is checked before it gets its name.
   CDNA_TRY(copy_bytes(source, fields.footer_offset, sink, stop));
   footer.resize(align_up(footer.size(), kPacketAlignment));

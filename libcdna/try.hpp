@@ -8,23 +8,25 @@
 #include "cdna/error.hpp"
 
 // The value of a Result expression, or return its error from the enclosing function. Not to be nested in itself.
-#define CDNA_TRY(expression)                                                         \
-  __extension__({                                                                    \
-    auto cdna_result_ = (expression);                                                \
-    if (!cdna_result_) return std::move(cdna_result_).error();                       \
-    ::cdna::take(std::move(cdna_result_));                                           \
+#define CDNA_TRY(expression)                                   \
+  __extension__({                                              \
+    auto cdna_result_ = (expression);                          \
+    if (!cdna_result_) return std::move(cdna_result_).error(); \
+    ::cdna::take(std::move(cdna_result_));                     \
   })
 
 // Returns an error unless `condition` holds.
-#define CDNA_CHECK(condition, ...)                   \
-  do {                                               \
+#define CDNA_CHECK(condition, ...)                      \
+  do {                                                  \
     if (!(condition)) return ::cdna::fail(__VA_ARGS__); \
   } while (false)
 
 namespace cdna {
 
 template <class T>
-T take(Result<T>&& result) { return *std::move(result); }
+T take(Result<T>&& result) {
+  return *std::move(result);
+}
 inline void take(Result<void>&&) {}
 
 inline Error fail(Code code, const char* rule, std::string message, std::uint64_t offset = kNoOffset) {

@@ -35,8 +35,8 @@ Writer::~Writer() = default;
 
 Result<Writer> Writer::create(std::unique_ptr<Sink> sink, const WriterOptions& options) {
   return without_exceptions([&]() -> Result<Writer> {
-    CDNA_CHECK(std::has_single_bit(options.alignment) && options.alignment >= 64 && options.alignment <= 65536, Code::bad_argument, "T8",
-               "the alignment is not a power of two in 64..65536");
+    CDNA_CHECK(std::has_single_bit(options.alignment) && options.alignment >= 64 && options.alignment <= 65536,
+               Code::bad_argument, "T8", "the alignment is not a power of two in 64..65536");
     auto session = std::make_unique<Session>(std::move(sink), options);
     CDNA_TRY(session->write_head());
     return Writer(std::move(session));
@@ -45,12 +45,14 @@ Result<Writer> Writer::create(std::unique_ptr<Sink> sink, const WriterOptions& o
 
 Result<std::uint32_t> Writer::add_exact(const TensorSpec& spec, const ByteReader& data) {
   return named(without_exceptions([&]() -> Result<std::uint32_t> {
-    CDNA_TRY(begin_tensor(spec));
-    return session_->copy_from(data);
-  }), spec.name);
+                 CDNA_TRY(begin_tensor(spec));
+                 return session_->copy_from(data);
+               }),
+               spec.name);
 }
 
-Result<std::uint32_t> Writer::add_codebook(const TensorSpec& spec, const CodebookOptions& options, const ByteReader& data) {
+Result<std::uint32_t> Writer::add_codebook(const TensorSpec& spec, const CodebookOptions& options,
+                                           const ByteReader& data) {
   return named(without_exceptions([&] { return session_->add_codebook(spec, options, data); }), spec.name);
 }
 
@@ -58,9 +60,10 @@ Result<std::uint32_t> Writer::add_alias(const std::string& name, std::uint32_t t
   return named(without_exceptions([&] { return session_->add_alias(name, tensor); }), name);
 }
 
-Result<std::uint32_t> Writer::add_asset(const std::string& name, const std::string& media_type, std::uint64_t size_bytes, Codec codec,
-                                        const ByteReader& data) {
-  return named(without_exceptions([&] { return session_->add_asset(name, media_type, size_bytes, codec, data); }), name);
+Result<std::uint32_t> Writer::add_asset(const std::string& name, const std::string& media_type,
+                                        std::uint64_t size_bytes, Codec codec, const ByteReader& data) {
+  return named(without_exceptions([&] { return session_->add_asset(name, media_type, size_bytes, codec, data); }),
+               name);
 }
 
 Result<void> Writer::begin_tensor(const TensorSpec& spec) {

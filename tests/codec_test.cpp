@@ -73,7 +73,8 @@ TEST_CASE("codec: every proper prefix, a longer block and another length are ref
     std::vector<std::byte> stored;
     REQUIRE(cdna::compress(codec, decoded, stored));
     for (std::size_t size = 1; size < stored.size(); ++size) {
-      CHECK(rule_of(codec, {stored.begin(), stored.begin() + static_cast<std::ptrdiff_t>(size)}, decoded.size()) != "ok");
+      CHECK(rule_of(codec, {stored.begin(), stored.begin() + static_cast<std::ptrdiff_t>(size)}, decoded.size()) !=
+            "ok");
     }
     std::vector<std::byte> longer = stored;
     longer.push_back(std::byte{0});

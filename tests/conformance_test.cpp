@@ -66,8 +66,11 @@ json item_outcome(const cdna::Reader& reader, std::uint32_t number) {
   const cdna::Asset item(reader.item(number));
   const auto kind = static_cast<std::uint16_t>(item.kind());
   const auto dtype = static_cast<std::uint8_t>(item.dtype());
-  json out{{"number", number}, {"name", item.name()}, {"kind", kind}, {"shape", item.shape()}, {"encoding", item.type()}};
-  out["dtype"] = dtype == 0 ? "none" : cdna::is_known(item.dtype()) ? std::string(cdna::name_of(item.dtype())) : std::to_string(dtype);
+  json out{
+      {"number", number}, {"name", item.name()}, {"kind", kind}, {"shape", item.shape()}, {"encoding", item.type()}};
+  out["dtype"] = dtype == 0                     ? "none"
+                 : cdna::is_known(item.dtype()) ? std::string(cdna::name_of(item.dtype()))
+                                                : std::to_string(dtype);
   out["alias_of"] = item.kind() == cdna::ItemKind::alias ? json(item.shape()[0]) : json(nullptr);
   out["decoded_sha256"] = nullptr;
   out["status"] = "ok";
@@ -123,7 +126,8 @@ void check_folder(const char* name, std::size_t least) {
     INFO(path.filename().string());
     json expected = load_json(path);
     cdna::OpenOptions options;
-    if (expected.contains("expected_root")) options.expected_root = cdna::digest_of(expected["expected_root"].get<std::string>());
+    if (expected.contains("expected_root"))
+      options.expected_root = cdna::digest_of(expected["expected_root"].get<std::string>());
     expected.erase("description");
     expected.erase("expected_root");
     const std::vector<std::byte> bytes = load_file(vector_of(path));

@@ -448,9 +448,9 @@ TEST_CASE("file_sink: when any one call fails, the old file or the new one stand
     }
   }
   CAPTURE(failed_calls);
-  const Names expected_calls{
-      "close",  "fchmod",        "flock",           "fstat",             "fstatat",  "fsync",    "linkat",   "list",
-      "openat", "openat(/proc)", "openat(O_CREAT)", "openat(O_TMPFILE)", "renameat", "unlinkat", "write"};
+  const Names expected_calls{"close",    "fchmod",   "flock",  "fstat",         "fstatat",         "fsync",
+                             "linkat",   "list",     "openat", "openat(/proc)", "openat(O_CREAT)", "openat(O_TMPFILE)",
+                             "renameat", "unlinkat", "write"};
   CHECK(failed_calls == expected_calls);
   WARN(injections << " injections, each of them hit");
 }

@@ -24,10 +24,14 @@ enum class Stage { none, open, touch, deep };
 
 const char* name_of(Stage stage) {
   switch (stage) {
-    case Stage::none: return "never";
-    case Stage::open: return "at open";
-    case Stage::touch: return "at first touch";
-    case Stage::deep: return "in a deep check";
+    case Stage::none:
+      return "never";
+    case Stage::open:
+      return "at open";
+    case Stage::touch:
+      return "at first touch";
+    case Stage::deep:
+      return "in a deep check";
   }
   return "?";
 }
@@ -49,15 +53,21 @@ Finding found(Stage stage, const cdna::Error& error) { return {stage, error.rule
 // What section 4 promises for a flip in byte `at`.
 Finding promised(const Region& region, std::uint64_t at, std::uint64_t file_bytes) {
   switch (region.part) {
-    case Part::head: return {Stage::open, "H1", at};
-    case Part::footer: return {Stage::open, "F1", region.begin};
+    case Part::head:
+      return {Stage::open, "H1", at};
+    case Part::footer:
+      return {Stage::open, "F1", region.begin};
     // Without its magic the tail is taken for missing, because the head is there.
     case Part::tail:
       return at >= region.end - 8 ? Finding{Stage::open, "T2", file_bytes} : Finding{Stage::open, "T3", region.begin};
-    case Part::index: return {Stage::touch, "X1", region.begin};
-    case Part::block: return {Stage::touch, "B1", region.begin};
-    case Part::gap: return {Stage::deep, "G1", at};
-    case Part::record: return {Stage::deep, "R1", region.begin};
+    case Part::index:
+      return {Stage::touch, "X1", region.begin};
+    case Part::block:
+      return {Stage::touch, "B1", region.begin};
+    case Part::gap:
+      return {Stage::deep, "G1", at};
+    case Part::record:
+      return {Stage::deep, "R1", region.begin};
   }
   return {};
 }
@@ -350,8 +360,10 @@ TEST_CASE("flip: every truncation is refused at open, T1 without a head and T2 w
   Mismatches mismatches;
   for (std::uint64_t size = 0; size < sample().size(); ++size) {
     const cdna::Error error = open_error(std::span(sample()).first(size));
-    if (size < 8) mismatches.expect(size, error, cdna::Code::not_cdna, "T1");
-    else mismatches.expect(size, error, cdna::Code::truncated, "T2");
+    if (size < 8)
+      mismatches.expect(size, error, cdna::Code::not_cdna, "T1");
+    else
+      mismatches.expect(size, error, cdna::Code::truncated, "T2");
   }
   mismatches.report();
 }

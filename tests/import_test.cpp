@@ -1,4 +1,6 @@
 // Tests of the import of safetensors files and Hugging Face folders, and of the safetensors writer.
+#include "cdna/import.hpp"
+
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -9,8 +11,6 @@
 #include <fstream>
 #include <string>
 #include <vector>
-
-#include "cdna/import.hpp"
 
 // g++ 12 at -O3 sees an overlap in `"{" + string()` that is not there (GCC bug 105651).
 #if defined(__GNUC__) && !defined(__clang__)
@@ -116,8 +116,8 @@ TEST_CASE("safetensors: metadata keys get the prefix, and null is no metadata") 
   const auto model = open_bytes(file);
   REQUIRE(model);
   using namespace std::string_literals;
-  CHECK((*model)->metadata() == std::map<std::string, std::string>{{"safetensors:format", "pt"},
-                                                                   {"safetensors:\0"s, "\xF0\x9F\x98\x80"}});
+  CHECK((*model)->metadata() ==
+        std::map<std::string, std::string>{{"safetensors:format", "pt"}, {"safetensors:\0"s, "\xF0\x9F\x98\x80"}});
   CHECK(open_bytes(safetensors(R"({"__metadata__":null})")));
 }
 
@@ -128,12 +128,12 @@ TEST_CASE("safetensors: every dtype of the package is known") {
     int bytes;
   };
   for (const Row row :
-       {Row{"BOOL", "0,4", 4}, {"F4", "0,2", 2}, {"F6_E2M3", "0,3", 3}, {"F6_E3M2", "0,3", 3}, {"U8", "0,4", 4},
-        {"I8", "0,4", 4}, {"F8_E5M2", "0,4", 4}, {"F8_E4M3", "0,4", 4}, {"F8_E8M0", "0,4", 4},
-        {"F8_E4M3FNUZ", "0,4", 4}, {"F8_E5M2FNUZ", "0,4", 4}, {"I16", "0,8", 8}, {"U16", "0,8", 8},
-        {"F16", "0,8", 8}, {"BF16", "0,8", 8},
-        {"I32", "0,16", 16}, {"U32", "0,16", 16}, {"F32", "0,16", 16}, {"C64", "0,32", 32}, {"F64", "0,32", 32},
-        {"I64", "0,32", 32}, {"U64", "0,32", 32}}) {
+       {Row{"BOOL", "0,4", 4}, {"F4", "0,2", 2},          {"F6_E2M3", "0,3", 3},     {"F6_E3M2", "0,3", 3},
+        {"U8", "0,4", 4},      {"I8", "0,4", 4},          {"F8_E5M2", "0,4", 4},     {"F8_E4M3", "0,4", 4},
+        {"F8_E8M0", "0,4", 4}, {"F8_E4M3FNUZ", "0,4", 4}, {"F8_E5M2FNUZ", "0,4", 4}, {"I16", "0,8", 8},
+        {"U16", "0,8", 8},     {"F16", "0,8", 8},         {"BF16", "0,8", 8},        {"I32", "0,16", 16},
+        {"U32", "0,16", 16},   {"F32", "0,16", 16},       {"C64", "0,32", 32},       {"F64", "0,32", 32},
+        {"I64", "0,32", 32},   {"U64", "0,32", 32}}) {
     INFO(row.name);
     const std::string header = "{" + tensor("t", row.name, "2,2", row.offsets) + "}";
     const std::string file = safetensors(header, std::string(static_cast<std::size_t>(row.bytes), 'x'));
@@ -257,13 +257,28 @@ TEST_CASE("safetensors: 2^20 entries of metadata are taken and one more refused"
 
 TEST_CASE("safetensors: what is not strict JSON is refused") {
   using namespace std::string_literals;
-  for (const std::string& header :
-       {"{} x"s, "{}{}"s, "{}\0"s, "{}\0}"s, "{\0}"s, " {}"s, "\xEF\xBB\xBF{}"s, "{\f}"s, "{/**/}"s, "{'a':1}"s,
-        "{a:1}"s, "[]"s, "{\"__metadata__\":{},}"s, "{\"__metadata__\":{\"a\":\"\xFF\"}}"s,
-        "{\"__metadata__\":{\"a\":\"\xC0\x80\"}}"s, "{\"__metadata__\":{\"a\":\"\xED\xA0\x80\"}}"s,
-        R"({"__metadata__":{"a":"\ud83d"}})"s, R"({"__metadata__":{"a":"\x41"}})"s,
-        "{\"__metadata__\":{\"a\":\"\n\"}}"s, "{" + tensor("t", "I8", "01", "0,1") + "}",
-        "{" + empty_tensor("t", ",\"x\":1e999") + "}", "{" + empty_tensor("t", ",\"x\":NaN") + "}"}) {
+  for (const std::string& header : {"{} x"s,
+                                    "{}{}"s,
+                                    "{}\0"s,
+                                    "{}\0}"s,
+                                    "{\0}"s,
+                                    " {}"s,
+                                    "\xEF\xBB\xBF{}"s,
+                                    "{\f}"s,
+                                    "{/**/}"s,
+                                    "{'a':1}"s,
+                                    "{a:1}"s,
+                                    "[]"s,
+                                    "{\"__metadata__\":{},}"s,
+                                    "{\"__metadata__\":{\"a\":\"\xFF\"}}"s,
+                                    "{\"__metadata__\":{\"a\":\"\xC0\x80\"}}"s,
+                                    "{\"__metadata__\":{\"a\":\"\xED\xA0\x80\"}}"s,
+                                    R"({"__metadata__":{"a":"\ud83d"}})"s,
+                                    R"({"__metadata__":{"a":"\x41"}})"s,
+                                    "{\"__metadata__\":{\"a\":\"\n\"}}"s,
+                                    "{" + tensor("t", "I8", "01", "0,1") + "}",
+                                    "{" + empty_tensor("t", ",\"x\":1e999") + "}",
+                                    "{" + empty_tensor("t", ",\"x\":NaN") + "}"}) {
     INFO(escape(header));
     CHECK(error_of(safetensors(header + "  ")).code == Code::malformed);
   }
@@ -294,9 +309,13 @@ TEST_CASE("safetensors: impossible header lengths are refused before memory is t
     std::uint64_t length;
     Code code;
   };
-  for (const Row row :
-       {Row{0, Code::malformed}, {1, Code::malformed}, {4, Code::truncated}, {100'000'000, Code::truncated},
-        {100'000'001, Code::limit}, {~std::uint64_t{0}, Code::limit}, {1ULL << 63, Code::limit}}) {
+  for (const Row row : {Row{0, Code::malformed},
+                        {1, Code::malformed},
+                        {4, Code::truncated},
+                        {100'000'000, Code::truncated},
+                        {100'000'001, Code::limit},
+                        {~std::uint64_t{0}, Code::limit},
+                        {1ULL << 63, Code::limit}}) {
     INFO(row.length);
     std::string file = safetensors("{} ");
     std::memcpy(file.data(), &row.length, sizeof row.length);
@@ -341,7 +360,10 @@ TEST_CASE("open_model: files of other formats are called by their names") {
   CHECK(contains(message("PK\x03\x04" + std::string(60, '\0')), "zip archive"));
   CHECK(contains(message("\x80\x02\x8a\x0al\xfc\x9c\x46\xf9\x20"), "pickle"));
   CHECK(contains(message("GGUF\3\0\0\0"s + std::string(60, '\0')), "GGUF"));
-  CHECK(contains(message("\xCD"s "CDNA\r\n\x1A" + std::string(60, '\0')), "already a CDNA file"));
+  CHECK(contains(message("\xCD"s
+                         "CDNA\r\n\x1A" +
+                         std::string(60, '\0')),
+                 "already a CDNA file"));
   CHECK(contains(message("version https://git-lfs.github.com/spec/v1\n"), "git lfs pull"));
   CHECK(contains(message("{\"weight_map\":{}}"), "JSON"));
   CHECK(contains(message("some other text"), "not a safetensors file"));
@@ -402,14 +424,14 @@ TEST_CASE("hugging face: index and shards become one model with assets and notes
   CHECK(text == "sp");
 
   CHECK(notes_of(**model) ==
-        std::vector<std::string>{
-            ".gitattributes: hidden",
-            "2.safetensors: its metadata \"n\" differs from that of earlier shards and is kept as "
-            "\"safetensors@2.safetensors:n\"",
-            "gone.json: a link to nothing", "old.safetensors: a safetensors file that is not in use",
-            "onnx: a folder; only the top level is read", "pipe.json: not a regular file",
-            "pytorch_model.bin: weights in another format; only safetensors files are read",
-            "pytorch_model.bin.index.json: an index of weight files that are not in use"});
+        std::vector<std::string>{".gitattributes: hidden",
+                                 "2.safetensors: its metadata \"n\" differs from that of earlier shards and is kept as "
+                                 "\"safetensors@2.safetensors:n\"",
+                                 "gone.json: a link to nothing",
+                                 "old.safetensors: a safetensors file that is not in use",
+                                 "onnx: a folder; only the top level is read", "pipe.json: not a regular file",
+                                 "pytorch_model.bin: weights in another format; only safetensors files are read",
+                                 "pytorch_model.bin.index.json: an index of weight files that are not in use"});
 }
 
 TEST_CASE("hugging face: without an index, model.safetensors or the only file is taken") {
@@ -469,15 +491,14 @@ TEST_CASE("hugging face: an index that leaves the folder or breaks its form is r
   const TemporaryFolder folder;
   folder.write("config.json", "{}");
   folder.write("1.safetensors", safetensors("{}"));
-  for (const char* index : {R"({"weight_map":{"a":"../1.safetensors"}})", R"({"weight_map":{"a":"/etc/passwd"}})",
-                            R"({"weight_map":{"a":"x/1.safetensors"}})", R"({"weight_map":{"a":".."}})",
-                            R"({"weight_map":{"a":"."}})", R"({"weight_map":{"a":""}})",
-                            R"({"weight_map":{"a":"1.safetensors\u0000"}})", R"({"weight_map":{"a":1}})",
-                            R"({"weight_map":{"a":["1.safetensors"]}})", R"({"weight_map":{"a":{"a":"b"}}})",
-                            R"({"weight_map":{"a":"1.safetensors","a":"1.safetensors"}})", R"({"weight_map":{}})",
-                            R"({"weight_map":[]})", R"({"weight_map":"a"})", R"([{"weight_map":{"a":"b"}}])",
-                            "{}", "", "x",
-                            R"({"weight_map":{"a":"1.safetensors"},"weight_map":{"a":"1.safetensors"}})"}) {
+  for (const char* index :
+       {R"({"weight_map":{"a":"../1.safetensors"}})", R"({"weight_map":{"a":"/etc/passwd"}})",
+        R"({"weight_map":{"a":"x/1.safetensors"}})", R"({"weight_map":{"a":".."}})", R"({"weight_map":{"a":"."}})",
+        R"({"weight_map":{"a":""}})", R"({"weight_map":{"a":"1.safetensors\u0000"}})", R"({"weight_map":{"a":1}})",
+        R"({"weight_map":{"a":["1.safetensors"]}})", R"({"weight_map":{"a":{"a":"b"}}})",
+        R"({"weight_map":{"a":"1.safetensors","a":"1.safetensors"}})", R"({"weight_map":{}})", R"({"weight_map":[]})",
+        R"({"weight_map":"a"})", R"([{"weight_map":{"a":"b"}}])", "{}", "", "x",
+        R"({"weight_map":{"a":"1.safetensors"},"weight_map":{"a":"1.safetensors"}})"}) {
     INFO(index);
     folder.write("model.safetensors.index.json", index);
     const Error error = open_error(folder.path());
@@ -489,10 +510,10 @@ TEST_CASE("hugging face: an index that leaves the folder or breaks its form is r
 TEST_CASE("safetensors writer: the bytes are those of the package") {
   // safetensors 0.8: numpy.save_file({"w": arange(6, float32) as 2x3, "b": zeros(3, float16), "idx": arange(3)}, ...,
   // metadata={"format": "np"}), up to the data.
-  const std::string expected = safetensors(
-      R"({"__metadata__":{"format":"np"},"idx":{"dtype":"I64","shape":[3],"data_offsets":[0,24]},)"
-      R"("w":{"dtype":"F32","shape":[2,3],"data_offsets":[24,48]},)"
-      R"("b":{"dtype":"F16","shape":[3],"data_offsets":[48,54]}})");
+  const std::string expected =
+      safetensors(R"({"__metadata__":{"format":"np"},"idx":{"dtype":"I64","shape":[3],"data_offsets":[0,24]},)"
+                  R"("w":{"dtype":"F32","shape":[2,3],"data_offsets":[24,48]},)"
+                  R"("b":{"dtype":"F16","shape":[3],"data_offsets":[48,54]}})");
   std::vector<std::byte> out;
   auto writer = SafetensorsWriter::create(
       memory_sink(out), {plan("b", DType::f16, {3}), plan("idx", DType::i64, {3}), plan("w", DType::f32, {2, 3})},

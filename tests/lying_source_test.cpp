@@ -84,8 +84,10 @@ Answer ask(const Bytes& file, const cdna::Digest& root, const Request& request, 
   const cdna::Tensor tensor = reader->find(request.tensor).value();
   Bytes rows((request.end - request.begin) * tensor.row_bytes(request.dtype));
   const auto result = tensor.read_rows(request.begin, request.end, request.dtype, rows);
-  if (result) answer.rows = std::move(rows);
-  else answer.rows = result.error();
+  if (result)
+    answer.rows = std::move(rows);
+  else
+    answer.rows = result.error();
   answer.statistics = reader->statistics();
   answer.footer_bytes = reader->footer_bytes();
   return answer;

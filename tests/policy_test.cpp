@@ -48,19 +48,23 @@ TEST_CASE("policy: cb8 takes float matrices of 4096 elements and rows of 64, and
   CHECK(preset("a.q_proj.weight", {4096}) == Preset::exact);     // Rank 1.
   CHECK(preset("a.q_proj.weight", {1, 1U << 24}) == Preset::cb8);
   CHECK(preset("a.q_proj.weight", {1, (1U << 24) + 1}) == Preset::exact);
-  CHECK(preset("conv.weight", {64, 8, 3, 3}) == Preset::cb8);    // 64 x 72.
-  CHECK(preset("conv.weight", {512, 3, 3, 3}) == Preset::exact); // Rows of 27.
-  CHECK(preset("experts.w1", {8, 16, 64}) == Preset::cb8);       // 128 x 64.
+  CHECK(preset("conv.weight", {64, 8, 3, 3}) == Preset::cb8);     // 64 x 72.
+  CHECK(preset("conv.weight", {512, 3, 3, 3}) == Preset::exact);  // Rows of 27.
+  CHECK(preset("experts.w1", {8, 16, 64}) == Preset::cb8);        // 128 x 64.
   CHECK(preset("model.embed_tokens.weight", {1000, 64}) == Preset::exact);
   CHECK(preset("lm_head.weight", {1000, 64}) == Preset::exact);
-  for (const DType dtype : {DType::f16, DType::bf16, DType::f32, DType::f64}) CHECK(preset("w.x", {64, 64}, dtype) == Preset::cb8);
-  for (const DType dtype : {DType::i8, DType::f8_e4m3, DType::c64, DType::f4, DType::boolean}) CHECK(preset("w.x", {64, 64}, dtype) == Preset::exact);
-  CHECK(cdna::decide(Preset::exact, "a.q_proj.weight", DType::f32, std::vector<std::uint64_t>{64, 64}).preset == Preset::exact);
+  for (const DType dtype : {DType::f16, DType::bf16, DType::f32, DType::f64})
+    CHECK(preset("w.x", {64, 64}, dtype) == Preset::cb8);
+  for (const DType dtype : {DType::i8, DType::f8_e4m3, DType::c64, DType::f4, DType::boolean})
+    CHECK(preset("w.x", {64, 64}, dtype) == Preset::exact);
+  CHECK(cdna::decide(Preset::exact, "a.q_proj.weight", DType::f32, std::vector<std::uint64_t>{64, 64}).preset ==
+        Preset::exact);
 }
 
 TEST_CASE("policy: every decision has a reason and every role a row in the table") {
   for (const cdna::RoleRule& rule : cdna::role_rules()) CHECK(cdna::name_of(rule.role) == rule.name);
   CHECK(cdna::name_of(static_cast<Role>(999)) == "other");
-  const cdna::Decision decision = cdna::decide(Preset::cb8, "a.norm.weight", DType::f32, std::vector<std::uint64_t>{64, 64});
+  const cdna::Decision decision =
+      cdna::decide(Preset::cb8, "a.norm.weight", DType::f32, std::vector<std::uint64_t>{64, 64});
   CHECK(decision.reason == "norm stays exact");
 }

@@ -166,13 +166,20 @@ std::vector<std::byte> make_small_sample() {
 
 std::string_view name_of(Part part) {
   switch (part) {
-    case Part::head: return "head";
-    case Part::block: return "block";
-    case Part::index: return "index";
-    case Part::record: return "record";
-    case Part::gap: return "gap";
-    case Part::footer: return "footer";
-    case Part::tail: return "tail";
+    case Part::head:
+      return "head";
+    case Part::block:
+      return "block";
+    case Part::index:
+      return "index";
+    case Part::record:
+      return "record";
+    case Part::gap:
+      return "gap";
+    case Part::footer:
+      return "footer";
+    case Part::tail:
+      return "tail";
   }
   return "?";
 }

@@ -1,4 +1,6 @@
 // Tests of the writer: exact round trips, the same bytes on every way, statistics, block sizes, errors, bounded memory.
+#include "cdna/writer.hpp"
+
 #include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,7 +20,6 @@
 
 #include "cdna/fsck.hpp"
 #include "cdna/reader.hpp"
-#include "cdna/writer.hpp"
 #include "libcdna/io/spool.hpp"
 
 #if defined(__SANITIZE_ADDRESS__)

@@ -17,10 +17,14 @@ int exit_code_of(const Error& error) {
     case Code::root_mismatch:
     case Code::malformed:
     case Code::unsupported:
-    case Code::limit: return kErrorsLeft;
-    case Code::bad_argument: return kUsage;
-    case Code::cancelled: return kInterrupted;
-    default: return kOperational;
+    case Code::limit:
+      return kErrorsLeft;
+    case Code::bad_argument:
+      return kUsage;
+    case Code::cancelled:
+      return kInterrupted;
+    default:
+      return kOperational;
   }
 }
 

@@ -13,8 +13,8 @@ namespace cdna::tools {
 
 enum ExitCode : int {
   kClean = 0,
-  kErrorsLeft = 4,    // A file breaks its format or does not match its digests.
-  kOperational = 8,   // I/O, memory, an existing destination.
+  kErrorsLeft = 4,   // A file breaks its format or does not match its digests.
+  kOperational = 8,  // I/O, memory, an existing destination.
   kUsage = 16,
   kInterrupted = 130,  // 128 + SIGINT.
 };
@@ -29,7 +29,8 @@ int exit_code_of(const Error& error);
 // Prints "NAME: ERROR" to stderr and returns exit_code_of().
 int report(const char* program, const Error& error);
 
-// Runs a tool's work. Out of memory, and output that cannot be written (a full disk behind stdout), become kOperational.
+// Runs a tool's work. Out of memory, and output that cannot be written (a full disk behind stdout), become
+// kOperational.
 int run_guarded(const char* program, const std::function<int()>& work);
 
 // Parses the arguments; prints help or what is wrong. Returns -1 to go on, else the exit code.

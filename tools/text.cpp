@@ -43,7 +43,9 @@ bool is_capable_terminal(int fd) {
   return isatty(fd) != 0 && term != nullptr && std::string_view(term) != "dumb";
 }
 
-bool matches_glob(const std::string& pattern, std::string_view name) { return fnmatch(pattern.c_str(), std::string(name).c_str(), 0) == 0; }
+bool matches_glob(const std::string& pattern, std::string_view name) {
+  return fnmatch(pattern.c_str(), std::string(name).c_str(), 0) == 0;
+}
 
 bool has_suffix(std::string_view path, std::string_view suffix) {
   return path.size() > suffix.size() && path.substr(path.size() - suffix.size()) == suffix;

@@ -15,7 +15,8 @@
 namespace cdna {
 namespace {
 
-constexpr int kQuality = 9;       // The best quality that still encodes above 5 MB/s; 11 does 0.5 (design study, formats A.3).
+constexpr int kQuality =
+    9;  // The best quality that still encodes above 5 MB/s; 11 does 0.5 (design study, formats A.3).
 constexpr int kWindowFloor = 16;  // spec/format.md, C3.
 constexpr std::size_t kFreeBlocksMax = 32;
 
@@ -86,7 +87,8 @@ Result<void> decode_brotli(BrotliHeap& heap, std::span<const std::byte> stored, 
              "the brotli window is larger than the format allows");
   const auto allocate = [](void* opaque, std::size_t size) { return static_cast<BrotliHeap*>(opaque)->allocate(size); };
   const auto release = [](void* opaque, void* memory) { static_cast<BrotliHeap*>(opaque)->release(memory); };
-  const std::unique_ptr<BrotliDecoderState, DestroyDecoder> state(BrotliDecoderCreateInstance(allocate, release, &heap));
+  const std::unique_ptr<BrotliDecoderState, DestroyDecoder> state(
+      BrotliDecoderCreateInstance(allocate, release, &heap));
   CDNA_CHECK(state != nullptr, Code::no_memory, "", "no memory for a brotli decoder");
   std::size_t in_left = stored.size();
   std::size_t out_left = out.size();

@@ -9,8 +9,8 @@
 
 namespace cdna {
 
-// Memory for brotli decoders, kept from one block to the next: a decoder is made anew for each stream, with the same few
-// allocations, so after the first blocks nothing more is asked of the system.
+// Memory for brotli decoders, kept from one block to the next: a decoder is made anew for each stream, with the same
+// few allocations, so after the first blocks nothing more is asked of the system.
 class BrotliHeap {
  public:
   BrotliHeap() = default;

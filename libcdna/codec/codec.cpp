@@ -9,9 +9,12 @@ namespace cdna {
 
 std::string_view name_of(Codec codec) {
   switch (codec) {
-    case Codec::raw: return "raw";
-    case Codec::zstd: return "zstd";
-    case Codec::brotli: return "brotli";
+    case Codec::raw:
+      return "raw";
+    case Codec::zstd:
+      return "zstd";
+    case Codec::brotli:
+      return "brotli";
   }
   return "unknown";
 }
@@ -35,9 +38,12 @@ BlockDecoder& BlockDecoder::operator=(BlockDecoder&&) noexcept = default;
 
 Result<void> BlockDecoder::decode(Codec codec, std::span<const std::byte> stored, std::span<std::byte> out) {
   switch (codec) {
-    case Codec::zstd: return contexts_->zstd.decode(stored, out);
-    case Codec::brotli: return decode_brotli(contexts_->brotli, stored, out);
-    case Codec::raw: break;
+    case Codec::zstd:
+      return contexts_->zstd.decode(stored, out);
+    case Codec::brotli:
+      return decode_brotli(contexts_->brotli, stored, out);
+    case Codec::raw:
+      break;
   }
   return fail(Code::bad_argument, "", "raw blocks are not decoded");
 }

@@ -29,8 +29,8 @@ class BlockDecoder {
   std::unique_ptr<Contexts> contexts_;
 };
 
-// Compresses `decoded` into `out` and returns true; returns false, leaving `out` unspecified, where raw is to be stored:
-// for Codec::raw and when the gain is below 3 % (spec/format.md, section 17). Throws std::bad_alloc.
+// Compresses `decoded` into `out` and returns true; returns false, leaving `out` unspecified, where raw is to be
+// stored: for Codec::raw and when the gain is below 3 % (spec/format.md, section 17). Throws std::bad_alloc.
 bool compress(Codec codec, std::span<const std::byte> decoded, std::vector<std::byte>& out);
 
 }  // namespace cdna

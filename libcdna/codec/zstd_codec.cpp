@@ -15,7 +15,8 @@ namespace {
 constexpr int kLevel = 3;  // Higher levels gain under 1 % on weights and cost 5x the time (design study, formats A.3).
 constexpr std::uint32_t kMagic = 0xFD2FB528;
 constexpr std::uint64_t kWindowFloor = 1024;  // zstd's smallest window.
-// Decode into the caller's buffer, without a window of its own. zstd.h names it only for static linking: ZSTD_d_stableOutBuffer.
+// Decode into the caller's buffer, without a window of its own. zstd.h names it only for static linking:
+// ZSTD_d_stableOutBuffer.
 constexpr ZSTD_dParameter kStableOutBuffer = ZSTD_d_experimentalParam2;
 
 std::uint64_t little_endian(std::span<const std::byte> bytes) {
@@ -24,14 +25,14 @@ std::uint64_t little_endian(std::span<const std::byte> bytes) {
   return value;
 }
 
-// Length of the frame header if it obeys C1, else 0. RFC 8878, 3.1.1.1: magic 4, descriptor 1, window descriptor 0 or 1,
-// content size 1, 2, 4 or 8 (no dictionary id here).
+// Length of the frame header if it obeys C1, else 0. RFC 8878, 3.1.1.1: magic 4, descriptor 1, window descriptor 0 or
+// 1, content size 1, 2, 4 or 8 (no dictionary id here).
 std::size_t header_bytes_by_c1(std::span<const std::byte> frame, std::uint64_t decoded_length) {
   if (frame.size() < 6 || little_endian(frame.first(4)) != kMagic) return 0;
   const auto descriptor = std::to_integer<unsigned>(frame[4]);
   const unsigned size_flag = descriptor >> 6;
   const bool single_segment = (descriptor & 0x20) != 0;
-  if ((descriptor & 0x1F) != 0) return 0;  // Bits 4 and 3, checksum, dictionary id.
+  if ((descriptor & 0x1F) != 0) return 0;           // Bits 4 and 3, checksum, dictionary id.
   if (size_flag == 0 && !single_segment) return 0;  // No content size.
   const std::size_t size_bytes = std::size_t{1} << size_flag;
   const std::size_t window_bytes = single_segment ? 0 : 1;
@@ -58,15 +59,16 @@ Result<void> ZstdDecoder::decode(std::span<const std::byte> stored, std::span<st
     CDNA_CHECK(context_ != nullptr, Code::no_memory, "", "no memory for a zstd context");
     ZSTD_DCtx_setParameter(context_.get(), kStableOutBuffer, 1);
   }
-  // Header first, then the rest: given a whole frame at once zstd takes a path that does not check Block_Maximum_Size, and which
-  // blocks that lets through differs between its versions.
+  // Header first, then the rest: given a whole frame at once zstd takes a path that does not check Block_Maximum_Size,
+  // and which blocks that lets through differs between its versions.
   ZSTD_DCtx_reset(context_.get(), ZSTD_reset_session_only);
   ZSTD_outBuffer to{out.data(), out.size(), 0};
   std::size_t left = 1;
   for (const std::size_t end : {header_bytes, stored.size()}) {
     ZSTD_inBuffer from{stored.data(), end, end == header_bytes ? 0 : header_bytes};
     left = ZSTD_decompressStream(context_.get(), &to, &from);
-    CDNA_CHECK(ZSTD_isError(left) == 0 && from.pos == end, Code::malformed, "C2", "the block is not exactly one zstd frame");
+    CDNA_CHECK(ZSTD_isError(left) == 0 && from.pos == end, Code::malformed, "C2",
+               "the block is not exactly one zstd frame");
   }
   CDNA_CHECK(left == 0 && to.pos == out.size(), Code::malformed, "C2", "the zstd frame does not decode to the block");
   return {};

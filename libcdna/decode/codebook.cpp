@@ -23,14 +23,20 @@ T load_at(const std::byte* from, std::uint64_t index) {
 }
 
 template <class T>
-void store(std::byte* to, T value) { std::memcpy(to, &value, sizeof value); }
+void store(std::byte* to, T value) {
+  std::memcpy(to, &value, sizeof value);
+}
 
 float float_at(DType dtype, const std::byte* from, std::uint64_t index) {
   switch (dtype) {
-    case DType::f16: return f32_of_f16(load_at<std::uint16_t>(from, index));
-    case DType::bf16: return f32_of_bf16(load_at<std::uint16_t>(from, index));
-    case DType::f64: return f32_of_f64(load_at<double>(from, index));
-    default: return load_at<float>(from, index);
+    case DType::f16:
+      return f32_of_f16(load_at<std::uint16_t>(from, index));
+    case DType::bf16:
+      return f32_of_bf16(load_at<std::uint16_t>(from, index));
+    case DType::f64:
+      return f32_of_f64(load_at<double>(from, index));
+    default:
+      return load_at<float>(from, index);
   }
 }
 
@@ -43,12 +49,14 @@ float product(float a, float b) {
 std::uint32_t code_at(const std::byte* codes, std::size_t size, std::uint32_t bits, std::uint64_t index) {
   const std::uint64_t bit = index * bits;
   std::uint32_t window = 0;  // Up to 16 bits at any of 8 positions: three bytes.
-  for (std::uint64_t i = 0; i < 3 && bit / 8 + i < size; ++i) window |= std::to_integer<std::uint32_t>(codes[bit / 8 + i]) << (8 * i);
+  for (std::uint64_t i = 0; i < 3 && bit / 8 + i < size; ++i)
+    window |= std::to_integer<std::uint32_t>(codes[bit / 8 + i]) << (8 * i);
   return window >> (bit % 8) & ((1U << bits) - 1);
 }
 
 // All entries of a plane of scope 0, widened.
-Result<std::vector<float>> load_table(const File& file, std::uint32_t item, const ItemView& view, const wire::Plane& plane) {
+Result<std::vector<float>> load_table(const File& file, std::uint32_t item, const ItemView& view,
+                                      const wire::Plane& plane) {
   const auto number = static_cast<std::uint32_t>(&plane - view.planes.data());
   PlaneReader reader = CDNA_TRY(PlaneReader::create(file, item, number, 0, plane.block_count()));
   std::vector<float> table;
@@ -56,7 +64,8 @@ Result<std::vector<float>> load_table(const File& file, std::uint32_t item, cons
   for (std::uint64_t block = 0; block < plane.block_count(); ++block) {
     const std::span<const std::byte> bytes = CDNA_TRY(reader.fetch(block));
     const auto dtype = static_cast<DType>(plane.dtype());
-    for (std::uint64_t i = 0; i < bytes.size() * 8 / plane.bits(); ++i) table.push_back(float_at(dtype, bytes.data(), i));
+    for (std::uint64_t i = 0; i < bytes.size() * 8 / plane.bits(); ++i)
+      table.push_back(float_at(dtype, bytes.data(), i));
   }
   return table;
 }
@@ -71,7 +80,8 @@ Result<CodebookTables> load_codebook_tables(const File& file, std::uint32_t item
   for (std::size_t i = 0; i < tables.codebook.size(); ++i) {
     const bool sorted = !std::isnan(tables.codebook[i]) && (i == 0 || tables.codebook[i - 1] <= tables.codebook[i]);
     if (sorted) continue;
-    Error error = fail(Code::malformed, "E3", "codebook entry " + std::to_string(i) + " is NaN or below the one before", codebook->offset());
+    Error error = fail(Code::malformed, "E3", "codebook entry " + std::to_string(i) + " is NaN or below the one before",
+                       codebook->offset());
     error.plane = static_cast<std::int32_t>(codebook - view.planes.data());
     return error;
   }
@@ -100,7 +110,8 @@ float RowDecoder::scale_of(float row_scale, std::span<const std::byte> group_sca
   return has_row_scale ? product(scale, row_scale) : scale;
 }
 
-void RowDecoder::decode(std::span<const std::byte> codes, float row_scale, std::span<const std::byte> group_scales, std::span<float> out) const {
+void RowDecoder::decode(std::span<const std::byte> codes, float row_scale, std::span<const std::byte> group_scales,
+                        std::span<float> out) const {
   const bool scaled = has_row_scale || group != 0;
   const std::size_t run = group == 0 ? out.size() : group;
   const float* const codebook = tables->codebook.data();
@@ -108,7 +119,8 @@ void RowDecoder::decode(std::span<const std::byte> codes, float row_scale, std::
     const std::size_t end = std::min(out.size(), begin + run);
     const float scale = scaled ? scale_of(row_scale, group_scales, begin / run) : 1.0F;
     for (std::size_t i = begin; i < end; ++i) {
-      const std::size_t code = bits == 8 ? std::to_integer<std::size_t>(codes[i]) : code_at(codes.data(), codes.size(), bits, i);
+      const std::size_t code =
+          bits == 8 ? std::to_integer<std::size_t>(codes[i]) : code_at(codes.data(), codes.size(), bits, i);
       out[i] = scaled ? product(codebook[code], scale) : codebook[code];
     }
   }
@@ -134,7 +146,8 @@ void convert_values(std::span<const float> values, DType dtype, std::byte* out) 
     case DType::f64:
       for (const float value : values) store(out, static_cast<double>(value)), out += 8;
       return;
-    default: std::memcpy(out, values.data(), values.size_bytes());
+    default:
+      std::memcpy(out, values.data(), values.size_bytes());
   }
 }
 

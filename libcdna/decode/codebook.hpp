@@ -17,21 +17,23 @@ Result<CodebookTables> load_codebook_tables(const File& file, std::uint32_t item
 struct RowDecoder {
   const CodebookTables* tables = nullptr;
   std::uint32_t bits = 0;
-  std::uint32_t group = 0;            // 0: no group scales.
+  std::uint32_t group = 0;  // 0: no group scales.
   DType group_dtype = DType::none;
   bool has_row_scale = false;
 
   static RowDecoder of(const ItemView& view, const CodebookTables& tables);
 
-  // out[i] = value of code i. `codes` begins at a code whose column is a multiple of the group; group_scales with its group.
-  void decode(std::span<const std::byte> codes, float row_scale, std::span<const std::byte> group_scales, std::span<float> out) const;
+  // out[i] = value of code i. `codes` begins at a code whose column is a multiple of the group; group_scales with its
+  // group.
+  void decode(std::span<const std::byte> codes, float row_scale, std::span<const std::byte> group_scales,
+              std::span<float> out) const;
 
  private:
   float scale_of(float row_scale, std::span<const std::byte> group_scales, std::uint64_t index) const;
 };
 
-// Writes one value of a float dtype, read from `value` (little-endian, of `from`), as `to`: bit for bit where they are equal,
-// else through f32 (f64 where `to` is F64).
+// Writes one value of a float dtype, read from `value` (little-endian, of `from`), as `to`: bit for bit where they are
+// equal, else through f32 (f64 where `to` is F64).
 void convert_value(DType from, const std::byte* value, DType to, std::byte* out);
 
 // Writes f32 values as `dtype` (F16, BF16, F32, F64).

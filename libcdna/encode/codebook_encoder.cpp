@@ -19,7 +19,8 @@ T load_at(std::span<const std::byte> bytes, std::uint64_t index) {
   return value;
 }
 
-// Eight partial sums by position modulo 8, added as a fixed tree (spec/format.md, 17): an order that vector units can follow.
+// Eight partial sums by position modulo 8, added as a fixed tree (spec/format.md, 17): an order that vector units can
+// follow.
 class LaneSum {
  public:
   void add(std::uint64_t index, double value) { lanes_[index % 8] += value; }
@@ -47,7 +48,8 @@ float rounded_up(double value) {
   return std::bit_cast<float>(std::bit_cast<std::uint32_t>(nearest) + 1);
 }
 
-// The code of 0: for rows whose scale is 0, so that they decode to +0 where the codebook has an entry that is not negative.
+// The code of 0: for rows whose scale is 0, so that they decode to +0 where the codebook has an entry that is not
+// negative.
 std::uint8_t code_of_zero(const Codebook& codebook) {
   for (std::size_t i = 0; i < Codebook::kSize; ++i) {
     if (!std::signbit(codebook.value[i])) return static_cast<std::uint8_t>(i);
@@ -58,8 +60,14 @@ std::uint8_t code_of_zero(const Codebook& codebook) {
 // Encodes one block row by row.
 class BlockEncoder {
  public:
-  BlockEncoder(DType dtype, std::span<const std::byte> bytes, std::uint64_t cols, const Codebook& codebook, float threshold)
-      : dtype_(dtype), bytes_(bytes), codebook_(codebook), threshold_(threshold), zero_code_(code_of_zero(codebook)), row_(cols) {}
+  BlockEncoder(DType dtype, std::span<const std::byte> bytes, std::uint64_t cols, const Codebook& codebook,
+               float threshold)
+      : dtype_(dtype),
+        bytes_(bytes),
+        codebook_(codebook),
+        threshold_(threshold),
+        zero_code_(code_of_zero(codebook)),
+        row_(cols) {}
 
   EncodedBlock encode(std::uint64_t row_count) {
     block_.codes.resize(row_count * row_.size());
@@ -121,10 +129,14 @@ class BlockEncoder {
 
 double value_at(DType dtype, std::span<const std::byte> bytes, std::uint64_t index) {
   switch (dtype) {
-    case DType::f16: return static_cast<double>(f32_of_f16(load_at<std::uint16_t>(bytes, index)));
-    case DType::bf16: return static_cast<double>(f32_of_bf16(load_at<std::uint16_t>(bytes, index)));
-    case DType::f64: return load_at<double>(bytes, index);
-    default: return static_cast<double>(load_at<float>(bytes, index));
+    case DType::f16:
+      return static_cast<double>(f32_of_f16(load_at<std::uint16_t>(bytes, index)));
+    case DType::bf16:
+      return static_cast<double>(f32_of_bf16(load_at<std::uint16_t>(bytes, index)));
+    case DType::f64:
+      return load_at<double>(bytes, index);
+    default:
+      return static_cast<double>(load_at<float>(bytes, index));
   }
 }
 
@@ -135,7 +147,8 @@ std::optional<std::uint64_t> find_nonfinite(DType dtype, std::span<const std::by
   return std::nullopt;
 }
 
-void add_rows(DType dtype, std::span<const std::byte> bytes, std::uint64_t row_count, std::uint64_t cols, Histogram& histogram) {
+void add_rows(DType dtype, std::span<const std::byte> bytes, std::uint64_t row_count, std::uint64_t cols,
+              Histogram& histogram) {
   std::vector<double> row(cols);
   for (std::uint64_t r = 0; r < row_count; ++r) {
     load_row(dtype, bytes, r * cols, row);
@@ -145,8 +158,8 @@ void add_rows(DType dtype, std::span<const std::byte> bytes, std::uint64_t row_c
   }
 }
 
-EncodedBlock encode_rows(DType dtype, std::span<const std::byte> bytes, std::uint64_t row_count, std::uint64_t cols, const Codebook& codebook,
-                         float threshold) {
+EncodedBlock encode_rows(DType dtype, std::span<const std::byte> bytes, std::uint64_t row_count, std::uint64_t cols,
+                         const Codebook& codebook, float threshold) {
   return BlockEncoder(dtype, bytes, cols, codebook, threshold).encode(row_count);
 }
 

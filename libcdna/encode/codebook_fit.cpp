@@ -13,13 +13,15 @@ namespace {
 constexpr std::uint32_t kMantissaShift = 11;          // 23 - 12: what a bin drops of the f32 mantissa.
 constexpr std::uint32_t kExponentFloor = 127U - 16U;  // Of 2^-16.
 constexpr std::uint32_t kKeyFloor = kExponentFloor << 12;
-constexpr int kLloydSteps = 10;  // The p^(1/3) start is nearly a fixed point: more steps change under 0.01 dB (formats A.3).
+constexpr int kLloydSteps =
+    10;  // The p^(1/3) start is nearly a fixed point: more steps change under 0.01 dB (formats A.3).
 constexpr double kHalfMax = 65504;
 constexpr std::size_t kCoarseBinsMin = 64;
 constexpr std::size_t kCoarseBinsMax = 4096;
 constexpr std::uint64_t kSamplesPerCoarseBin = 16;  // Fewer, and the cube root of a noisy count starves the tails.
 
-// Cube root of a count by Newton's method from above; converged to the last bits long before 64 steps. Not std::cbrt: libms differ.
+// Cube root of a count by Newton's method from above; converged to the last bits long before 64 steps. Not std::cbrt:
+// libms differ.
 double cube_root(double value) {
   if (value <= 0) return 0;
   double root = 1;
@@ -140,7 +142,8 @@ float outlier_threshold(const Histogram& histogram, double fraction) {
   const auto allowed = static_cast<std::uint64_t>(static_cast<double>(histogram.total()) * fraction);
   std::uint64_t above = 0;
   for (std::uint32_t magnitude = Histogram::kMagnitudes; magnitude-- > 0;) {
-    above += histogram.count(Histogram::kMagnitudes - 1 - magnitude) + histogram.count(Histogram::kMagnitudes + magnitude);
+    above +=
+        histogram.count(Histogram::kMagnitudes - 1 - magnitude) + histogram.count(Histogram::kMagnitudes + magnitude);
     if (above <= allowed) continue;
     if (magnitude + 1 == Histogram::kMagnitudes) break;
     return Histogram::magnitude_floor(magnitude + 1);
@@ -166,7 +169,8 @@ Codebook fit_codebook(const Histogram& histogram, float threshold) {
 }
 
 void Codebook::prepare() {
-  for (std::size_t i = 0; i + 1 < kSize; ++i) midpoint_[i] = (value[i] + value[i + 1]) / 2;  // Rounded to f32 where exponents differ by far.
+  for (std::size_t i = 0; i + 1 < kSize; ++i)
+    midpoint_[i] = (value[i] + value[i + 1]) / 2;  // Rounded to f32 where exponents differ by far.
   cells_begin_ = value.front();
   const float width = value.back() - value.front();
   cells_per_unit_ = width > 0 ? static_cast<float>(kCells) / width : 0;
@@ -183,7 +187,8 @@ std::uint8_t Codebook::nearest(float wanted) const {
   const float position = (wanted - cells_begin_) * cells_per_unit_;
   const auto cell = static_cast<std::size_t>(std::clamp(position, 0.0F, static_cast<float>(kCells)));
   std::size_t code = first_code_[cell];
-  while (code > 0 && wanted <= midpoint_[code - 1]) --code;  // Entries can be denser than f32 is at the far end of the range.
+  while (code > 0 && wanted <= midpoint_[code - 1])
+    --code;  // Entries can be denser than f32 is at the far end of the range.
   while (code + 1 < kSize && wanted > midpoint_[code]) ++code;
   return static_cast<std::uint8_t>(code);
 }

@@ -1,7 +1,8 @@
 // Fits a codebook to the histogram of a tensor's scaled values: density of entries ~ p^(1/3), then Lloyd steps.
 //
 // Source: Panter and Dite 1951 (a quantiser of least squared error has cell density ~ p^(1/3)); Lloyd 1982.
-// Everything that can reach a file is computed with +, -, *, / and sqrt in a fixed order: the same bits on all compilers.
+// Everything that can reach a file is computed with +, -, *, / and sqrt in a fixed order: the same bits on all
+// compilers.
 #pragma once
 
 #include <array>
@@ -10,8 +11,9 @@
 
 namespace cdna {
 
-// Counts of values by sign, exponent and upper 12 mantissa bits: relative bin width 2^-12 over 2^-16 <= |v| < 2^16; smaller and
-// larger magnitudes fall into the outermost bins. Counts are integers, so the order of adding does not matter.
+// Counts of values by sign, exponent and upper 12 mantissa bits: relative bin width 2^-12 over 2^-16 <= |v| < 2^16;
+// smaller and larger magnitudes fall into the outermost bins. Counts are integers, so the order of adding does not
+// matter.
 class Histogram {
  public:
   static constexpr std::uint32_t kMagnitudes = 32U << 12;  // 32 octaves.

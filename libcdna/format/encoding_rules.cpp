@@ -19,13 +19,16 @@ bool role_is_known(std::string_view encoding, std::uint16_t role) {
 }
 
 Result<void> check_decodable(const wire::Plane& plane) {
-  CDNA_CHECK(plane.layout() <= kPacked, Code::unsupported, "U4", "layout " + std::to_string(plane.layout()) + " is not known");
+  CDNA_CHECK(plane.layout() <= kPacked, Code::unsupported, "U4",
+             "layout " + std::to_string(plane.layout()) + " is not known");
   CDNA_CHECK((plane.codecs() & ~kKnownCodecs) == 0, Code::unsupported, "U5", "a codec is not known");
   return {};
 }
 
-bool has_entries(const wire::Plane& plane, DType dtype, std::uint32_t bits, PlaneScope scope, std::uint64_t row_entries) {
-  return static_cast<DType>(plane.dtype()) == dtype && plane.bits() == bits && plane.scope() == scope && plane.row_entries() == row_entries;
+bool has_entries(const wire::Plane& plane, DType dtype, std::uint32_t bits, PlaneScope scope,
+                 std::uint64_t row_entries) {
+  return static_cast<DType>(plane.dtype()) == dtype && plane.bits() == bits && plane.scope() == scope &&
+         plane.row_entries() == row_entries;
 }
 
 bool is_codes(const wire::Plane& plane, const MatrixView& view) {
@@ -38,7 +41,9 @@ bool is_codebook(const wire::Plane& plane, const wire::Plane& codes) {
          has_entries(plane, dtype, bits_of(dtype), kWhole, std::uint64_t{1} << codes.bits());
 }
 
-bool is_row_scale(const wire::Plane& plane) { return has_entries(plane, DType::f32, 32, kRows, 1) && plane.group() == 0; }
+bool is_row_scale(const wire::Plane& plane) {
+  return has_entries(plane, DType::f32, 32, kRows, 1) && plane.group() == 0;
+}
 
 bool is_group_scale(const wire::Plane& plane, const MatrixView& view) {
   const auto dtype = static_cast<DType>(plane.dtype());
@@ -48,7 +53,9 @@ bool is_group_scale(const wire::Plane& plane, const MatrixView& view) {
   return has_entries(plane, dtype, bits_of(dtype), kRows, (view.cols + group - 1) / group);
 }
 
-bool is_scale_table(const wire::Plane& plane) { return has_entries(plane, DType::f32, 32, kWhole, 256) && plane.group() == 0; }
+bool is_scale_table(const wire::Plane& plane) {
+  return has_entries(plane, DType::f32, 32, kWhole, 256) && plane.group() == 0;
+}
 
 bool is_outliers(const wire::Plane& plane) {
   return is_float(static_cast<DType>(plane.dtype())) && plane.scope() == kPerBlock && plane.group() == 0;

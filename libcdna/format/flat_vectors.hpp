@@ -1,5 +1,5 @@
-// The one layout that CDNA allows for a FlatBuffer: a root table of vectors of fixed-size elements, each at the only place
-// it can have (spec/format.md, sections 6 and 14). Any FlatBuffers library reads it; no two entries share bytes.
+// The one layout that CDNA allows for a FlatBuffer: a root table of vectors of fixed-size elements, each at the only
+// place it can have (spec/format.md, sections 6 and 14). Any FlatBuffers library reads it; no two entries share bytes.
 #pragma once
 
 #include <array>

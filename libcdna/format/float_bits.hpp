@@ -34,8 +34,9 @@ inline std::uint16_t f16_of_f32(float value) {
   const auto sign = static_cast<std::uint16_t>(bits >> 16 & 0x8000U);
   const std::uint32_t magnitude = bits & 0x7FFFFFFFU;
   if (magnitude > 0x7F800000U) return static_cast<std::uint16_t>(sign | 0x7E00U | (magnitude >> 13 & 0x3FFU));
-  if (magnitude >= 0x477FF000U) return static_cast<std::uint16_t>(sign | 0x7C00U);  // 65520 and above round to infinity.
-  if (magnitude >= 0x38800000U) {                                                   // Normal: 2^-14 and above.
+  if (magnitude >= 0x477FF000U)
+    return static_cast<std::uint16_t>(sign | 0x7C00U);  // 65520 and above round to infinity.
+  if (magnitude >= 0x38800000U) {                       // Normal: 2^-14 and above.
     const std::uint32_t rounded = magnitude + 0xFFFU + (magnitude >> 13 & 1U);
     return static_cast<std::uint16_t>(sign | (rounded - 0x38000000U) >> 13);
   }

@@ -28,7 +28,8 @@ Result<Footer> Footer::parse(std::vector<std::byte> bytes, const wire::Tail& tai
   Footer footer;
   footer.bytes_ = std::move(bytes);
   footer.offset_ = tail.footer_offset();
-  CDNA_CHECK(sha256(footer.bytes_) == digest_in(tail.footer_digest()), Code::corrupt, "F1", "the footer does not match its digest (cdna-fsck --rebuild may recover it)", footer.offset_);
+  CDNA_CHECK(sha256(footer.bytes_) == digest_in(tail.footer_digest()), Code::corrupt, "F1",
+             "the footer does not match its digest (cdna-fsck --rebuild may recover it)", footer.offset_);
   CDNA_TRY(footer.parse_vectors(tail));
   CDNA_TRY(footer.check_items(tail));
   CDNA_TRY(footer.check_names());
@@ -39,7 +40,8 @@ Result<Footer> Footer::parse(std::vector<std::byte> bytes, const wire::Tail& tai
 Result<void> Footer::parse_vectors(const wire::Tail& tail) {
   const FlatVectors found = parse_flat(kFooterLayout, bytes_);
   CDNA_CHECK(found.fault != FlatFault::prefix, Code::malformed, "F2", "the footer does not begin as it must", offset_);
-  CDNA_CHECK(found.fault == FlatFault::none, Code::malformed, "F3", "the footer's vectors are not laid out as they must be", offset_ + found.fault_offset);
+  CDNA_CHECK(found.fault == FlatFault::none, Code::malformed, "F3",
+             "the footer's vectors are not laid out as they must be", offset_ + found.fault_offset);
   items_ = elements<wire::Item>(bytes_, found.vectors[0]);
   planes_ = elements<wire::Plane>(bytes_, found.vectors[1]);
   dims_ = elements<std::uint64_t>(bytes_, found.vectors[2]);
@@ -56,7 +58,8 @@ Result<void> Footer::check_items(const wire::Tail& tail) {
     const auto check = [&]() -> Result<void> {
       const wire::Item& item = items_[number];
       CDNA_TRY(walk.enter(item));
-      const bool within = item.rank() <= dims_.size() - walk.first_dim() && item.plane_count() <= planes_.size() - walk.first_plane() &&
+      const bool within = item.rank() <= dims_.size() - walk.first_dim() &&
+                          item.plane_count() <= planes_.size() - walk.first_plane() &&
                           std::uint64_t{item.name_length()} + item.type_length() <= text_.size() - walk.text_offset();
       CDNA_CHECK(within, Code::malformed, "I3", "the item's dims, planes or text reach beyond their vectors");
       walk.leave(item, CDNA_TRY(walk.check(this->item(number), tail.footer_offset(), number + 1 == item_count())));
@@ -70,11 +73,14 @@ Result<void> Footer::check_items(const wire::Tail& tail) {
       return error;
     }
   }
-  const bool used_up = walk.first_dim() == dims_.size() && walk.first_plane() == planes_.size() && walk.text_offset() == text_.size();
+  const bool used_up =
+      walk.first_dim() == dims_.size() && walk.first_plane() == planes_.size() && walk.text_offset() == text_.size();
   CDNA_CHECK(used_up, Code::malformed, "F5", "dims, planes or text hold more than the items use", offset_);
-  CDNA_CHECK(walk.packet_offset() == tail.footer_offset(), Code::malformed, "F5", "the packets do not end where the footer begins", offset_);
-  CDNA_CHECK(walk.required_features() == tail.required_features() && walk.optional_features() == tail.optional_features(),
-             Code::malformed, "F6", "the tail's features are not those of the items", tail.file_length() - kTailBytes + 16);
+  CDNA_CHECK(walk.packet_offset() == tail.footer_offset(), Code::malformed, "F5",
+             "the packets do not end where the footer begins", offset_);
+  CDNA_CHECK(
+      walk.required_features() == tail.required_features() && walk.optional_features() == tail.optional_features(),
+      Code::malformed, "F6", "the tail's features are not those of the items", tail.file_length() - kTailBytes + 16);
   return {};
 }
 
@@ -100,7 +106,8 @@ Result<void> Footer::check_order() {
     CDNA_CHECK(order_[i] < items_.size(), Code::malformed, "N5", "order names an item that does not exist", at);
     const ItemView view = item(order_[i]);
     const bool tensor_class = is_tensor_class(*view.item);
-    const bool ascends = i == 0 || previous_class > tensor_class || (previous_class == tensor_class && previous_name < view.name);
+    const bool ascends =
+        i == 0 || previous_class > tensor_class || (previous_class == tensor_class && previous_name < view.name);
     CDNA_CHECK(ascends, Code::malformed, "N5", "the items are not in strictly ascending order of name", at);
     if (tensor_class) ++named_tensor_count_;
     previous_name = view.name;
@@ -123,7 +130,8 @@ ItemView Footer::item(std::uint32_t number) const {
 std::uint32_t Footer::find(bool tensor_class, std::string_view name) const {
   const auto begin = order_.begin() + (tensor_class ? 0 : named_tensor_count_);
   const auto end = tensor_class ? order_.begin() + named_tensor_count_ : order_.end();
-  const auto found = std::lower_bound(begin, end, name, [this](std::uint32_t number, std::string_view wanted) { return item(number).name < wanted; });
+  const auto found = std::lower_bound(
+      begin, end, name, [this](std::uint32_t number, std::string_view wanted) { return item(number).name < wanted; });
   return found != end && item(*found).name == name ? *found : item_count();
 }
 

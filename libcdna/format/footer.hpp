@@ -1,4 +1,5 @@
-// The footer: every item and plane of a file, checked (spec/format.md, sections 6 to 8, 11). Written by footer_builder.cpp.
+// The footer: every item and plane of a file, checked (spec/format.md, sections 6 to 8, 11). Written by
+// footer_builder.cpp.
 #pragma once
 
 #include <cstdint>

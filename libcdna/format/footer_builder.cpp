@@ -32,9 +32,9 @@ std::vector<std::uint32_t> FooterBuilder::sorted_order() const {
 
 std::vector<std::byte> FooterBuilder::build() const {
   const std::vector<std::uint32_t> order = sorted_order();
-  const std::array<std::span<const std::byte>, 5> contents{std::as_bytes(std::span(items_)), std::as_bytes(std::span(planes_)),
-                                                           std::as_bytes(std::span(dims_)), std::as_bytes(std::span(order)),
-                                                           bytes_of(std::string_view(text_))};
+  const std::array<std::span<const std::byte>, 5> contents{
+      std::as_bytes(std::span(items_)), std::as_bytes(std::span(planes_)), std::as_bytes(std::span(dims_)),
+      std::as_bytes(std::span(order)), bytes_of(std::string_view(text_))};
   return append_flat(kFooterLayout, contents);
 }
 

@@ -20,7 +20,9 @@ std::uint64_t row_bytes_of(const wire::Plane& plane) {
   return static_cast<std::uint64_t>((u128{plane.row_entries()} * plane.bits() + 7) / 8);
 }
 
-std::uint64_t rows_of(const wire::Plane& plane, const MatrixView& view) { return plane.scope() == kRows ? view.rows : 1; }
+std::uint64_t rows_of(const wire::Plane& plane, const MatrixView& view) {
+  return plane.scope() == kRows ? view.rows : 1;
+}
 
 u128 decoded_bytes_of(const wire::Plane& plane, const MatrixView& view) {
   return u128{rows_of(plane, view)} * row_bytes_of(plane);
@@ -56,14 +58,16 @@ std::uint64_t block_at(const wire::Plane& plane, std::uint64_t row, std::uint64_
   return row * divide_up(plane.row_entries(), kCutEntries) + entry / kCutEntries;
 }
 
-std::uint64_t start_of(const wire::Plane& plane, const MatrixView& view, std::uint64_t position, std::uint64_t alignment) {
+std::uint64_t start_of(const wire::Plane& plane, const MatrixView& view, std::uint64_t position,
+                       std::uint64_t alignment) {
   const bool big = plane.scope() != kPerBlock && decoded_bytes_of(plane, view) >= u128{kBigPlaneFactor} * alignment;
   return align_up(position, big ? alignment : kPacketAlignment);
 }
 
 std::uint64_t record_bytes_of(const wire::Item& item) {
   const std::uint64_t bytes = sizeof(wire::RecordFrame) + sizeof(wire::Item) + 8ULL * item.rank() +
-                              sizeof(wire::Plane) * std::uint64_t{item.plane_count()} + item.name_length() + item.type_length();
+                              sizeof(wire::Plane) * std::uint64_t{item.plane_count()} + item.name_length() +
+                              item.type_length();
   return align_up(bytes, kPacketAlignment);
 }
 

@@ -43,7 +43,8 @@ BlockPlace block_place(const wire::Plane& plane, const MatrixView& view, std::ui
 std::uint64_t block_at(const wire::Plane& plane, std::uint64_t row, std::uint64_t entry);
 
 // Where a plane that is not empty starts, after `position` (section 7.2).
-std::uint64_t start_of(const wire::Plane& plane, const MatrixView& view, std::uint64_t position, std::uint64_t alignment);
+std::uint64_t start_of(const wire::Plane& plane, const MatrixView& view, std::uint64_t position,
+                       std::uint64_t alignment);
 
 // Length of the record of an item.
 std::uint64_t record_bytes_of(const wire::Item& item);

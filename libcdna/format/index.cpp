@@ -22,16 +22,22 @@ bool is_error_bound(float value) { return std::bit_cast<std::uint32_t>(value) <=
 
 std::uint64_t expected_offset(const wire::Plane& plane, const wire::IndexEntry& entry, std::uint64_t end) {
   switch (plane.layout()) {
-    case kContiguous: return end;
-    case kPacked: return align_up(end, kPacketAlignment);
-    default: return std::max(end, entry.offset());
+    case kContiguous:
+      return end;
+    case kPacked:
+      return align_up(end, kPacketAlignment);
+    default:
+      return std::max(end, entry.offset());
   }
 }
 
-Result<void> check_length(const wire::Plane& plane, const MatrixView& matrix, const wire::IndexEntry& entry, std::uint64_t block) {
-  const bool fits = plane.scope() == kPerBlock ? entry.decoded_length() <= kBlockBytesMax
-                                               : entry.decoded_length() == block_place(plane, matrix, block).decoded_bytes;
-  CDNA_CHECK(fits, Code::malformed, "X3", "decoded_length " + std::to_string(entry.decoded_length()) + " is not what the geometry gives");
+Result<void> check_length(const wire::Plane& plane, const MatrixView& matrix, const wire::IndexEntry& entry,
+                          std::uint64_t block) {
+  const bool fits = plane.scope() == kPerBlock
+                        ? entry.decoded_length() <= kBlockBytesMax
+                        : entry.decoded_length() == block_place(plane, matrix, block).decoded_bytes;
+  CDNA_CHECK(fits, Code::malformed, "X3",
+             "decoded_length " + std::to_string(entry.decoded_length()) + " is not what the geometry gives");
   return {};
 }
 
@@ -42,23 +48,30 @@ Result<void> check_codec(const wire::Plane& plane, const wire::IndexEntry& entry
   const bool raw = entry.codec() == 0;
   bool lengths = true;
   if (plain && raw) lengths = entry.stored_length() == entry.decoded_length();
-  if (plain && (entry.codec() == 1 || entry.codec() == 2)) lengths = entry.stored_length() > 0 && entry.stored_length() < entry.decoded_length();
+  if (plain && (entry.codec() == 1 || entry.codec() == 2))
+    lengths = entry.stored_length() > 0 && entry.stored_length() < entry.decoded_length();
   lengths = lengths && entry.stored_length() <= kStoredBytesMax;
-  CDNA_CHECK(lengths && (plane.layout() != kContiguous || (raw && plain)), Code::malformed, "X7", "stored_length does not fit the codec");
+  CDNA_CHECK(lengths && (plane.layout() != kContiguous || (raw && plain)), Code::malformed, "X7",
+             "stored_length does not fit the codec");
   return {};
 }
 
-Result<void> check_entry(const ItemView& view, const wire::Plane& plane, const wire::IndexEntry& entry, std::uint64_t block, PlaneState& state) {
-  CDNA_CHECK(entry.reserved_a() == 0 && entry.reserved_b() == 0, Code::unsupported, "X2", "a reserved byte is not zero");
+Result<void> check_entry(const ItemView& view, const wire::Plane& plane, const wire::IndexEntry& entry,
+                         std::uint64_t block, PlaneState& state) {
+  CDNA_CHECK(entry.reserved_a() == 0 && entry.reserved_b() == 0, Code::unsupported, "X2",
+             "a reserved byte is not zero");
   CDNA_TRY(check_length(plane, view.matrix(), entry, block));
-  CDNA_CHECK(entry.offset() == expected_offset(plane, entry, state.end), Code::malformed, "X4", "the block is not where it must be");
+  CDNA_CHECK(entry.offset() == expected_offset(plane, entry, state.end), Code::malformed, "X4",
+             "the block is not where it must be");
   const bool last = block + 1 == plane.block_count();
-  const bool inside = entry.offset() <= plane.stored_length() && entry.stored_length() <= plane.stored_length() - entry.offset();
-  CDNA_CHECK(inside && (!last || entry.offset() + entry.stored_length() == plane.stored_length()), Code::malformed, "X5",
-             "the block ends beyond its plane, or the last block before its end");
+  const bool inside =
+      entry.offset() <= plane.stored_length() && entry.stored_length() <= plane.stored_length() - entry.offset();
+  CDNA_CHECK(inside && (!last || entry.offset() + entry.stored_length() == plane.stored_length()), Code::malformed,
+             "X5", "the block ends beyond its plane, or the last block before its end");
   CDNA_TRY(check_codec(plane, entry));
   const bool bounded = &plane == &view.planes[0] && view.item->kind() != kAsset && view.item->kind() != kMetadata;
-  const bool bound = is_error_bound(entry.max_abs_error()) && (bounded || std::bit_cast<std::uint32_t>(entry.max_abs_error()) == 0);
+  const bool bound =
+      is_error_bound(entry.max_abs_error()) && (bounded || std::bit_cast<std::uint32_t>(entry.max_abs_error()) == 0);
   CDNA_CHECK(bound, Code::malformed, "X8", "max_abs_error is NaN, negative, or stands where none may");
   state.end = entry.offset() + entry.stored_length();
   state.codecs = static_cast<std::uint8_t>(state.codecs | (1U << entry.codec()));
@@ -70,7 +83,8 @@ Result<void> check_entry(const ItemView& view, const wire::Plane& plane, const w
 
 Result<void> check_index(const ItemView& view, std::span<const wire::IndexEntry> entries) {
   const std::uint64_t at = view.item->index_offset();
-  CDNA_CHECK(sha256(std::as_bytes(entries)) == digest_in(view.item->index_digest()), Code::corrupt, "X1", "the index does not match its digest", at);
+  CDNA_CHECK(sha256(std::as_bytes(entries)) == digest_in(view.item->index_digest()), Code::corrupt, "X1",
+             "the index does not match its digest", at);
   std::size_t next = 0;
   bool codecs_occur = true;
   float max_abs_error = 0;
@@ -88,8 +102,10 @@ Result<void> check_index(const ItemView& view, std::span<const wire::IndexEntry>
     codecs_occur = codecs_occur && state.codecs == plane.codecs();
     if (i == 0) max_abs_error = state.max_abs_error;
   }
-  const bool maximum = std::bit_cast<std::uint32_t>(max_abs_error) == std::bit_cast<std::uint32_t>(view.item->max_abs_error());
-  CDNA_CHECK(codecs_occur && maximum, Code::malformed, "X9", "the codecs or max_abs_error of the item are not those of its blocks", at);
+  const bool maximum =
+      std::bit_cast<std::uint32_t>(max_abs_error) == std::bit_cast<std::uint32_t>(view.item->max_abs_error());
+  CDNA_CHECK(codecs_occur && maximum, Code::malformed, "X9",
+             "the codecs or max_abs_error of the item are not those of its blocks", at);
   return {};
 }
 
@@ -99,7 +115,8 @@ Result<void> check_filters(const ItemView& view, std::span<const wire::IndexEntr
     for (std::uint64_t block = 0; block < plane.block_count(); ++block, ++next) {
       const bool optional = (plane.role() & kIgnorableRole) != 0;
       CDNA_CHECK(optional || entries[next].filter() == 0, Code::unsupported, "U7",
-                 "filter " + std::to_string(entries[next].filter()) + " is not known", view.item->index_offset() + next * sizeof(wire::IndexEntry));
+                 "filter " + std::to_string(entries[next].filter()) + " is not known",
+                 view.item->index_offset() + next * sizeof(wire::IndexEntry));
     }
   }
   return {};

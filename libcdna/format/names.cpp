@@ -22,7 +22,8 @@ bool has_control_character(std::string_view text) {
 }  // namespace
 
 Result<void> check_name(std::string_view name) {
-  CDNA_CHECK(!name.empty() && name.size() <= kNameBytesMax, Code::malformed, "N1", "the name does not have 1 to 1024 bytes");
+  CDNA_CHECK(!name.empty() && name.size() <= kNameBytesMax, Code::malformed, "N1",
+             "the name does not have 1 to 1024 bytes");
   CDNA_CHECK(is_utf8(name), Code::malformed, "N2", "the name is not valid UTF-8");
   CDNA_CHECK(!has_control_character(name), Code::malformed, "N3", "the name holds a control character");
   return {};

@@ -18,7 +18,8 @@ bool is_error_number(double value) { return std::bit_cast<std::uint64_t>(value) 
 bool is_error_number(float value) { return std::bit_cast<std::uint32_t>(value) <= 0x7F800000U; }
 
 bool is_exactly_zero(const wire::Item& item) {
-  return std::bit_cast<std::uint64_t>(item.sum_squares()) == 0 && std::bit_cast<std::uint64_t>(item.sum_squared_error()) == 0 &&
+  return std::bit_cast<std::uint64_t>(item.sum_squares()) == 0 &&
+         std::bit_cast<std::uint64_t>(item.sum_squared_error()) == 0 &&
          std::bit_cast<std::uint32_t>(item.max_abs_error()) == 0;
 }
 
@@ -47,7 +48,8 @@ Result<void> check_numbers(const ItemView& view) {
 Result<void> check_content_plane(const ItemView& view) {
   const wire::Plane& plane = view.planes[0];
   const bool bytes = plane.role() == kData && static_cast<DType>(plane.dtype()) == DType::u8 && plane.bits() == 8 &&
-                     plane.scope() == kRows && plane.row_entries() == view.dims[0] && plane.group() == 0 && plane.vector() == 1;
+                     plane.scope() == kRows && plane.row_entries() == view.dims[0] && plane.group() == 0 &&
+                     plane.vector() == 1;
   CDNA_CHECK(bytes, Code::malformed, "I11", "the content of an asset or of the metadata must be one row of bytes");
   return {};
 }
@@ -58,7 +60,8 @@ Result<void> check_geometry(const wire::Plane& plane, const wire::Plane& first, 
   const u128 blocks = plane.scope() == kPerBlock ? first.block_count() : block_count_of(plane, view);
   CDNA_CHECK(plane.block_count() == blocks, Code::malformed, "P5",
              "block_count is " + std::to_string(plane.block_count()) + ", which the geometry does not give");
-  CDNA_CHECK(u128{plane.rows_per_block()} * row_bytes_of(plane) <= kBlockBytesMax, Code::limit, "P6", "blocks have over 16 MiB");
+  CDNA_CHECK(u128{plane.rows_per_block()} * row_bytes_of(plane) <= kBlockBytesMax, Code::limit, "P6",
+             "blocks have over 16 MiB");
   if (&plane != &first && plane.scope() == kRows && plane.rows_per_block() > 0 && plane.rows_per_block() < view.rows) {
     CDNA_CHECK(plane.rows_per_block() % std::max(1U, first.rows_per_block()) == 0, Code::malformed, "P7",
                "rows_per_block is not a multiple of the first plane's");
@@ -67,18 +70,21 @@ Result<void> check_geometry(const wire::Plane& plane, const wire::Plane& first, 
 }
 
 Result<void> check_plane(const wire::Plane& plane, const wire::Plane& first, const MatrixView& view) {
-  CDNA_CHECK(plane.reserved_a() == 0 && plane.reserved_b() == 0, Code::unsupported, "P1", "a reserved byte is not zero");
-  CDNA_CHECK(plane.scope() <= kPerBlock, Code::unsupported, "P2", "scope " + std::to_string(plane.scope()) + " is not known");
+  CDNA_CHECK(plane.reserved_a() == 0 && plane.reserved_b() == 0, Code::unsupported, "P1",
+             "a reserved byte is not zero");
+  CDNA_CHECK(plane.scope() <= kPerBlock, Code::unsupported, "P2",
+             "scope " + std::to_string(plane.scope()) + " is not known");
   const bool free_length = plane.scope() == kPerBlock;
   const bool entries = plane.bits() >= 1 && plane.bits() <= 128 && (&plane != &first || plane.scope() == kRows) &&
                        (!free_length || (plane.bits() == 8 && plane.row_entries() == 0 && plane.rows_per_block() == 0));
   CDNA_CHECK(entries, Code::malformed, "P3", "bits, scope and row_entries do not fit together");
   CDNA_TRY(check_geometry(plane, first, view));
-  const bool contiguous = plane.layout() != kContiguous ||
-                          (!free_length && plane.stored_length() == decoded_bytes_of(plane, view) && plane.codecs() <= 1);
+  const bool contiguous =
+      plane.layout() != kContiguous ||
+      (!free_length && plane.stored_length() == decoded_bytes_of(plane, view) && plane.codecs() <= 1);
   const bool no_blocks = plane.block_count() == 0;
-  CDNA_CHECK(contiguous && (plane.codecs() == 0) == no_blocks && (!no_blocks || plane.stored_length() == 0), Code::malformed, "P8",
-             "layout, stored_length and codecs do not fit together");
+  CDNA_CHECK(contiguous && (plane.codecs() == 0) == no_blocks && (!no_blocks || plane.stored_length() == 0),
+             Code::malformed, "P8", "layout, stored_length and codecs do not fit together");
   return {};
 }
 
@@ -90,9 +96,11 @@ Result<void> PacketWalk::enter(const wire::Item& item) const {
              "item kind " + std::to_string(item.kind()) + " is not known and may not be ignored");
   CDNA_CHECK(item.rank() <= 8, Code::limit, "I5", "the rank is over 8");
   CDNA_CHECK(item.plane_count() <= 32, Code::limit, "I6", "the item has over 32 planes");
-  const bool sums = item.first_dim() == first_dim_ && item.first_plane() == first_plane_ && item.text_offset() == text_offset_;
+  const bool sums =
+      item.first_dim() == first_dim_ && item.first_plane() == first_plane_ && item.text_offset() == text_offset_;
   CDNA_CHECK(sums, Code::malformed, "I3", "the item's dims, planes and text do not follow the previous item's");
-  CDNA_CHECK(item.packet_offset() == packet_offset_, Code::malformed, "I3", "the packet does not begin where the previous one ends");
+  CDNA_CHECK(item.packet_offset() == packet_offset_, Code::malformed, "I3",
+             "the packet does not begin where the previous one ends");
   return {};
 }
 
@@ -121,27 +129,31 @@ void PacketWalk::leave(const wire::Item& item, std::uint64_t packet_end) {
 
 Result<void> PacketWalk::check_kind(const ItemView& view, bool is_last) const {
   const wire::Item& item = *view.item;
-  const bool one_row_of_bytes = item.rank() == 1 && item.row_dims() == 0 && static_cast<DType>(item.dtype()) == DType::u8 && item.plane_count() == 1 &&
+  const bool one_row_of_bytes = item.rank() == 1 && item.row_dims() == 0 &&
+                                static_cast<DType>(item.dtype()) == DType::u8 && item.plane_count() == 1 &&
                                 is_exactly_zero(item);
   switch (item.kind()) {
     case kTensor:
-      CDNA_CHECK(item.plane_count() >= 1 && item.type_length() >= 1, Code::malformed, "I10", "a tensor needs a plane and an encoding");
+      CDNA_CHECK(item.plane_count() >= 1 && item.type_length() >= 1, Code::malformed, "I10",
+                 "a tensor needs a plane and an encoding");
       return {};
     case kAsset:
       CDNA_CHECK(one_row_of_bytes, Code::malformed, "I11", "an asset must be one row of bytes");
       return {};
     case kMetadata:
-      CDNA_CHECK(one_row_of_bytes && item.type_length() == 0, Code::malformed, "I11", "the metadata must be one row of bytes");
+      CDNA_CHECK(one_row_of_bytes && item.type_length() == 0, Code::malformed, "I11",
+                 "the metadata must be one row of bytes");
       CDNA_CHECK(is_last, Code::malformed, "I12", "the metadata is not the last item");
       return {};
     case kAlias: {
-      const bool bare = item.rank() == 1 && item.row_dims() == 0 && item.dtype() == 0 && item.plane_count() == 0 && item.type_length() == 0 &&
-                        all_zero(bytes_in(item.source_digest())) && is_exactly_zero(item);
+      const bool bare = item.rank() == 1 && item.row_dims() == 0 && item.dtype() == 0 && item.plane_count() == 0 &&
+                        item.type_length() == 0 && all_zero(bytes_in(item.source_digest())) && is_exactly_zero(item);
       CDNA_CHECK(bare && view.dims[0] < kinds_.size() && kinds_[view.dims[0]] == kTensor, Code::malformed, "I13",
                  "an alias must name an earlier tensor and have nothing of its own");
       return {};
     }
-    default: return {};
+    default:
+      return {};
   }
 }
 
@@ -149,11 +161,14 @@ Result<void> PacketWalk::check_planes(const ItemView& view, std::uint64_t end, s
   const MatrixView matrix = view.item->kind() == kAlias ? MatrixView{} : view.matrix();
   for (std::size_t i = 0; i < view.planes.size(); ++i) {
     const wire::Plane& plane = view.planes[i];
-    if (auto result = check_plane(plane, view.planes[0], matrix); !result) return in_plane(std::move(result).error(), i);
+    if (auto result = check_plane(plane, view.planes[0], matrix); !result)
+      return in_plane(std::move(result).error(), i);
     const bool empty = plane.stored_length() == 0;
     const std::uint64_t start = empty ? 0 : start_of(plane, matrix, position, alignment_);
     const bool placed = plane.offset() == start && (empty || (start <= end && plane.stored_length() <= end - start));
-    if (!placed) return in_plane(fail(Code::malformed, "P9", "the plane is not where it must be, or reaches beyond the packets"), i);
+    if (!placed)
+      return in_plane(fail(Code::malformed, "P9", "the plane is not where it must be, or reaches beyond the packets"),
+                      i);
     if (!empty) position = start + plane.stored_length();
   }
   return {};

@@ -16,8 +16,8 @@ class PacketWalk {
   // Checks what must hold before an item's slices may be taken: I1, I2, I5, I6 and the sums of I3.
   Result<void> enter(const wire::Item& item) const;
 
-  // Checks the rest; the planes must end by `end` (P9), and only the last item may be the metadata (I12). Returns where the item's
-  // record ends. Requires: enter(*view.item) succeeded.
+  // Checks the rest; the planes must end by `end` (P9), and only the last item may be the metadata (I12). Returns where
+  // the item's record ends. Requires: enter(*view.item) succeeded.
   Result<std::uint64_t> check(const ItemView& view, std::uint64_t end, bool is_last) const;
 
   // Moves on to the next item. Requires: check() of this one returned `packet_end`.

@@ -44,11 +44,12 @@ std::vector<std::byte> append_record(const ItemView& view, std::uint32_t item_nu
   return out;
 }
 
-std::optional<std::uint32_t> record_bytes_at(std::span<const std::byte> bytes, std::uint32_t item_number, std::uint64_t offset) {
+std::optional<std::uint32_t> record_bytes_at(std::span<const std::byte> bytes, std::uint32_t item_number,
+                                             std::uint64_t offset) {
   const auto frame = load<wire::RecordFrame>(bytes);
-  const bool fits = equals(frame.magic(), kRecordMagic) && frame.item_number() == item_number && frame.offset() == offset &&
-                    frame.reserved() == 0 && frame.length() % kPacketAlignment == 0 && frame.length() <= kRecordBytesMax &&
-                    frame.length() >= kFrameBytes + sizeof(wire::Item);
+  const bool fits = equals(frame.magic(), kRecordMagic) && frame.item_number() == item_number &&
+                    frame.offset() == offset && frame.reserved() == 0 && frame.length() % kPacketAlignment == 0 &&
+                    frame.length() <= kRecordBytesMax && frame.length() >= kFrameBytes + sizeof(wire::Item);
   if (!fits) return std::nullopt;
   return frame.length();
 }

@@ -25,8 +25,10 @@ struct Record {
   ItemView view() const;
 };
 
-// Length of the record whose frame begins `bytes`, if these 64 bytes can be the frame of record `item_number` at `offset`.
-std::optional<std::uint32_t> record_bytes_at(std::span<const std::byte> frame, std::uint32_t item_number, std::uint64_t offset);
+// Length of the record whose frame begins `bytes`, if these 64 bytes can be the frame of record `item_number` at
+// `offset`.
+std::optional<std::uint32_t> record_bytes_at(std::span<const std::byte> frame, std::uint32_t item_number,
+                                             std::uint64_t offset);
 
 // The record in `bytes` (its whole length), if it is intact and its own length is what its item says.
 std::optional<Record> parse_record(std::span<const std::byte> bytes);

@@ -32,25 +32,33 @@ std::string bits_text(std::uint64_t mask) {
 Result<void> check_shape(const FileEnds& ends) {
   const bool ends_as_cdna = ends.file_bytes >= kFileBytesMin && begins_with(ends.last.last(8), kTailMagic);
   if (ends_as_cdna) return {};
-  CDNA_CHECK(begins_with(ends.first, kHeadMagic), Code::not_cdna, "T1", "not a CDNA file: neither its beginning nor its end is one", 0);
-  return fail(Code::truncated, "T2", "begins as a CDNA file but its end is missing (cdna-fsck --rebuild may recover it)",
-              ends.file_bytes);
+  CDNA_CHECK(begins_with(ends.first, kHeadMagic), Code::not_cdna, "T1",
+             "not a CDNA file: neither its beginning nor its end is one", 0);
+  return fail(Code::truncated, "T2",
+              "begins as a CDNA file but its end is missing (cdna-fsck --rebuild may recover it)", ends.file_bytes);
 }
 
 Result<void> check_constants(const wire::Tail& tail, std::uint64_t at) {
   CDNA_CHECK(equals(tail.tag(), kRootTag), Code::unsupported, "T5", "the tail has an unknown tag", at);
-  CDNA_CHECK(tail.version() == kVersion, Code::unsupported, "T6", "format version " + std::to_string(tail.version()) + " is not 3", at + 60);
-  CDNA_CHECK(tail.hash_suite() == kHashSuite, Code::unsupported, "T7", "hash suite " + std::to_string(tail.hash_suite()) + " is not known", at + 97);
-  CDNA_CHECK(tail.align_log2() >= 6 && tail.align_log2() <= 16, Code::malformed, "T8", "align_log2 " + std::to_string(tail.align_log2()) + " is not in 6..16", at + 96);
-  CDNA_CHECK(all_zero(bytes_in(tail.reserved())), Code::unsupported, "T9", "a reserved byte of the tail is not zero", at + 98);
+  CDNA_CHECK(tail.version() == kVersion, Code::unsupported, "T6",
+             "format version " + std::to_string(tail.version()) + " is not 3", at + 60);
+  CDNA_CHECK(tail.hash_suite() == kHashSuite, Code::unsupported, "T7",
+             "hash suite " + std::to_string(tail.hash_suite()) + " is not known", at + 97);
+  CDNA_CHECK(tail.align_log2() >= 6 && tail.align_log2() <= 16, Code::malformed, "T8",
+             "align_log2 " + std::to_string(tail.align_log2()) + " is not in 6..16", at + 96);
+  CDNA_CHECK(all_zero(bytes_in(tail.reserved())), Code::unsupported, "T9", "a reserved byte of the tail is not zero",
+             at + 98);
   const std::uint64_t unknown = tail.required_features() & ~kRequiredFeaturesKnown;
-  CDNA_CHECK(unknown == 0, Code::unsupported, "T10", "requires features that this version does not know: bits " + bits_text(unknown), at + 16);
+  CDNA_CHECK(unknown == 0, Code::unsupported, "T10",
+             "requires features that this version does not know: bits " + bits_text(unknown), at + 16);
   return {};
 }
 
 Result<void> check_places(const wire::Tail& tail, const FileEnds& ends, const Limits& limits, std::uint64_t at) {
   CDNA_CHECK(tail.file_length() == ends.file_bytes && ends.file_bytes < kPlaneBytesEnd, Code::truncated, "T11",
-             "the file has " + std::to_string(ends.file_bytes) + " bytes and its tail says " + std::to_string(tail.file_length()), at + 32);
+             "the file has " + std::to_string(ends.file_bytes) + " bytes and its tail says " +
+                 std::to_string(tail.file_length()),
+             at + 32);
   const std::uint64_t body_end = ends.file_bytes - kTailBytes;
   const std::uint64_t offset = tail.footer_offset();
   const std::uint64_t length = tail.footer_length();
@@ -73,7 +81,8 @@ Result<wire::Tail> parse_tail(const FileEnds& ends, const std::optional<Digest>&
   const Digest root = root_of(tail);
   CDNA_CHECK(digest_in(tail.root()) == root, Code::corrupt, "T3", "the tail does not match its root", at);
   CDNA_CHECK(!expected_root || *expected_root == root, Code::root_mismatch, "T4",
-             "the root is " + to_hex(root) + ", not the expected " + (expected_root ? to_hex(*expected_root) : ""), at + 216);
+             "the root is " + to_hex(root) + ", not the expected " + (expected_root ? to_hex(*expected_root) : ""),
+             at + 216);
   CDNA_TRY(check_constants(tail, at));
   CDNA_TRY(check_places(tail, ends, limits, at));
   return tail;

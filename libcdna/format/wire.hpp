@@ -28,23 +28,23 @@ __extension__ typedef unsigned __int128 u128;
 
 inline constexpr std::size_t kHeadBytes = sizeof(wire::Head);
 inline constexpr std::size_t kTailBytes = sizeof(wire::Tail);
-inline constexpr std::size_t kFooterBytesMin = 88;                                    // spec/format.md, section 6.
-inline constexpr std::uint64_t kFileBytesMin = 448;                                   // Section 22.
-inline constexpr std::uint64_t kFooterBytesHardMax = std::uint64_t{1} << 30;          // Section 3.
+inline constexpr std::size_t kFooterBytesMin = 88;                            // spec/format.md, section 6.
+inline constexpr std::uint64_t kFileBytesMin = 448;                           // Section 22.
+inline constexpr std::uint64_t kFooterBytesHardMax = std::uint64_t{1} << 30;  // Section 3.
 inline constexpr std::uint64_t kItemsHardMax = std::uint64_t{1} << 24;
 inline constexpr std::uint64_t kElementsEnd = std::uint64_t{1} << 60;
 inline constexpr std::uint64_t kPlaneBytesEnd = std::uint64_t{1} << 63;
 inline constexpr std::uint32_t kBlockBytesMax = std::uint32_t{1} << 24;
 inline constexpr std::uint32_t kStoredBytesMax = std::uint32_t{1} << 25;
-inline constexpr std::uint64_t kCutEntries = std::uint64_t{1} << 20;                  // Section 8.2.
+inline constexpr std::uint64_t kCutEntries = std::uint64_t{1} << 20;  // Section 8.2.
 inline constexpr std::uint64_t kMetadataBytesMax = std::uint64_t{1} << 26;
 inline constexpr std::uint32_t kVersion = 3;
 inline constexpr std::uint8_t kHashSuite = 1;
 inline constexpr std::uint64_t kPacketAlignment = 64;
-inline constexpr std::uint64_t kBigPlaneFactor = 256;                                 // Section 7.2.
+inline constexpr std::uint64_t kBigPlaneFactor = 256;  // Section 7.2.
 inline constexpr std::uint64_t kRequiredFeaturesKnown = 0;
-inline constexpr std::uint64_t kOptionalNonfinite = 1;                                // Section 15.
-inline constexpr std::uint32_t kRecordBytesMax = 4096;                                 // Section 18.
+inline constexpr std::uint64_t kOptionalNonfinite = 1;  // Section 15.
+inline constexpr std::uint32_t kRecordBytesMax = 4096;  // Section 18.
 
 inline constexpr std::array<std::uint8_t, 8> kHeadMagic{0xCD, 'C', 'D', 'N', 'A', 0x0D, 0x0A, 0x1A};
 inline constexpr std::array<std::uint8_t, 8> kTailMagic{0xCD, 'C', 'D', 'N', '3', 'E', 'N', 'D'};
@@ -53,7 +53,13 @@ inline constexpr std::array<std::uint8_t, 16> kRootTag{'C', 'D', 'N', 'A', '3', 
 
 enum KindId : std::uint16_t { kTensor = 0, kAsset = 1, kMetadata = 2, kAlias = 3, kIgnorableKind = 0x8000 };
 enum PlaneRole : std::uint16_t {
-  kData = 1, kCodes = 2, kCodebook = 3, kRowScale = 4, kGroupScale = 5, kScaleTable = 6, kOutliers = 7,
+  kData = 1,
+  kCodes = 2,
+  kCodebook = 3,
+  kRowScale = 4,
+  kGroupScale = 5,
+  kScaleTable = 6,
+  kOutliers = 7,
   kIgnorableRole = 0x8000,
 };
 enum PlaneScope : std::uint8_t { kWhole = 0, kRows = 1, kPerBlock = 2 };

@@ -1,7 +1,8 @@
 // SHA-256 through OpenSSL's own functions rather than EVP, whose every EVP_DigestInit_ex2 allocates in OpenSSL 3.0.
 #include "libcdna/hash/sha256.hpp"
 
-#define OPENSSL_SUPPRESS_DEPRECATED  // SHA256_Init and its kin: deprecated in favour of EVP, and the only ones that never allocate.
+#define OPENSSL_SUPPRESS_DEPRECATED  // SHA256_Init and its kin: deprecated in favour of EVP, and the only ones that
+                                     // never allocate.
 #include <openssl/sha.h>
 
 #include <algorithm>

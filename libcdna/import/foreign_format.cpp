@@ -17,14 +17,17 @@ constexpr std::string_view kPickle =
     "a pickle, as torch.save once wrote: loading one can run any code, so it is not read; save it as safetensors";
 
 constexpr std::array kTable{
-    Row{"PK\x03\x04"sv, "a zip archive, as torch.save (of a pickle) and numpy.savez write: loading a pickle can run "
-                        "any code, so it is not read; save it as safetensors"},
+    Row{"PK\x03\x04"sv,
+        "a zip archive, as torch.save (of a pickle) and numpy.savez write: loading a pickle can run "
+        "any code, so it is not read; save it as safetensors"},
     Row{"\x80\x02"sv, kPickle},
     Row{"\x80\x03"sv, kPickle},
     Row{"\x80\x04"sv, kPickle},
     Row{"\x80\x05"sv, kPickle},
     Row{"GGUF"sv, "a GGUF file, not safetensors; convert the safetensors files that it was made from"},
-    Row{"\xCD" "CDNA\r\n\x1A"sv, "already a CDNA file"},
+    Row{"\xCD"
+        "CDNA\r\n\x1A"sv,
+        "already a CDNA file"},
     Row{"version https://git-lfs."sv, "a Git LFS pointer, not the file itself; fetch it with `git lfs pull`"},
     Row{"\x89HDF\r\n\x1A\n"sv, "an HDF5 file, not safetensors"},
     Row{"\x93NUMPY"sv, "a NumPy array; save it as safetensors"},

@@ -175,10 +175,14 @@ Result<Asset> open_asset(const Folder& folder, const std::string& name, std::str
 // Why an entry cannot be an asset whatever its name; "" for regular files.
 std::string_view obstacle(EntryKind kind) {
   switch (kind) {
-    case EntryKind::file: return "";
-    case EntryKind::folder: return "a folder; only the top level is read";
-    case EntryKind::dangling_link: return "a link to nothing";
-    case EntryKind::other: return "not a regular file";
+    case EntryKind::file:
+      return "";
+    case EntryKind::folder:
+      return "a folder; only the top level is read";
+    case EntryKind::dangling_link:
+      return "a link to nothing";
+    case EntryKind::other:
+      return "not a regular file";
   }
   return "";
 }

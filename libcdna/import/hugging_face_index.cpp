@@ -75,7 +75,7 @@ class IndexEvents final : public JsonEvents {
   }
 
   std::size_t depth_ = 0;
-  bool is_map_ = false;   // The key at depth 1 that was read last is weight_map.
+  bool is_map_ = false;  // The key at depth 1 that was read last is weight_map.
   bool in_map_ = false;
   bool has_map_ = false;
   std::string tensor_;

@@ -17,7 +17,9 @@ class SafetensorsModel final : public Model {
  public:
   // `data_begin`: byte of the source at which the data area begins.
   SafetensorsModel(std::unique_ptr<Source> source, SafetensorsHeader header, std::uint64_t data_begin)
-      : source_(std::move(source)), tensors_(std::move(header.tensors)), begins_(std::move(header.begins)),
+      : source_(std::move(source)),
+        tensors_(std::move(header.tensors)),
+        begins_(std::move(header.begins)),
         data_begin_(data_begin) {
     for (auto& [key, value] : header.metadata) metadata_.emplace("safetensors:" + key, std::move(value));
   }

@@ -49,11 +49,11 @@ class HeaderEvents final : public JsonEvents {
   Place place_ = Place::document;
   Field field_ = Field::other;
   std::size_t ignored_depth_ = 0;
-  bool is_metadata_ = false;      // The key at the top that was read last is __metadata__.
+  bool is_metadata_ = false;  // The key at the top that was read last is __metadata__.
   std::string metadata_key_;
   SafetensorsEntry entry_;
   std::size_t offset_count_ = 0;
-  std::array<bool, 4> seen_{};    // By Field.
+  std::array<bool, 4> seen_{};  // By Field.
   SafetensorsEntries out_;
 };
 
@@ -67,15 +67,20 @@ HeaderEvents::Field HeaderEvents::field_of(std::string_view name) {
 // What should have stood here; every wrong type ends up in this one place.
 Error HeaderEvents::unexpected() const {
   switch (place_) {
-    case Place::document: return malformed("the header is not a JSON object");
+    case Place::document:
+      return malformed("the header is not a JSON object");
     case Place::top:
       return malformed(is_metadata_ ? "__metadata__ is not an object" : "the value of a tensor is not an object");
     case Place::metadata:
       return malformed("__metadata__: the value of " + quote(metadata_key_) + " is not a string");
-    case Place::shape: return malformed("shape: a dimension is not an integer of 0 to 2^64-1");
-    case Place::offsets: return malformed("data_offsets: an offset is not an integer of 0 to 2^64-1");
-    case Place::tensor: break;
-    case Place::ignored: break;
+    case Place::shape:
+      return malformed("shape: a dimension is not an integer of 0 to 2^64-1");
+    case Place::offsets:
+      return malformed("data_offsets: an offset is not an integer of 0 to 2^64-1");
+    case Place::tensor:
+      break;
+    case Place::ignored:
+      break;
   }
   if (field_ == Field::dtype) return malformed("dtype is not a string");
   return malformed(field_ == Field::shape ? "shape is not an array" : "data_offsets is not an array");
@@ -112,10 +117,18 @@ Result<void> HeaderEvents::begin_array() {
 Result<void> HeaderEvents::end() {
   switch (place_) {
     case Place::document:
-    case Place::top: place_ = Place::document; return {};
-    case Place::metadata: place_ = Place::top; return {};
-    case Place::tensor: place_ = Place::top; return end_tensor();
-    case Place::shape: place_ = Place::tensor; return {};
+    case Place::top:
+      place_ = Place::document;
+      return {};
+    case Place::metadata:
+      place_ = Place::top;
+      return {};
+    case Place::tensor:
+      place_ = Place::top;
+      return end_tensor();
+    case Place::shape:
+      place_ = Place::tensor;
+      return {};
     case Place::offsets:
       place_ = Place::tensor;
       if (offset_count_ != 2) return malformed("data_offsets has one number or none, not two");
@@ -146,7 +159,8 @@ Result<void> HeaderEvents::key(std::string name) {
 Result<void> HeaderEvents::scalar(JsonScalar value) {
   using Kind = JsonScalar::Kind;
   switch (place_) {
-    case Place::ignored: return {};
+    case Place::ignored:
+      return {};
     case Place::top:
       if (is_metadata_ && value.kind == Kind::null) return {};
       break;
@@ -163,7 +177,8 @@ Result<void> HeaderEvents::scalar(JsonScalar value) {
     case Place::offsets:
       if (value.kind != Kind::size) break;
       return add_offset(value.size);
-    case Place::document: break;
+    case Place::document:
+      break;
   }
   return unexpected();
 }

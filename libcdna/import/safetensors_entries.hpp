@@ -14,7 +14,7 @@
 namespace cdna {
 
 struct SafetensorsEntry {
-  ModelTensor tensor;                       // Without size_bytes.
+  ModelTensor tensor;                      // Without size_bytes.
   std::array<std::uint64_t, 2> offsets{};  // Begin and end in the data area.
 };
 

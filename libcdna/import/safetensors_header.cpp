@@ -84,8 +84,7 @@ Result<std::uint64_t> safetensors_size_bytes(DType dtype, const std::vector<std:
 }
 
 Result<SafetensorsHeader> parse_safetensors_header(std::string_view json, std::uint64_t data_bytes) {
-  CDNA_CHECK(json.starts_with('{'), Code::malformed, "", "the header does not begin with '{'",
-             kSafetensorsLengthBytes);
+  CDNA_CHECK(json.starts_with('{'), Code::malformed, "", "the header does not begin with '{'", kSafetensorsLengthBytes);
   auto parsed = parse_safetensors_entries(json);
   if (!parsed) {
     if (parsed.error().offset != kNoOffset) parsed.error().offset += kSafetensorsLengthBytes;

@@ -18,9 +18,9 @@ inline constexpr std::uint64_t kSafetensorsLengthBytes = 8;  // Of the length be
 inline constexpr std::string_view kSafetensorsMetadataKey = "__metadata__";
 
 struct SafetensorsHeader {
-  std::vector<ModelTensor> tensors;                // Sorted by name.
-  std::vector<std::uint64_t> begins;               // Of each tensor's data, from the start of the data area.
-  std::map<std::string, std::string> metadata;     // Keys as in the file.
+  std::vector<ModelTensor> tensors;             // Sorted by name.
+  std::vector<std::uint64_t> begins;            // Of each tensor's data, from the start of the data area.
+  std::map<std::string, std::string> metadata;  // Keys as in the file.
 };
 
 // Parses a header for a data area of `data_bytes`; in an error, item is the tensor and offset is in the file.

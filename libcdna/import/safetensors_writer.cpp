@@ -18,10 +18,10 @@ namespace {
 // The package orders tensors by this list from its end, then by name: enum Dtype of safetensors/src/tensor.rs, by
 // rising alignment. Found in 0.8 by experiment, tests/import_test.cpp holds its output.
 constexpr std::array<DType, kDTypeLast> kRisingOrder{
-    DType::boolean, DType::f4,          DType::f6_e2m3,     DType::f6_e3m2, DType::u8,   DType::i8,
-    DType::f8_e5m2, DType::f8_e4m3,     DType::f8_e8m0,     DType::f8_e4m3fnuz,          DType::f8_e5m2fnuz,
-    DType::i16,     DType::u16,         DType::f16,         DType::bf16,    DType::i32,  DType::u32,
-    DType::f32,     DType::c64,         DType::f64,         DType::i64,     DType::u64};
+    DType::boolean, DType::f4,      DType::f6_e2m3, DType::f6_e3m2,     DType::u8,          DType::i8,
+    DType::f8_e5m2, DType::f8_e4m3, DType::f8_e8m0, DType::f8_e4m3fnuz, DType::f8_e5m2fnuz, DType::i16,
+    DType::u16,     DType::f16,     DType::bf16,    DType::i32,         DType::u32,         DType::f32,
+    DType::c64,     DType::f64,     DType::i64,     DType::u64};
 
 std::ptrdiff_t position_of(DType dtype) {
   return std::find(kRisingOrder.begin(), kRisingOrder.end(), dtype) - kRisingOrder.begin();

@@ -76,13 +76,13 @@ Result<void> check_shard_index(const ShardIndex& index, const MergedShards& merg
   std::size_t i = 0;
   std::size_t j = 0;
   while (i < index.entries.size() || j < merged.tensors.size()) {
-    const bool in_index = i < index.entries.size() &&
-                          (j == merged.tensors.size() || index.entries[i].tensor <= merged.tensors[j].name);
-    const bool in_shards = j < merged.tensors.size() &&
-                           (i == index.entries.size() || merged.tensors[j].name <= index.entries[i].tensor);
+    const bool in_index =
+        i < index.entries.size() && (j == merged.tensors.size() || index.entries[i].tensor <= merged.tensors[j].name);
+    const bool in_shards =
+        j < merged.tensors.size() && (i == index.entries.size() || merged.tensors[j].name <= index.entries[i].tensor);
     if (!in_shards) {
-      return fail_tensor(index.entries[i].tensor, "the index places it in shard " +
-                                                      shard_name(index.entries[i].shard) + ", which does not have it");
+      return fail_tensor(index.entries[i].tensor, "the index places it in shard " + shard_name(index.entries[i].shard) +
+                                                      ", which does not have it");
     }
     const std::size_t shard = merged.places[j].shard;
     if (!in_index) {

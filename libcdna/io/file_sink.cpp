@@ -3,8 +3,8 @@
 //   new name:  O_TMPFILE ─write─▶ fsync ─▶ link(NAME)                       ─▶ fsync(directory)
 //   replace:   O_TMPFILE ─write─▶ fsync ─▶ link(.NAME.cdna-tmp-*) ─▶ rename ─▶ fsync(directory)
 //
-// Where O_TMPFILE is missing the temporary name exists from the start. A temporary file is locked while its writer lives, so
-// that the next writer of NAME can tell a left-over (and remove it) from a rival.
+// Where O_TMPFILE is missing the temporary name exists from the start. A temporary file is locked while its writer
+// lives, so that the next writer of NAME can tell a left-over (and remove it) from a rival.
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/random.h>
@@ -44,7 +44,8 @@ class FileSink final : public Sink {
   ~FileSink() override { remove_temporary(); }
 
   Result<void> open() {
-    if (name_.empty() || name_ == "." || name_ == "..") return at_path(fail(Code::bad_argument, "", "is not a file name"));
+    if (name_.empty() || name_ == "." || name_ == "..")
+      return at_path(fail(Code::bad_argument, "", "is not a file name"));
     CDNA_TRY(open_directory());
     CDNA_TRY(check_destination());
     CDNA_TRY(remove_left_overs());
@@ -58,14 +59,17 @@ class FileSink final : public Sink {
   }
 
   Result<void> commit() override {
-    if (replacing_) file_system_.fchmod(file_.get(), replaced_mode_);  // Best effort, as cp --preserve=mode on odd systems.
-    // A failed fsync is final: the kernel may have dropped the dirty pages, so a second call could succeed over lost data.
+    if (replacing_)
+      file_system_.fchmod(file_.get(), replaced_mode_);  // Best effort, as cp --preserve=mode on odd systems.
+    // A failed fsync is final: the kernel may have dropped the dirty pages, so a second call could succeed over lost
+    // data.
     if (const int result = file_system_.fsync(file_.get()); result < 0) return abandon("cannot sync the file", result);
     CDNA_TRY(give_name());
     if (const int result = file_.close(); result < 0) return at_path(fail_io("cannot close the file", result));
     if (const int result = file_system_.fsync(directory_.get()); result < 0) {
-      return at_path(fail_io("the file is complete and in place, but syncing its directory failed: it may not survive a power loss",
-                             result));
+      return at_path(fail_io(
+          "the file is complete and in place, but syncing its directory failed: it may not survive a power loss",
+          result));
     }
     return {};
   }
@@ -116,7 +120,8 @@ class FileSink final : public Sink {
     const std::string prefix = temporary_prefix(name_);
     for (const std::string& name : names) {
       if (name.size() != prefix.size() + kRandomDigits || name.compare(0, prefix.size(), prefix) != 0) continue;
-      const int fd = open_retrying(file_system_, directory_.get(), name.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+      const int fd =
+          open_retrying(file_system_, directory_.get(), name.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
       if (fd < 0) continue;
       const Descriptor left_over(fd, file_system_);
       if (file_system_.flock(fd, LOCK_EX | LOCK_NB) == 0) file_system_.unlinkat(directory_.get(), name.c_str());
@@ -135,25 +140,30 @@ class FileSink final : public Sink {
         file_system_.flock(fd, LOCK_EX | LOCK_NB);
         return {};
       }
-      // Not offered by this file system (EOPNOTSUPP), or by a kernel that takes it for an open of the directory (EISDIR).
-      if (fd != -EOPNOTSUPP && fd != -EISDIR && fd != -EINVAL) return at_path(fail_io("cannot create a temporary file", fd));
+      // Not offered by this file system (EOPNOTSUPP), or by a kernel that takes it for an open of the directory
+      // (EISDIR).
+      if (fd != -EOPNOTSUPP && fd != -EISDIR && fd != -EINVAL)
+        return at_path(fail_io("cannot create a temporary file", fd));
     }
     return open_named_temporary();
   }
 
-  // A rival that cleans up may take the new file for a left-over in the moment before it is locked: then another name is tried.
+  // A rival that cleans up may take the new file for a left-over in the moment before it is locked: then another name
+  // is tried.
   Result<void> open_named_temporary() {
     constexpr int kAttempts = 8;
     const mode_t mode = replacing_ ? replaced_mode_ : 0666;  // Never wider than the file that it replaces.
     for (int attempt = 0; attempt < kAttempts; ++attempt) {
       const std::string name = temporary_prefix(name_) + random_digits();
-      const int fd = open_retrying(file_system_, directory_.get(), name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+      const int fd =
+          open_retrying(file_system_, directory_.get(), name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode);
       if (fd < 0) return at_path(fail_io("cannot create a temporary file", fd));
       file_ = Descriptor(fd, file_system_);
       temporary_name_ = name;
       const bool rival_has_it = file_system_.flock(fd, LOCK_EX | LOCK_NB) == -EWOULDBLOCK;
       struct stat info {};
-      if (const int result = file_system_.fstat(fd, &info); result < 0) return at_path(fail_io("cannot stat a temporary file", result));
+      if (const int result = file_system_.fstat(fd, &info); result < 0)
+        return at_path(fail_io("cannot stat a temporary file", result));
       if (!rival_has_it && info.st_nlink > 0) return {};
       temporary_name_.clear();
       file_.close();
@@ -176,7 +186,8 @@ class FileSink final : public Sink {
       if (const int result = link_as(name); result < 0) return abandon("cannot link the file beside its place", result);
       temporary_name_ = name;
     }
-    if (const int result = file_system_.renameat(directory_.get(), temporary_name_.c_str(), name_.c_str()); result < 0) {
+    if (const int result = file_system_.renameat(directory_.get(), temporary_name_.c_str(), name_.c_str());
+        result < 0) {
       return abandon("cannot rename the temporary file into place", result);
     }
     temporary_name_.clear();
@@ -193,7 +204,8 @@ class FileSink final : public Sink {
     if (result == 0) {
       file_system_.unlinkat(directory_.get(), temporary_name_.c_str());
     } else if (result == -EPERM || result == -EOPNOTSUPP || result == -ENOSYS || result == -EMLINK) {
-      result = file_system_.rename_new(directory_.get(), temporary_name_.c_str(), name.c_str());  // vfat, exFAT, many FUSE: no hard links.
+      result = file_system_.rename_new(directory_.get(), temporary_name_.c_str(),
+                                       name.c_str());  // vfat, exFAT, many FUSE: no hard links.
     }
     if (result == 0) temporary_name_.clear();
     return result;
@@ -207,8 +219,8 @@ class FileSink final : public Sink {
   Descriptor directory_;
   Descriptor file_;
   std::string temporary_name_;  // Within directory_; "" while the file has no name.
-  bool exists_ = false;     // Something stands under NAME.
-  bool replacing_ = false;  // It is a regular file, whose mode is kept.
+  bool exists_ = false;         // Something stands under NAME.
+  bool replacing_ = false;      // It is a regular file, whose mode is kept.
   mode_t replaced_mode_ = 0;
 };
 

@@ -15,7 +15,9 @@ namespace cdna {
 namespace {
 
 template <class T>
-T or_errno(T result) { return result < 0 ? static_cast<T>(-errno) : result; }
+T or_errno(T result) {
+  return result < 0 ? static_cast<T>(-errno) : result;
+}
 
 }  // namespace
 

@@ -19,8 +19,8 @@ namespace {
 
 namespace interprocess = boost::interprocess;
 
-// A descriptor that we opened and checked, in the shape that mapped_region takes. boost::file_mapping is not used: it opens
-// without O_CLOEXEC and blocks on a FIFO.
+// A descriptor that we opened and checked, in the shape that mapped_region takes. boost::file_mapping is not used: it
+// opens without O_CLOEXEC and blocks on a FIFO.
 struct CheckedDescriptor {
   int fd;
   interprocess::mapping_handle_t get_mapping_handle() const {
@@ -32,7 +32,10 @@ struct CheckedDescriptor {
 class FileSource : public Source {
  public:
   FileSource(Descriptor descriptor, std::uint64_t size_bytes, std::string name, std::string reason)
-      : descriptor_(std::move(descriptor)), size_bytes_(size_bytes), name_(std::move(name)), reason_(std::move(reason)) {}
+      : descriptor_(std::move(descriptor)),
+        size_bytes_(size_bytes),
+        name_(std::move(name)),
+        reason_(std::move(reason)) {}
 
   std::uint64_t size_bytes() const override { return size_bytes_; }
   std::string_view name() const override { return name_; }
@@ -108,13 +111,13 @@ struct LocalFileSystem {
   std::string_view name;
 };
 
-// File systems on which a mapping neither waits for a network nor dies by SIGBUS when a server does. All others get pread:
-// NFS, Lustre, CIFS, FUSE, 9p, BeeGFS and whatever is not known. XFS, ZFS and exFAT are not in linux/magic.h.
+// File systems on which a mapping neither waits for a network nor dies by SIGBUS when a server does. All others get
+// pread: NFS, Lustre, CIFS, FUSE, 9p, BeeGFS and whatever is not known. XFS, ZFS and exFAT are not in linux/magic.h.
 constexpr LocalFileSystem kLocalFileSystems[] = {
-    {EXT4_SUPER_MAGIC, "ext4"}, {0x58465342, "xfs"},           {BTRFS_SUPER_MAGIC, "btrfs"},
-    {TMPFS_MAGIC, "tmpfs"},     {0x2FC12FC1, "zfs"},           {OVERLAYFS_SUPER_MAGIC, "overlayfs"},
-    {F2FS_SUPER_MAGIC, "f2fs"}, {SQUASHFS_MAGIC, "squashfs"},  {EROFS_SUPER_MAGIC_V1, "erofs"},
-    {RAMFS_MAGIC, "ramfs"},     {0xCA451A4E, "bcachefs"},      {MSDOS_SUPER_MAGIC, "vfat"},
+    {EXT4_SUPER_MAGIC, "ext4"}, {0x58465342, "xfs"},          {BTRFS_SUPER_MAGIC, "btrfs"},
+    {TMPFS_MAGIC, "tmpfs"},     {0x2FC12FC1, "zfs"},          {OVERLAYFS_SUPER_MAGIC, "overlayfs"},
+    {F2FS_SUPER_MAGIC, "f2fs"}, {SQUASHFS_MAGIC, "squashfs"}, {EROFS_SUPER_MAGIC_V1, "erofs"},
+    {RAMFS_MAGIC, "ramfs"},     {0xCA451A4E, "bcachefs"},     {MSDOS_SUPER_MAGIC, "vfat"},
 };
 
 struct Choice {

@@ -53,7 +53,8 @@ Result<void> Spool::spill() {
 Result<void> Spool::drain(Sink& sink) {
   std::vector<std::byte> buffer(spilled_bytes_ == 0 ? 0 : kCopyBytes);
   for (std::uint64_t done = 0; done < spilled_bytes_;) {
-    const std::span<std::byte> part = std::span(buffer).first(std::min<std::uint64_t>(kCopyBytes, spilled_bytes_ - done));
+    const std::span<std::byte> part =
+        std::span(buffer).first(std::min<std::uint64_t>(kCopyBytes, spilled_bytes_ - done));
     CDNA_TRY(read_exactly(file_.file_system(), file_.get(), done, part));
     CDNA_TRY(sink.write(part));
     done += part.size();

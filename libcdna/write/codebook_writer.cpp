@@ -27,7 +27,9 @@ struct Writer::Session::CodebookPlan {
 
   std::uint64_t block_count() const { return (matrix.rows + rows_per_block - 1) / rows_per_block; }
   std::uint64_t row_begin(std::uint64_t block) const { return block * rows_per_block; }
-  std::uint64_t row_count(std::uint64_t block) const { return std::min<std::uint64_t>(rows_per_block, matrix.rows - row_begin(block)); }
+  std::uint64_t row_count(std::uint64_t block) const {
+    return std::min<std::uint64_t>(rows_per_block, matrix.rows - row_begin(block));
+  }
   std::uint64_t row_bytes() const { return matrix.cols * bits_of(dtype) / 8; }
 
   // The source bytes of a block.
@@ -53,8 +55,10 @@ Result<Histogram> Writer::Session::measure(const CodebookPlan& plan, const ByteR
     const std::uint64_t rows = plan.row_count(block);
     if (const auto position = find_nonfinite(plan.dtype, bytes, rows * plan.matrix.cols)) {
       const std::uint64_t row = plan.row_begin(block) + *position / plan.matrix.cols;
-      Error error = fail(Code::bad_argument, "", "row " + std::to_string(row) + ", column " + std::to_string(*position % plan.matrix.cols) +
-                                                     " is NaN, infinite, or beyond f32: keep this tensor exact (cdna convert --keep-exact NAME)");
+      Error error =
+          fail(Code::bad_argument, "",
+               "row " + std::to_string(row) + ", column " + std::to_string(*position % plan.matrix.cols) +
+                   " is NaN, infinite, or beyond f32: keep this tensor exact (cdna convert --keep-exact NAME)");
       error.item = plan.name;
       return error;
     }
@@ -66,17 +70,20 @@ Result<Histogram> Writer::Session::measure(const CodebookPlan& plan, const ByteR
   return std::move(partial[0]);
 }
 
-Result<Writer::Session::CodebookBlock> Writer::Session::encode_block(const CodebookPlan& plan, std::uint64_t number, const ByteReader& data) const {
+Result<Writer::Session::CodebookBlock> Writer::Session::encode_block(const CodebookPlan& plan, std::uint64_t number,
+                                                                     const ByteReader& data) const {
   CodebookBlock block;
   block.source = CDNA_TRY(plan.read(number, data));
-  block.encoded = encode_rows(plan.dtype, block.source, plan.row_count(number), plan.matrix.cols, plan.codebook, plan.threshold);
+  block.encoded =
+      encode_rows(plan.dtype, block.source, plan.row_count(number), plan.matrix.cols, plan.codebook, plan.threshold);
   CDNA_CHECK(block.encoded.outliers.size() <= kBlockBytesMax, Code::limit, "X3", "a block has over 16 MiB of outliers");
   block.codes = prepare_block(plan.codec, std::move(block.encoded.codes), block.encoded.max_abs_error);
   block.outliers = prepare_block(plan.codec, std::move(block.encoded.outliers));
   return block;
 }
 
-Result<void> Writer::Session::encode_tensor(const CodebookPlan& plan, const ByteReader& data, PacketWriter& packet, WrittenItem& written) {
+Result<void> Writer::Session::encode_tensor(const CodebookPlan& plan, const ByteReader& data, PacketWriter& packet,
+                                            WrittenItem& written) {
   BulkHasher source_hasher;
   std::vector<float> scales;  // Of one block of the row_scale plane.
   const std::uint64_t blocks = plan.block_count();
@@ -103,24 +110,27 @@ Result<void> Writer::Session::encode_tensor(const CodebookPlan& plan, const Byte
       }
     }
   }
-  if (!scales.empty()) CDNA_TRY(packet.append(kRowScaleAt, prepare_block(Codec::raw, copy_bytes(std::as_bytes(std::span(scales))))));
+  if (!scales.empty())
+    CDNA_TRY(packet.append(kRowScaleAt, prepare_block(Codec::raw, copy_bytes(std::as_bytes(std::span(scales))))));
   set_bytes(packet.item().mutable_source_digest(), source_hasher.finish());
   packet.item().mutate_sum_squares(written.sum_squares);
   packet.item().mutate_sum_squared_error(written.sum_squared_error);
   return {};
 }
 
-Result<std::uint32_t> Writer::Session::add_codebook(const TensorSpec& spec, const CodebookOptions& options, const ByteReader& data) {
+Result<std::uint32_t> Writer::Session::add_codebook(const TensorSpec& spec, const CodebookOptions& options,
+                                                    const ByteReader& data) {
   CDNA_CHECK(is_float(spec.dtype), Code::bad_argument, "", "only F16, BF16, F32 and F64 can be codebook-encoded");
-  CDNA_CHECK(options.outlier_fraction >= 0 && options.outlier_fraction <= 1, Code::bad_argument, "", "the outlier fraction is not in 0..1");
+  CDNA_CHECK(options.outlier_fraction >= 0 && options.outlier_fraction <= 1, Code::bad_argument, "",
+             "the outlier fraction is not in 0..1");
   ItemDraft draft = CDNA_TRY(draft_tensor(spec, kCodebookEncoding));
   CodebookPlan plan;
   plan.name = spec.name;
   plan.dtype = spec.dtype;
   plan.codec = spec.codec;
   plan.matrix = matrix_view(draft.dims, draft.item.row_dims());
-  CDNA_CHECK(plan.matrix.rows >= 1 && plan.matrix.cols >= 1 && plan.matrix.cols <= kBlockBytesMax, Code::bad_argument, "",
-             "a codebook tensor needs at least one element, and at most 2^24 columns");
+  CDNA_CHECK(plan.matrix.rows >= 1 && plan.matrix.cols >= 1 && plan.matrix.cols <= kBlockBytesMax, Code::bad_argument,
+             "", "a codebook tensor needs at least one element, and at most 2^24 columns");
   plan.rows_per_block = plan_rows_per_block(plan.matrix.cols, spec.role);
   plan.scale_rows_per_block = plan_side_rows_per_block(sizeof(float), plan.rows_per_block);
   const Histogram histogram = CDNA_TRY(measure(plan, data));
@@ -133,7 +143,8 @@ Result<std::uint32_t> Writer::Session::add_codebook(const TensorSpec& spec, cons
   planes[kRowScaleAt] = make_plane({kRowScale, DType::f32, 32, kRows, 1, plan.scale_rows_per_block, Codec::raw});
   planes[kOutliersAt] = make_plane({kOutliers, spec.dtype, 8, kPerBlock, 0, 0, spec.codec});
   PacketWriter packet(sink_, alignment_, std::move(draft), planes);
-  CDNA_TRY(packet.append(kCodebookAt, prepare_block(Codec::raw, copy_bytes(std::as_bytes(std::span(plan.codebook.half))))));
+  CDNA_TRY(
+      packet.append(kCodebookAt, prepare_block(Codec::raw, copy_bytes(std::as_bytes(std::span(plan.codebook.half))))));
   WrittenItem written;
   CDNA_TRY(encode_tensor(plan, data, packet, written));
   return close_item(packet, written);

@@ -52,7 +52,8 @@ Result<void> PositionedSink::drain(Spool& spool) {
   return {};
 }
 
-PacketWriter::PacketWriter(PositionedSink& sink, std::uint64_t alignment, ItemDraft draft, std::vector<wire::Plane> planes)
+PacketWriter::PacketWriter(PositionedSink& sink, std::uint64_t alignment, ItemDraft draft,
+                           std::vector<wire::Plane> planes)
     : sink_(sink), alignment_(alignment), draft_(std::move(draft)) {
   for (const wire::Plane& plane : planes) states_.push_back({plane, {}, 0, Spool(kSpoolBytesMax)});
   draft_.item.mutate_packet_offset(sink.position());
@@ -80,7 +81,8 @@ Result<void> PacketWriter::append(std::size_t plane, const PreparedBlock& block)
 
 // Pads to the plane's place and notes it.
 Result<void> PacketWriter::begin_plane(PlaneState& state) {
-  const std::uint64_t offset = start_of(state.plane, matrix_view(draft_.dims, draft_.item.row_dims()), sink_.position(), alignment_);
+  const std::uint64_t offset =
+      start_of(state.plane, matrix_view(draft_.dims, draft_.item.row_dims()), sink_.position(), alignment_);
   state.plane.mutate_offset(offset);
   return sink_.pad_to(offset);
 }
@@ -100,7 +102,8 @@ Result<void> PacketWriter::finish(PacketWalk& walk, FooterBuilder& footer) {
     entry_count += state.entries.size();
   }
   if (!states_.empty()) {
-    for (const wire::IndexEntry& entry : states_[0].entries) max_abs_error = std::max(max_abs_error, entry.max_abs_error());
+    for (const wire::IndexEntry& entry : states_[0].entries)
+      max_abs_error = std::max(max_abs_error, entry.max_abs_error());
   }
   draft_.item.mutate_max_abs_error(max_abs_error);
   draft_.item.mutate_entry_count(static_cast<std::uint32_t>(entry_count));

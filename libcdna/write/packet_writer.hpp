@@ -50,7 +50,8 @@ struct ItemDraft {
 
 class PacketWriter {
  public:
-  // The sink stands at the beginning of the packet. `planes` have their geometry set; block_count, places and codecs follow.
+  // The sink stands at the beginning of the packet. `planes` have their geometry set; block_count, places and codecs
+  // follow.
   PacketWriter(PositionedSink& sink, std::uint64_t alignment, ItemDraft draft, std::vector<wire::Plane> planes);
 
   // Appends the next block of a plane. Planes after the first wait in spools.

@@ -8,8 +8,9 @@ namespace cdna {
 namespace {
 
 constexpr std::uint64_t kBlockTarget = std::uint64_t{1} << 20;
-constexpr std::uint64_t kEmbeddingBlockTarget = std::uint64_t{256} << 10;  // One row read in strict mode hashes a whole block.
-constexpr std::uint64_t kPageBytes = 4096;                                 // Whole pages per block, where rows allow: direct I/O.
+constexpr std::uint64_t kEmbeddingBlockTarget = std::uint64_t{256}
+                                                << 10;  // One row read in strict mode hashes a whole block.
+constexpr std::uint64_t kPageBytes = 4096;              // Whole pages per block, where rows allow: direct I/O.
 constexpr std::uint64_t kWideRow = 64;
 
 }  // namespace

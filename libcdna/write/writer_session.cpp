@@ -23,7 +23,11 @@ std::uint8_t log2_of(std::uint64_t power) { return static_cast<std::uint8_t>(std
 }  // namespace
 
 Writer::Session::Session(std::unique_ptr<Sink> sink, const WriterOptions& options)
-    : alignment_(options.alignment), sink_(std::move(sink)), pool_(options.threads), stop_(options.stop), walk_(log2_of(options.alignment)) {}
+    : alignment_(options.alignment),
+      sink_(std::move(sink)),
+      pool_(options.threads),
+      stop_(options.stop),
+      walk_(log2_of(options.alignment)) {}
 
 Result<void> Writer::Session::write_head() { return sink_.write(bytes_of(make_head(log2_of(alignment_)))); }
 
@@ -46,7 +50,8 @@ Result<void> Writer::Session::check_new_name(bool tensor_class, const std::strin
     error.item = name;
     return error;
   }
-  CDNA_CHECK(footer_.item_count() < kItemsHardMax - 1, Code::limit, "T14", "the file has 2^24 items, with its metadata");
+  CDNA_CHECK(footer_.item_count() < kItemsHardMax - 1, Code::limit, "T14",
+             "the file has 2^24 items, with its metadata");
   return {};
 }
 
@@ -80,14 +85,15 @@ Result<void> Writer::Session::begin_exact(const TensorSpec& spec) {
   shape.dtype = spec.dtype;
   shape.bits = bits_of(spec.dtype);
   shape.row_entries = matrix.cols;
-  shape.rows_per_block = plan_rows_per_block(static_cast<std::uint64_t>((u128{matrix.cols} * shape.bits + 7) / 8), spec.role);
+  shape.rows_per_block =
+      plan_rows_per_block(static_cast<std::uint64_t>((u128{matrix.cols} * shape.bits + 7) / 8), spec.role);
   shape.codec = spec.codec;
   open_item(std::move(draft), shape);
   return {};
 }
 
-Result<void> Writer::Session::begin_asset(const std::string& name, const std::string& media_type, ItemDraft draft, std::uint64_t size_bytes,
-                                          Codec codec) {
+Result<void> Writer::Session::begin_asset(const std::string& name, const std::string& media_type, ItemDraft draft,
+                                          std::uint64_t size_bytes, Codec codec) {
   CDNA_CHECK(size_bytes < kElementsEnd, Code::limit, "I8", "the asset has 2^60 bytes or more");
   draft.dims = {size_bytes};
   draft.name = name;
@@ -107,7 +113,8 @@ Result<void> Writer::Session::begin_asset(const std::string& name, const std::st
 void Writer::Session::open_item(ItemDraft draft, const PlaneShape& shape) {
   const MatrixView matrix = matrix_view(draft.dims, draft.item.row_dims());
   const wire::Plane plane = make_plane(shape);
-  open_.emplace(OpenItem{PacketWriter(sink_, alignment_, std::move(draft), {plane}), plane, matrix, shape.codec, 0, 0, {}, 0, {}, {}});
+  open_.emplace(OpenItem{
+      PacketWriter(sink_, alignment_, std::move(draft), {plane}), plane, matrix, shape.codec, 0, 0, {}, 0, {}, {}});
   open_->block_count = static_cast<std::uint64_t>(block_count_of(plane, matrix));
   open_block();
 }
@@ -150,7 +157,8 @@ Result<void> Writer::Session::flush_batch() {
 
 Result<std::uint32_t> Writer::Session::end() {
   CDNA_CHECK(open_.has_value(), Code::bad_argument, "", "no tensor has been begun");
-  CDNA_CHECK(open_->missing_bytes == 0 && open_->next_block == open_->block_count, Code::bad_argument, "", "fewer bytes than the tensor's shape and dtype give");
+  CDNA_CHECK(open_->missing_bytes == 0 && open_->next_block == open_->block_count, Code::bad_argument, "",
+             "fewer bytes than the tensor's shape and dtype give");
   const std::uint64_t used_bits = open_->plane.row_entries() * open_->plane.bits() % 8;
   CDNA_CHECK(used_bits == 0 || std::to_integer<unsigned>(open_->last_byte) >> used_bits == 0, Code::bad_argument, "E4",
              "the unused bits after the last element are not zero");
@@ -182,7 +190,8 @@ Result<std::uint32_t> Writer::Session::close_item(PacketWriter& packet, WrittenI
 }
 
 Result<std::uint32_t> Writer::Session::add_alias(const std::string& name, std::uint32_t tensor) {
-  CDNA_CHECK(tensor < is_tensor_.size() && is_tensor_[tensor], Code::bad_argument, "I13", "an alias must name an earlier tensor");
+  CDNA_CHECK(tensor < is_tensor_.size() && is_tensor_[tensor], Code::bad_argument, "I13",
+             "an alias must name an earlier tensor");
   CDNA_TRY(check_new_name(true, name, ""));
   ItemDraft draft;
   draft.dims = {tensor};
@@ -194,8 +203,8 @@ Result<std::uint32_t> Writer::Session::add_alias(const std::string& name, std::u
   return close_item(packet, {});
 }
 
-Result<std::uint32_t> Writer::Session::add_asset(const std::string& name, const std::string& media_type, std::uint64_t size_bytes, Codec codec,
-                                                 const ByteReader& data) {
+Result<std::uint32_t> Writer::Session::add_asset(const std::string& name, const std::string& media_type,
+                                                 std::uint64_t size_bytes, Codec codec, const ByteReader& data) {
   CDNA_CHECK(name != kMetadataName, Code::bad_argument, "", "an asset cannot be called 'metadata'");
   CDNA_TRY(check_new_name(false, name, media_type));
   ItemDraft draft;

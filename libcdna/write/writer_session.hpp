@@ -24,7 +24,8 @@ class Writer::Session {
 
   Result<void> write_head();
   Result<void> begin_exact(const TensorSpec& spec);
-  Result<void> begin_asset(const std::string& name, const std::string& media_type, ItemDraft draft, std::uint64_t size_bytes, Codec codec);
+  Result<void> begin_asset(const std::string& name, const std::string& media_type, ItemDraft draft,
+                           std::uint64_t size_bytes, Codec codec);
   Result<void> append(std::span<const std::byte> bytes);
   Result<std::uint32_t> end();
   // append() of all that `data` gives, then end().
@@ -32,8 +33,8 @@ class Writer::Session {
 
   Result<std::uint32_t> add_codebook(const TensorSpec& spec, const CodebookOptions& options, const ByteReader& data);
   Result<std::uint32_t> add_alias(const std::string& name, std::uint32_t tensor);
-  Result<std::uint32_t> add_asset(const std::string& name, const std::string& media_type, std::uint64_t size_bytes, Codec codec,
-                                  const ByteReader& data);
+  Result<std::uint32_t> add_asset(const std::string& name, const std::string& media_type, std::uint64_t size_bytes,
+                                  Codec codec, const ByteReader& data);
   Result<Digest> finish(Metadata metadata);
   const WrittenItem& written(std::uint32_t item) const { return written_[item]; }
 
@@ -45,9 +46,9 @@ class Writer::Session {
     MatrixView matrix;
     Codec codec;
     std::uint64_t block_count = 0;
-    std::uint64_t next_block = 0;                  // First block that is not in `batch`.
-    std::vector<std::vector<std::byte>> batch;     // Whole blocks, then one that is being filled.
-    std::uint64_t missing_bytes = 0;               // To fill the last block of `batch`.
+    std::uint64_t next_block = 0;               // First block that is not in `batch`.
+    std::vector<std::vector<std::byte>> batch;  // Whole blocks, then one that is being filled.
+    std::uint64_t missing_bytes = 0;            // To fill the last block of `batch`.
     BulkHasher source_hasher;
     std::byte last_byte{0};
   };
@@ -64,7 +65,8 @@ class Writer::Session {
   struct CodebookBlock;
   Result<Histogram> measure(const CodebookPlan& plan, const ByteReader& data);
   Result<CodebookBlock> encode_block(const CodebookPlan& plan, std::uint64_t block, const ByteReader& data) const;
-  Result<void> encode_tensor(const CodebookPlan& plan, const ByteReader& data, PacketWriter& packet, WrittenItem& written);
+  Result<void> encode_tensor(const CodebookPlan& plan, const ByteReader& data, PacketWriter& packet,
+                             WrittenItem& written);
 
   std::uint64_t alignment_;
   PositionedSink sink_;

@@ -86,17 +86,21 @@ void print_report(const std::string& path, const FsckReport& report) {
   for (const FsckProblem& problem : report.problems) {
     Error error = problem.error;
     if (error.file.empty()) error.file = path;
-    const std::string range = problem.end > problem.begin ? fmt::format("  bytes {}..{}", problem.begin, problem.end) : "";
+    const std::string range =
+        problem.end > problem.begin ? fmt::format("  bytes {}..{}", problem.begin, problem.end) : "";
     fmt::print("{}{}\n", error.describe(), range);
   }
   const std::uint64_t unshown = report.problem_count - report.problems.size();
-  if (report.problem_count > report.problems.size()) fmt::print("{}: {} more problems (joined or not listed)\n", escape(path), unshown);
-  const std::string unsupported = report.unsupported_count == 0 ? "" : fmt::format(", {} of later versions", report.unsupported_count);
+  if (report.problem_count > report.problems.size())
+    fmt::print("{}: {} more problems (joined or not listed)\n", escape(path), unshown);
+  const std::string unsupported =
+      report.unsupported_count == 0 ? "" : fmt::format(", {} of later versions", report.unsupported_count);
   if (report.operational_failure) {
     fmt::print("{}: could not be checked\n", escape(path));
   } else {
-    fmt::print("{}: {}, {}; {} items{}, {} blocks{}\n", escape(path), report.complete ? "complete" : "incomplete", report.valid ? "valid" : "NOT VALID",
-               report.item_count, unsupported, report.blocks_checked, report.root ? ", root " + to_hex(*report.root) : "");
+    fmt::print("{}: {}, {}; {} items{}, {} blocks{}\n", escape(path), report.complete ? "complete" : "incomplete",
+               report.valid ? "valid" : "NOT VALID", report.item_count, unsupported, report.blocks_checked,
+               report.root ? ", root " + to_hex(*report.root) : "");
   }
 }
 
@@ -115,7 +119,8 @@ int run_check(const Options& options) {
     }
   }
   if (options.json) {
-    const ordered_json out{{"schema", "cdna.fsck/1"}, {"level", level_name(options)}, {"exit_code", code}, {"files", std::move(reports)}};
+    const ordered_json out{
+        {"schema", "cdna.fsck/1"}, {"level", level_name(options)}, {"exit_code", code}, {"files", std::move(reports)}};
     print_json(out);
   }
   return code;
@@ -142,13 +147,16 @@ int run_rebuild(const Options& options) {
   if (!rebuilt) return report(kProgram, rebuilt.error());
   const int code = rebuilt->complete ? kClean : kErrorsLeft;
   if (options.json) {
-    const ordered_json out{{"schema", "cdna.rebuild/1"}, {"file", options.files[0]}, {"destination", *options.rebuild}, {"complete", rebuilt->complete},
-                           {"items", rebuilt->item_count}, {"recovered_bytes", rebuilt->recovered_bytes}, {"root", to_hex(rebuilt->root)}, {"exit_code", code}};
+    const ordered_json out{{"schema", "cdna.rebuild/1"},      {"file", options.files[0]},
+                           {"destination", *options.rebuild}, {"complete", rebuilt->complete},
+                           {"items", rebuilt->item_count},    {"recovered_bytes", rebuilt->recovered_bytes},
+                           {"root", to_hex(rebuilt->root)},   {"exit_code", code}};
     print_json(out);
     return code;
   }
-  fmt::print("{}: {} from {} items, {} of {} recovered; root {}\n", escape(*options.rebuild), rebuilt->complete ? "rebuilt" : "SALVAGED (items may be missing)",
-             rebuilt->item_count, format_bytes(rebuilt->recovered_bytes), format_bytes((*source)->size_bytes()), to_hex(rebuilt->root));
+  fmt::print("{}: {} from {} items, {} of {} recovered; root {}\n", escape(*options.rebuild),
+             rebuilt->complete ? "rebuilt" : "SALVAGED (items may be missing)", rebuilt->item_count,
+             format_bytes(rebuilt->recovered_bytes), format_bytes((*source)->size_bytes()), to_hex(rebuilt->root));
   return code;
 }
 
@@ -174,16 +182,20 @@ int run(const Options& options) {
 int main(int argc, char** argv) {
   using namespace cdna::tools;
   Options options;
-  CLI::App app{"Checks CDNA files and lists bad byte ranges. Never writes to them.\n"
-               "quick: metadata and indices; default: and all digests; deep: and decode, gaps, records, padding, finite scales.",
-               "cdna-fsck"};
-  app.footer("Exit codes, ORed over the files: 0 clean, 4 errors left, 8 operational failure, 16 usage; 130 interrupted.");
+  CLI::App app{
+      "Checks CDNA files and lists bad byte ranges. Never writes to them.\n"
+      "quick: metadata and indices; default: and all digests; deep: and decode, gaps, records, padding, finite scales.",
+      "cdna-fsck"};
+  app.footer(
+      "Exit codes, ORed over the files: 0 clean, 4 errors left, 8 operational failure, 16 usage; 130 interrupted.");
   app.set_version_flag("--version", "cdna-fsck " + std::string(cdna::kLibraryVersion) + ", CDNA format version 3");
   app.add_option("FILE", options.files, "CDNA files");
   app.add_flag("--quick", options.quick, "Metadata and indices only");
   app.add_flag("--deep", options.deep, "Decode everything as well");
   app.add_option("--root", options.root, "The root that the files must have, 64 hexadecimal digits");
-  app.add_option("--rebuild", options.rebuild, "Write a new file OUT from the records of FILE, whose footer or tail is lost; 4 if only a part was found");
+  app.add_option(
+      "--rebuild", options.rebuild,
+      "Write a new file OUT from the records of FILE, whose footer or tail is lost; 4 if only a part was found");
   app.add_option("--threads", options.threads, "0: one per core")->check(CLI::Range(0U, 1024U))->capture_default_str();
   app.add_flag("--force", options.force, "Replace an existing OUT, by rename");
   app.add_flag("--json", options.json, "One JSON document, schema cdna.fsck/1");

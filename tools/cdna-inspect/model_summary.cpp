@@ -11,7 +11,7 @@
 namespace cdna::tools {
 namespace {
 
-constexpr std::uint16_t kRowScaleRole = 4;    // spec/format.md, 8.1.
+constexpr std::uint16_t kRowScaleRole = 4;  // spec/format.md, 8.1.
 constexpr std::uint16_t kGroupScaleRole = 5;
 
 bool has_plane(const Tensor& tensor, std::uint16_t role) {
@@ -23,7 +23,8 @@ bool has_plane(const Tensor& tensor, std::uint16_t role) {
 
 std::optional<std::string> preset_of(const Tensor& tensor) {
   if (tensor.encoding() == "cdna.exact") return "exact";
-  const bool cb8 = tensor.encoding() == "cdna.codebook" && tensor.plane(0).bits == 8 && has_plane(tensor, kRowScaleRole) && !has_plane(tensor, kGroupScaleRole);
+  const bool cb8 = tensor.encoding() == "cdna.codebook" && tensor.plane(0).bits == 8 &&
+                   has_plane(tensor, kRowScaleRole) && !has_plane(tensor, kGroupScaleRole);
   if (cb8) return "cb8";
   return std::nullopt;
 }
@@ -62,7 +63,8 @@ TensorSummary summarize(const Tensor& tensor) {
 }
 
 bool is_wanted(const std::vector<std::string>& globs, std::string_view name) {
-  return globs.empty() || std::any_of(globs.begin(), globs.end(), [name](const std::string& glob) { return matches_glob(glob, name); });
+  return globs.empty() ||
+         std::any_of(globs.begin(), globs.end(), [name](const std::string& glob) { return matches_glob(glob, name); });
 }
 
 }  // namespace

@@ -22,7 +22,7 @@ struct TensorSummary {
   std::uint64_t stored_bytes = 0;
   std::uint64_t source_bytes = 0;
   std::uint32_t rows_per_block = 0;
-  std::uint64_t blocks = 0;           // Of the first plane.
+  std::uint64_t blocks = 0;  // Of the first plane.
   bool exact = true;
   std::optional<double> snr_db;
   std::optional<double> max_abs;
@@ -30,7 +30,7 @@ struct TensorSummary {
 };
 
 struct ModelSummary {
-  std::vector<TensorSummary> tensors;  // In name order.
+  std::vector<TensorSummary> tensors;                        // In name order.
   std::vector<std::pair<std::string, std::string>> aliases;  // Name, tensor.
   std::vector<Item> assets;
   std::uint64_t ignored_items = 0;
@@ -38,7 +38,9 @@ struct ModelSummary {
   std::uint64_t stored_bytes = 0;
   double elements = 0;
 
-  double ratio() const { return stored_bytes == 0 ? 1 : static_cast<double>(source_bytes) / static_cast<double>(stored_bytes); }
+  double ratio() const {
+    return stored_bytes == 0 ? 1 : static_cast<double>(source_bytes) / static_cast<double>(stored_bytes);
+  }
   double bits_per_weight() const { return elements == 0 ? 0 : static_cast<double>(stored_bytes) * 8 / elements; }
 };
 

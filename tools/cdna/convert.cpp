@@ -47,7 +47,9 @@ struct Plan {
 std::optional<Error> usage_fault(const Options& options, const Model& model) {
   for (const std::string& glob : options.keep_exact) {
     const auto tensors = model.tensors();
-    if (std::any_of(tensors.begin(), tensors.end(), [&](const ModelTensor& tensor) { return matches_glob(glob, tensor.name); })) continue;
+    if (std::any_of(tensors.begin(), tensors.end(),
+                    [&](const ModelTensor& tensor) { return matches_glob(glob, tensor.name); }))
+      continue;
     Error error;
     error.code = Code::bad_argument;
     error.message = "--keep-exact '" + glob + "' matches no tensor";
@@ -83,8 +85,10 @@ void print_explanation(const Model& model, const Plan& plan) {
   for (std::size_t i = 0; i < plan.decisions.size(); ++i) {
     const Decision& decision = plan.decisions[i];
     const bool alias = plan.alias_of[i].has_value();
-    const std::string reason = alias ? "the same bytes as " + escape(model.tensors()[*plan.alias_of[i]].name) : decision.reason;
-    fmt::print("  {:<6} {:<12} {:<32} {}\n", alias ? "alias" : name_of(decision.preset), name_of(decision.role), reason, escape(model.tensors()[i].name));
+    const std::string reason =
+        alias ? "the same bytes as " + escape(model.tensors()[*plan.alias_of[i]].name) : decision.reason;
+    fmt::print("  {:<6} {:<12} {:<32} {}\n", alias ? "alias" : name_of(decision.preset), name_of(decision.role), reason,
+               escape(model.tensors()[i].name));
   }
   for (const std::string& note : model.notes()) fmt::print("  not stored: {}\n", note);
   fmt::print("\n");
@@ -102,7 +106,12 @@ Metadata metadata_of(const Options& options, const Model& model) {
 class Conversion {
  public:
   Conversion(const Options& options, const Model& model, Plan& plan, Writer writer)
-      : options_(options), model_(model), plan_(plan), writer_(std::move(writer)), codec_(*codec_of(options.codec)), progress_("converting") {
+      : options_(options),
+        model_(model),
+        plan_(plan),
+        writer_(std::move(writer)),
+        codec_(*codec_of(options.codec)),
+        progress_("converting") {
     for (std::size_t i = 0; i < plan.decisions.size(); ++i) all_bytes_ += model.tensors()[i].size_bytes * passes(i);
   }
 
@@ -117,7 +126,9 @@ class Conversion {
 
  private:
   // How often the writer reads a tensor.
-  std::uint64_t passes(std::size_t i) const { return plan_.alias_of[i] ? 0 : plan_.decisions[i].preset == Preset::cb8 ? 2 : 1; }
+  std::uint64_t passes(std::size_t i) const {
+    return plan_.alias_of[i] ? 0 : plan_.decisions[i].preset == Preset::cb8 ? 2 : 1;
+  }
 
   Result<Digest> write_all() {
     for (std::size_t i = 0; i < plan_.decisions.size(); ++i) {
@@ -127,8 +138,11 @@ class Conversion {
     }
     for (std::size_t i = 0; i < model_.assets().size(); ++i) {
       const ModelAsset& asset = model_.assets()[i];
-      const auto read = [this, i](std::uint64_t offset, std::span<std::byte> out) { return model_.read_asset(i, offset, out); };
-      if (auto item = writer_.add_asset(asset.name, asset.media_type, asset.size_bytes, codec_, read); !item) return std::move(item).error();
+      const auto read = [this, i](std::uint64_t offset, std::span<std::byte> out) {
+        return model_.read_asset(i, offset, out);
+      };
+      if (auto item = writer_.add_asset(asset.name, asset.media_type, asset.size_bytes, codec_, read); !item)
+        return std::move(item).error();
     }
     return writer_.finish(metadata_of(options_, model_));
   }
@@ -145,7 +159,8 @@ class Conversion {
     if (plan_.alias_of[i]) return writer_.add_alias(tensor.name, plan_.items[*plan_.alias_of[i]]);
     const TensorSpec spec{tensor.name, tensor.dtype, tensor.shape, plan_.decisions[i].role, codec_};
     const auto read = [this, i](std::uint64_t offset, std::span<std::byte> out) { return this->read(i, offset, out); };
-    return plan_.decisions[i].preset == Preset::cb8 ? writer_.add_codebook(spec, {}, read) : writer_.add_exact(spec, read);
+    return plan_.decisions[i].preset == Preset::cb8 ? writer_.add_codebook(spec, {}, read)
+                                                    : writer_.add_exact(spec, read);
   }
 
   const Options& options_;
@@ -177,15 +192,18 @@ Totals totals_of(const Model& model, const Plan& plan, const Writer& writer) {
   return totals;
 }
 
-void print_document(const Options& options, const Model& model, const Plan& plan, const Conversion& conversion, const Digest& root) {
+void print_document(const Options& options, const Model& model, const Plan& plan, const Conversion& conversion,
+                    const Digest& root) {
   const Totals totals = totals_of(model, plan, conversion.writer());
   ordered_json out{{"schema", "cdna.convert/1"}, {"destination", options.destination}, {"root", to_hex(root)}};
-  out["totals"] = {{"tensors", plan.items.size()}, {"source_bytes", totals.source_bytes}, {"stored_bytes", totals.stored_bytes}};
+  out["totals"] = {
+      {"tensors", plan.items.size()}, {"source_bytes", totals.source_bytes}, {"stored_bytes", totals.stored_bytes}};
   out["tensors"] = ordered_json::array();
   for (std::size_t i = 0; i < plan.items.size(); ++i) {
     ordered_json tensor{{"name", model.tensors()[i].name}, {"role", name_of(plan.decisions[i].role)}};
     tensor["preset"] = plan.alias_of[i] ? ordered_json(nullptr) : ordered_json(name_of(plan.decisions[i].preset));
-    tensor["alias_of"] = plan.alias_of[i] ? ordered_json(model.tensors()[*plan.alias_of[i]].name) : ordered_json(nullptr);
+    tensor["alias_of"] =
+        plan.alias_of[i] ? ordered_json(model.tensors()[*plan.alias_of[i]].name) : ordered_json(nullptr);
     tensor["reason"] = plan.decisions[i].reason;
     tensor["stored_bytes"] = conversion.writer().written(plan.items[i]).stored_bytes;
     out["tensors"].push_back(std::move(tensor));
@@ -195,12 +213,16 @@ void print_document(const Options& options, const Model& model, const Plan& plan
   tools::print_json(out);
 }
 
-void print_summary(const Options& options, const Model& model, const Plan& plan, const Conversion& conversion, const Digest& root) {
+void print_summary(const Options& options, const Model& model, const Plan& plan, const Conversion& conversion,
+                   const Digest& root) {
   const Totals totals = totals_of(model, plan, conversion.writer());
-  const double ratio = totals.stored_bytes == 0 ? 1 : static_cast<double>(totals.source_bytes) / static_cast<double>(totals.stored_bytes);
+  const double ratio = totals.stored_bytes == 0
+                           ? 1
+                           : static_cast<double>(totals.source_bytes) / static_cast<double>(totals.stored_bytes);
   const double bits = totals.elements == 0 ? 0 : static_cast<double>(totals.stored_bytes) * 8 / totals.elements;
-  fmt::print("{}: {} tensors, {} -> {}, ratio {:.2f}, {:.2f} bits/weight\nroot {}\n", escape(options.destination), plan.items.size(),
-             format_bytes(totals.source_bytes), format_bytes(totals.stored_bytes), ratio, bits, to_hex(root));
+  fmt::print("{}: {} tensors, {} -> {}, ratio {:.2f}, {:.2f} bits/weight\nroot {}\n", escape(options.destination),
+             plan.items.size(), format_bytes(totals.source_bytes), format_bytes(totals.stored_bytes), ratio, bits,
+             to_hex(root));
 }
 
 int run_convert(const Options& options) {
@@ -214,7 +236,8 @@ int run_convert(const Options& options) {
   if (const auto fault = usage_fault(options, **model)) return report(kProgram, *fault);
   FileSinkOptions sink_options;
   sink_options.force = options.force;
-  auto sink = create_file(options.destination, sink_options);  // Before the long work: a destination that is refused is refused at once.
+  auto sink = create_file(options.destination,
+                          sink_options);  // Before the long work: a destination that is refused is refused at once.
   if (!sink) return report(kProgram, sink.error());
   auto plan = make_plan(options, **model);
   if (!plan) return report(kProgram, plan.error());
@@ -230,7 +253,8 @@ int run_convert(const Options& options) {
     Error error = std::move(result).error();
     if (error.file.empty()) error.file = options.source;
     const int code = report(kProgram, error);
-    return code == kUsage ? static_cast<int>(kErrorsLeft) : code;  // What the writer does not take is the model's fault by now.
+    return code == kUsage ? static_cast<int>(kErrorsLeft)
+                          : code;  // What the writer does not take is the model's fault by now.
   }
   if (options.json) {
     print_document(options, **model, *plan, *conversion, *result);
@@ -244,14 +268,20 @@ int run_convert(const Options& options) {
 
 std::function<int()> add_convert(CLI::App& app) {
   auto options = std::make_shared<Options>();
-  app.add_option("SRC", options->source, "A .safetensors file, or a Hugging Face directory (config.json and shards)")->required();
+  app.add_option("SRC", options->source, "A .safetensors file, or a Hugging Face directory (config.json and shards)")
+      ->required();
   app.add_option("DST", options->destination, "The .cdna file to write")->required();
   app.add_option("--encoding", options->encoding, "exact: every bit; cb8: matrices as 8-bit codes, all else exact")
-      ->check(CLI::IsMember({"exact", "cb8"}))->capture_default_str();
+      ->check(CLI::IsMember({"exact", "cb8"}))
+      ->capture_default_str();
   app.add_option("--codec", options->codec, "Block codec; blocks that gain less than 3 % are stored raw")
-      ->check(CLI::IsMember({"raw", "zstd", "brotli"}))->capture_default_str();
-  app.add_option("--keep-exact", options->keep_exact, "Shell pattern of tensor names that stay exact; may be repeated")->allow_extra_args(false);
-  app.add_option("--threads", options->threads, "0: one per core. The file does not depend on it")->check(CLI::Range(0U, 1024U))->capture_default_str();
+      ->check(CLI::IsMember({"raw", "zstd", "brotli"}))
+      ->capture_default_str();
+  app.add_option("--keep-exact", options->keep_exact, "Shell pattern of tensor names that stay exact; may be repeated")
+      ->allow_extra_args(false);
+  app.add_option("--threads", options->threads, "0: one per core. The file does not depend on it")
+      ->check(CLI::Range(0U, 1024U))
+      ->capture_default_str();
   app.add_flag("--explain", options->explain, "Print the table of roles and the decision for each tensor");
   app.add_flag("--force", options->force, "Replace an existing destination, by rename");
   app.add_flag("--json", options->json, "Print one JSON document instead of text");

@@ -58,14 +58,16 @@ Result<std::map<std::string, std::string>> metadata_of(const Reader& reader) {
   std::map<std::string, std::string> out;
   for (const auto& [key, value] : *metadata) {
     const auto* const text = std::get_if<std::string>(&value);
-    if (text != nullptr && key.compare(0, kMetadataPrefix.size(), kMetadataPrefix) == 0) out[key.substr(kMetadataPrefix.size())] = *text;
+    if (text != nullptr && key.compare(0, kMetadataPrefix.size(), kMetadataPrefix) == 0)
+      out[key.substr(kMetadataPrefix.size())] = *text;
   }
   return out;
 }
 
 class Export {
  public:
-  Export(const Reader& reader, SafetensorsWriter& writer, const std::atomic<bool>& stop) : reader_(reader), writer_(writer), stop_(stop), progress_("exporting") {
+  Export(const Reader& reader, SafetensorsWriter& writer, const std::atomic<bool>& stop)
+      : reader_(reader), writer_(writer), stop_(stop), progress_("exporting") {
     for (const ModelTensor& tensor : writer.tensors()) all_bytes_ += tensor.size_bytes;
   }
 
@@ -110,7 +112,8 @@ class Export {
     Error error;
     error.code = Code::limit;
     error.item = tensor.name();
-    error.message = fmt::format("a row has {}, over the {} that are decoded at once", format_bytes(row_bytes), format_bytes(kRowBytesMax));
+    error.message = fmt::format("a row has {}, over the {} that are decoded at once", format_bytes(row_bytes),
+                                format_bytes(kRowBytesMax));
     return error;
   }
 
@@ -143,7 +146,8 @@ int run_export(const Options& options) {
   auto reader = Reader::open(options.source);
   if (!reader) return report(kProgram, reader.error());
   for (std::uint32_t i = 0; i < reader->tensor_count(); ++i) {
-    if (auto result = reader->resolve(reader->tensor_item(i)).check_supported(); !result) return report(kProgram, result.error());
+    if (auto result = reader->resolve(reader->tensor_item(i)).check_supported(); !result)
+      return report(kProgram, result.error());
   }
   auto metadata = metadata_of(*reader);
   if (!metadata) return report(kProgram, metadata.error());
@@ -156,7 +160,8 @@ int run_export(const Options& options) {
   if (auto result = Export(*reader, **writer, stop).run(); !result) return report(kProgram, result.error());
   std::uint64_t bytes = 0;
   for (const ModelTensor& tensor : (*writer)->tensors()) bytes += tensor.size_bytes;
-  fmt::print("{}: {} tensors, {} of data\n", escape(options.destination), (*writer)->tensors().size(), format_bytes(bytes));
+  fmt::print("{}: {} tensors, {} of data\n", escape(options.destination), (*writer)->tensors().size(),
+             format_bytes(bytes));
   return kClean;
 }
 
@@ -167,7 +172,8 @@ std::function<int()> add_export(CLI::App& app) {
   app.add_option("SRC", options->source, "A .cdna file")->required();
   app.add_option("DST", options->destination, "The .safetensors file to write")->required();
   app.add_option("--dtype", options->dtype, "What F16, BF16, F32 and F64 tensors become; others stay as they are")
-      ->check(CLI::IsMember({"source", "f32", "bf16", "f16"}))->capture_default_str();
+      ->check(CLI::IsMember({"source", "f32", "bf16", "f16"}))
+      ->capture_default_str();
   app.add_flag("--force", options->force, "Replace an existing destination, by rename");
   return [options] { return run_export(*options); };
 }

@@ -12,8 +12,8 @@ namespace {
 constexpr std::size_t kPartBytes = std::size_t{1} << 20;
 constexpr std::size_t kBeginningBytes = 4096;
 
-// Tensors with different keys are different: only those with equal keys are compared in full, so that a model with thousands of
-// embeddings costs one small read for each.
+// Tensors with different keys are different: only those with equal keys are compared in full, so that a model with
+// thousands of embeddings costs one small read for each.
 using Key = std::tuple<DType, std::vector<std::uint64_t>, std::vector<std::byte>>;
 
 Result<Key> key_of(const Model& model, std::size_t i) {

@@ -10,8 +10,8 @@
 
 namespace cdna::tools {
 
-// For each tensor of the model the earlier one whose alias it becomes, or nothing. Only tensors whose role is embedding or output
-// head are compared: byte for byte, after dtype and shape. Errors: io.
+// For each tensor of the model the earlier one whose alias it becomes, or nothing. Only tensors whose role is embedding
+// or output head are compared: byte for byte, after dtype and shape. Errors: io.
 Result<std::vector<std::optional<std::size_t>>> find_tied_tensors(const Model& model, const std::vector<Role>& roles);
 
 }  // namespace cdna::tools

@@ -8,10 +8,29 @@
 namespace cdna {
 
 enum class DType : std::uint8_t {
-  none = 0, boolean = 1, u8 = 2, i8 = 3, u16 = 4, i16 = 5, u32 = 6, i32 = 7, u64 = 8, i64 = 9,
-  f16 = 10, bf16 = 11, f32 = 12, f64 = 13, c64 = 14,
-  f8_e4m3 = 15, f8_e5m2 = 16, f8_e8m0 = 17, f8_e4m3fnuz = 18, f8_e5m2fnuz = 19,
-  f6_e2m3 = 20, f6_e3m2 = 21, f4 = 22,
+  none = 0,
+  boolean = 1,
+  u8 = 2,
+  i8 = 3,
+  u16 = 4,
+  i16 = 5,
+  u32 = 6,
+  i32 = 7,
+  u64 = 8,
+  i64 = 9,
+  f16 = 10,
+  bf16 = 11,
+  f32 = 12,
+  f64 = 13,
+  c64 = 14,
+  f8_e4m3 = 15,
+  f8_e5m2 = 16,
+  f8_e8m0 = 17,
+  f8_e4m3fnuz = 18,
+  f8_e5m2fnuz = 19,
+  f6_e2m3 = 20,
+  f6_e3m2 = 21,
+  f4 = 22,
 };
 
 inline constexpr std::uint8_t kDTypeLast = 22;

@@ -20,9 +20,9 @@ enum class Code : std::int32_t {
   unsupported = 6,    // A newer or optional part of a format that this library does not know.
   limit = 7,          // Over a limit of the format or of the caller.
 
-  io = 32,            // The operating system failed: Error::os_errno.
+  io = 32,  // The operating system failed: Error::os_errno.
   no_memory = 33,
-  exists = 34,        // The destination exists and the caller did not ask to replace it.
+  exists = 34,  // The destination exists and the caller did not ask to replace it.
   not_found = 35,
   bad_argument = 36,  // A request that no file could satisfy.
   cancelled = 37,     // The caller's stop flag was set.
@@ -36,16 +36,17 @@ inline constexpr std::uint64_t kNoOffset = ~std::uint64_t{0};
 // Where and why something failed. Unused fields keep their defaults.
 struct Error {
   Code code = Code::io;
-  const char* rule = "";              // Rule of spec/format.md ("F2"), static storage; "" outside the format.
-  std::string message;                // What is wrong, in English, without the place.
-  std::string file;                   // Path as the caller gave it.
-  std::string item;                   // Name of the tensor or asset, raw bytes: escape before printing.
-  std::int32_t plane = -1;            // Number of the plane within the item.
-  std::int64_t block = -1;            // Number of the block within the plane.
-  std::uint64_t offset = kNoOffset;   // Byte in the file where the check failed.
-  std::int32_t os_errno = 0;          // With Code::io.
+  const char* rule = "";             // Rule of spec/format.md ("F2"), static storage; "" outside the format.
+  std::string message;               // What is wrong, in English, without the place.
+  std::string file;                  // Path as the caller gave it.
+  std::string item;                  // Name of the tensor or asset, raw bytes: escape before printing.
+  std::int32_t plane = -1;           // Number of the plane within the item.
+  std::int64_t block = -1;           // Number of the block within the plane.
+  std::uint64_t offset = kNoOffset;  // Byte in the file where the check failed.
+  std::int32_t os_errno = 0;         // With Code::io.
 
-  // One printable line: file, item, plane, block, byte offset, message, rule, errno text. Control characters are escaped.
+  // One printable line: file, item, plane, block, byte offset, message, rule, errno text. Control characters are
+  // escaped.
   std::string describe() const;
 };
 
@@ -70,13 +71,28 @@ class [[nodiscard]] Result {
   T* operator->() { return get(); }
   const T* operator->() const { return get(); }
   // Requires: !has_value().
-  Error& error() & { assert(!has_value()); return *std::get_if<1>(&state_); }
-  const Error& error() const& { assert(!has_value()); return *std::get_if<1>(&state_); }
-  Error&& error() && { assert(!has_value()); return std::move(*std::get_if<1>(&state_)); }
+  Error& error() & {
+    assert(!has_value());
+    return *std::get_if<1>(&state_);
+  }
+  const Error& error() const& {
+    assert(!has_value());
+    return *std::get_if<1>(&state_);
+  }
+  Error&& error() && {
+    assert(!has_value());
+    return std::move(*std::get_if<1>(&state_));
+  }
 
  private:
-  T* get() { assert(has_value()); return std::get_if<0>(&state_); }
-  const T* get() const { assert(has_value()); return std::get_if<0>(&state_); }
+  T* get() {
+    assert(has_value());
+    return std::get_if<0>(&state_);
+  }
+  const T* get() const {
+    assert(has_value());
+    return std::get_if<0>(&state_);
+  }
   std::variant<T, Error> state_;
 };
 
@@ -87,9 +103,18 @@ class [[nodiscard]] Result<void> {
   Result(Error error) : error_(std::move(error)), failed_(true) {}
   bool has_value() const { return !failed_; }
   explicit operator bool() const { return !failed_; }
-  Error& error() & { assert(failed_); return error_; }
-  const Error& error() const& { assert(failed_); return error_; }
-  Error&& error() && { assert(failed_); return std::move(error_); }
+  Error& error() & {
+    assert(failed_);
+    return error_;
+  }
+  const Error& error() const& {
+    assert(failed_);
+    return error_;
+  }
+  Error&& error() && {
+    assert(failed_);
+    return std::move(error_);
+  }
 
  private:
   Error error_;

@@ -41,8 +41,8 @@ struct FsckProblem {
 };
 
 struct FsckReport {
-  // The file has its whole length, head, tail and footer, and its packets follow one another to the footer. (With another root
-  // than the expected one only the tail is looked at.)
+  // The file has its whole length, head, tail and footer, and its packets follow one another to the footer. (With
+  // another root than the expected one only the tail is looked at.)
   bool complete = false;
   // Everything that the level checks is right.
   bool valid = false;
@@ -67,9 +67,11 @@ struct RebuildReport {
   Digest root{};
 };
 
-// Writes to `sink` the file that the head and the records of `source` describe (spec/format.md, section 18), and commits it.
-// A file that lost only footer and tail comes back byte for byte. Blocks are copied unchecked: run fsck on the result.
-// Errors: io, exists; corrupt (the head is damaged); malformed, limit (what the records describe breaks a rule); cancelled.
-Result<RebuildReport> rebuild(const Source& source, std::unique_ptr<Sink> sink, const std::atomic<bool>* stop = nullptr);
+// Writes to `sink` the file that the head and the records of `source` describe (spec/format.md, section 18), and
+// commits it. A file that lost only footer and tail comes back byte for byte. Blocks are copied unchecked: run fsck on
+// the result. Errors: io, exists; corrupt (the head is damaged); malformed, limit (what the records describe breaks a
+// rule); cancelled.
+Result<RebuildReport> rebuild(const Source& source, std::unique_ptr<Sink> sink,
+                              const std::atomic<bool>* stop = nullptr);
 
 }  // namespace cdna

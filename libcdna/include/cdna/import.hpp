@@ -17,7 +17,7 @@
 namespace cdna {
 
 struct ModelTensor {
-  std::string name;                  // Raw bytes as in the source; not yet checked against CDNA's rules for names.
+  std::string name;  // Raw bytes as in the source; not yet checked against CDNA's rules for names.
   DType dtype = DType::none;
   std::vector<std::uint64_t> shape;  // Row-major.
   std::uint64_t size_bytes = 0;      // ceil(product of shape * bits / 8).
@@ -39,8 +39,8 @@ class Model {
   // Fills `out` from byte `offset` of the row-major data of a tensor. Requires: the range lies within it. Errors: io.
   virtual Result<void> read(std::size_t tensor, std::uint64_t offset, std::span<std::byte> out) const = 0;
 
-  // The source's string metadata: keys as they go into the container, "safetensors:KEY"; where shards disagree about a key, the
-  // first in name order has it and the others have "safetensors@SHARD:KEY".
+  // The source's string metadata: keys as they go into the container, "safetensors:KEY"; where shards disagree about a
+  // key, the first in name order has it and the others have "safetensors@SHARD:KEY".
   virtual const std::map<std::string, std::string>& metadata() const = 0;
 
   // Sorted by name.
@@ -51,11 +51,11 @@ class Model {
   virtual std::span<const std::string> notes() const = 0;
 };
 
-// Opens a `.safetensors` file (known by its content, whatever its name) or a Hugging Face directory: config.json and either
-// model.safetensors.index.json with its shards, model.safetensors, or exactly one *.safetensors; other JSON, text, tokenizer
-// and licence files of the top level become assets.
-// Errors: io, not_found (also: a folder without config.json or weights), bad_argument (not a regular file), truncated, malformed
-// (names the file, tensor and byte), unsupported (an unknown dtype or another format, by name), limit, no_memory.
+// Opens a `.safetensors` file (known by its content, whatever its name) or a Hugging Face directory: config.json and
+// either model.safetensors.index.json with its shards, model.safetensors, or exactly one *.safetensors; other JSON,
+// text, tokenizer and licence files of the top level become assets. Errors: io, not_found (also: a folder without
+// config.json or weights), bad_argument (not a regular file), truncated, malformed (names the file, tensor and byte),
+// unsupported (an unknown dtype or another format, by name), limit, no_memory.
 Result<std::unique_ptr<Model>> open_model(const std::string& path, FileSystem& file_system = posix_file_system());
 
 // Opens one safetensors file over any source; Source::name() is for messages. Errors: as above.
@@ -64,10 +64,11 @@ Result<std::unique_ptr<Model>> open_safetensors(std::unique_ptr<Source> source);
 // Writes a safetensors file front to back: the header at once, then data in the order of `tensors()`.
 class SafetensorsWriter {
  public:
-  // Plans the file: tensors in the public writer's order of dtypes (wide ones first), then by name, without gaps; the header padded
-  // with spaces to a multiple of 8. `metadata` becomes __metadata__ (absent when empty). size_bytes of `tensors` is not read.
-  // Errors: io, malformed (duplicate name, a name equal to "__metadata__" or not UTF-8), limit (header over 100,000,000 bytes, or
-  // sizes that do not fit), bad_argument (DType::none, or shape times dtype is not whole bytes).
+  // Plans the file: tensors in the public writer's order of dtypes (wide ones first), then by name, without gaps; the
+  // header padded with spaces to a multiple of 8. `metadata` becomes __metadata__ (absent when empty). size_bytes of
+  // `tensors` is not read. Errors: io, malformed (duplicate name, a name equal to "__metadata__" or not UTF-8), limit
+  // (header over 100,000,000 bytes, or sizes that do not fit), bad_argument (DType::none, or shape times dtype is not
+  // whole bytes).
   static Result<std::unique_ptr<SafetensorsWriter>> create(std::unique_ptr<Sink> sink, std::vector<ModelTensor> tensors,
                                                            const std::map<std::string, std::string>& metadata);
   virtual ~SafetensorsWriter() = default;

@@ -1,4 +1,5 @@
-// Which encoding a tensor gets: by its own name, shape and dtype, never by the model's name (spec/format.md, section 21).
+// Which encoding a tensor gets: by its own name, shape and dtype, never by the model's name (spec/format.md, section
+// 21).
 #pragma once
 
 #include <cstdint>
@@ -14,8 +15,8 @@ namespace cdna {
 // One row of the role table; the first whose patterns fit decides.
 struct RoleRule {
   Role role;
-  std::string_view name;       // "embedding"
-  std::string_view patterns;   // As printed by --explain.
+  std::string_view name;      // "embedding"
+  std::string_view patterns;  // As printed by --explain.
 };
 std::span<const RoleRule> role_rules();
 

@@ -1,10 +1,10 @@
 // Reading CDNA files: open, look up, iterate verified blocks, read rows.
 //
-// open() checks head, tail and footer completely: names, shapes, products, places. The index of a tensor is checked when the tensor
-// is first touched, a block when the block is. Nothing is handed out unverified.
+// open() checks head, tail and footer completely: names, shapes, products, places. The index of a tensor is checked
+// when the tensor is first touched, a block when the block is. Nothing is handed out unverified.
 //
-// Lifetimes: Item, Tensor, Asset, BlockRange, Block and all spans and string views are valid while their Reader, or a copy of it,
-// lives. Threads: Reader, Item, Tensor and Asset may be used from any thread; a BlockRange belongs to one.
+// Lifetimes: Item, Tensor, Asset, BlockRange, Block and all spans and string views are valid while their Reader, or a
+// copy of it, lives. Threads: Reader, Item, Tensor and Asset may be used from any thread; a BlockRange belongs to one.
 #pragma once
 
 #include <cstddef>
@@ -32,8 +32,9 @@ class BlockReader;
 // What "verified" promises (spec/format.md, 16.3).
 enum class Trust : std::uint8_t {
   automatic,  // zero_copy for mapped files, strict otherwise.
-  // Blocks are verified in the shared mapping at first touch and used from there. What another process writes into the file
-  // afterwards is not noticed; a file that another process truncates can raise SIGBUS in code that touches the mapping.
+  // Blocks are verified in the shared mapping at first touch and used from there. What another process writes into the
+  // file afterwards is not noticed; a file that another process truncates can raise SIGBUS in code that touches the
+  // mapping.
   zero_copy,
   // Each block is copied to private memory at each use, verified there and used from there.
   strict,
@@ -55,11 +56,23 @@ struct ReadStatistics {
   std::uint64_t blocks_decoded = 0;   // Times a codec ran.
 };
 
-enum class ItemKind : std::uint16_t { tensor = 0, asset = 1, metadata = 2, alias = 3 };  // Others are possible: later versions.
+enum class ItemKind : std::uint16_t {
+  tensor = 0,
+  asset = 1,
+  metadata = 2,
+  alias = 3
+};  // Others are possible: later versions.
 
 // spec/format.md, section 21. Informative: other values are possible.
 enum class Role : std::uint16_t {
-  other = 0, embedding = 1, output_head = 2, norm = 3, bias = 4, matrix = 5, convolution = 6, vector = 7,
+  other = 0,
+  embedding = 1,
+  output_head = 2,
+  norm = 3,
+  bias = 4,
+  matrix = 5,
+  convolution = 6,
+  vector = 7,
 };
 
 // One byte sequence of an item.
@@ -120,7 +133,7 @@ class Item {
 // One verified block of a tensor's first plane with what belongs to it in the other planes.
 struct Block {
   std::uint64_t number = 0;
-  std::uint64_t row_begin = 0;    // Rows of the matrix view.
+  std::uint64_t row_begin = 0;  // Rows of the matrix view.
   std::uint64_t row_count = 0;
   std::uint64_t entry_begin = 0;  // Columns of each row: all of them, but where long rows are cut.
   std::uint64_t entry_count = 0;
@@ -129,9 +142,9 @@ struct Block {
   bool in_place = false;  // `data` points into the mapping.
 
   // Codebook encoding only; empty where the tensor has no such plane.
-  std::span<const float> row_scales;          // [row_count]
-  std::span<const std::byte> group_scales;    // [row_count, groups per row], in the plane's dtype.
-  std::span<const std::byte> outlier_values;  // [outlier_count], in the plane's dtype; not aligned.
+  std::span<const float> row_scales;             // [row_count]
+  std::span<const std::byte> group_scales;       // [row_count, groups per row], in the plane's dtype.
+  std::span<const std::byte> outlier_values;     // [outlier_count], in the plane's dtype; not aligned.
   std::span<const std::byte> outlier_positions;  // [outlier_count] u32, ascending, within the block; not aligned.
   std::uint64_t outlier_count = 0;
 };
@@ -140,8 +153,8 @@ struct Block {
 //
 //   for (const Result<Block>& block : *range) { if (!block) return block.error(); use(*block); }
 //
-// A damaged block is an error in its place, and the blocks after it can still be had. Stepping allocates nothing (brotli
-// blocks: nothing after the first few). A Block's spans are valid until the next step.
+// A damaged block is an error in its place, and the blocks after it can still be had. Stepping allocates nothing
+// (brotli blocks: nothing after the first few). A Block's spans are valid until the next step.
 class BlockRange {
  public:
   BlockRange(BlockRange&&) noexcept;
@@ -198,13 +211,12 @@ class Tensor : public Item {
   // Bytes per row that read_rows() writes for elements of `dtype`; of a sub-byte exact tensor, rounded up.
   std::uint64_t row_bytes(DType dtype) const;
 
-  // Decodes rows [begin, end) into `out`: row-major elements of `dtype`, little-endian. Any exact tensor can be read as its own
-  // dtype; every tensor of a float dtype as F16, BF16, F32 or F64. A codebook tensor is decoded in f32 (spec/format.md 13.2) and
-  // then rounded once; exact values and outliers are converted from what is stored, so that the source dtype restores their bits
-  // (other conversions go through f32: from F64 they round twice).
-  // Requires: begin <= end <= rows(), out.size() == (end - begin) * row_bytes(dtype).
-  // Errors: io, corrupt, malformed, unsupported, limit; bad_argument for another dtype.
-  // Cost: touches only the covering blocks.
+  // Decodes rows [begin, end) into `out`: row-major elements of `dtype`, little-endian. Any exact tensor can be read as
+  // its own dtype; every tensor of a float dtype as F16, BF16, F32 or F64. A codebook tensor is decoded in f32
+  // (spec/format.md 13.2) and then rounded once; exact values and outliers are converted from what is stored, so that
+  // the source dtype restores their bits (other conversions go through f32: from F64 they round twice). Requires: begin
+  // <= end <= rows(), out.size() == (end - begin) * row_bytes(dtype). Errors: io, corrupt, malformed, unsupported,
+  // limit; bad_argument for another dtype. Cost: touches only the covering blocks.
   Result<void> read_rows(std::uint64_t begin, std::uint64_t end, DType dtype, std::span<std::byte> out) const;
 
   // The whole verified plane of an exact tensor as one pointer into the mapping. Errors: those of verify();

@@ -24,7 +24,8 @@ class Sink {
 };
 
 struct FileSinkOptions {
-  bool force = false;  // Replace an existing regular file, by rename; a symbolic link itself is replaced, not its target.
+  bool force =
+      false;  // Replace an existing regular file, by rename; a symbolic link itself is replaced, not its target.
   FileSystem* file_system = &posix_file_system();
 };
 

@@ -31,9 +31,9 @@ class Source {
   // a signal later. Does nothing without a mapping. Errors: io.
   virtual Result<void> populate(std::uint64_t offset, std::uint64_t size) const;
 
-  virtual std::string_view name() const { return {}; }     // For messages: the path.
+  virtual std::string_view name() const { return {}; }           // For messages: the path.
   virtual std::string_view backend() const { return "custom"; }  // "mmap", "pread", "memory", "custom".
-  virtual std::string_view reason() const { return {}; }   // Why this backend: "ext4 is a local file system".
+  virtual std::string_view reason() const { return {}; }         // Why this backend: "ext4 is a local file system".
 };
 
 enum class Io : std::uint8_t { automatic, mmap, pread };

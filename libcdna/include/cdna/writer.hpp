@@ -23,7 +23,7 @@ namespace cdna {
 
 struct WriterOptions {
   std::uint32_t alignment = 4096;  // Of large planes; a power of two, 64..65536.
-  unsigned threads = 1;            // Including the caller's; 0 means one per core. The file's bytes do not depend on it.
+  unsigned threads = 1;  // Including the caller's; 0 means one per core. The file's bytes do not depend on it.
   // When it becomes true, the call in progress fails with Code::cancelled. May be null.
   const std::atomic<bool>* stop = nullptr;
 };
@@ -41,7 +41,8 @@ struct CodebookOptions {
   double outlier_fraction = 0.001;  // At most this share of the elements is kept exactly, the largest after scaling.
 };
 
-// Fills `out` from byte `offset` of a tensor's row-major little-endian data. Called from several threads at once; must not throw.
+// Fills `out` from byte `offset` of a tensor's row-major little-endian data. Called from several threads at once; must
+// not throw.
 using ByteReader = std::function<Result<void>(std::uint64_t offset, std::span<std::byte> out)>;
 
 // What became of an item.
@@ -55,9 +56,9 @@ struct WrittenItem {
 
 // Not shared between threads. After an error the writer may only be destroyed, which leaves no file.
 //
-// Memory: 2 * threads blocks in flight, the index of one item, the footer, and up to 32 MiB of the later planes of one tensor
-// (beyond that they wait in an unlinked temporary file). Errors of all add_ calls: io, exists (a name is taken), bad_argument,
-// limit, no_memory, cancelled, and those of the ByteReader.
+// Memory: 2 * threads blocks in flight, the index of one item, the footer, and up to 32 MiB of the later planes of one
+// tensor (beyond that they wait in an unlinked temporary file). Errors of all add_ calls: io, exists (a name is taken),
+// bad_argument, limit, no_memory, cancelled, and those of the ByteReader.
 class Writer {
  public:
   // Writes the head. Errors: io, bad_argument (alignment).
@@ -68,13 +69,13 @@ class Writer {
 
   // Each returns the new item's number.
   Result<std::uint32_t> add_exact(const TensorSpec& spec, const ByteReader& data);
-  // Requires dtype F16, BF16, F32 or F64 and 1..2^24 columns (bad_argument otherwise). Reads the data twice. A NaN or infinity
-  // in it is bad_argument, with its place.
+  // Requires dtype F16, BF16, F32 or F64 and 1..2^24 columns (bad_argument otherwise). Reads the data twice. A NaN or
+  // infinity in it is bad_argument, with its place.
   Result<std::uint32_t> add_codebook(const TensorSpec& spec, const CodebookOptions& options, const ByteReader& data);
   // Another name of an earlier tensor.
   Result<std::uint32_t> add_alias(const std::string& name, std::uint32_t tensor);
-  Result<std::uint32_t> add_asset(const std::string& name, const std::string& media_type, std::uint64_t size_bytes, Codec codec,
-                                  const ByteReader& data);
+  Result<std::uint32_t> add_asset(const std::string& name, const std::string& media_type, std::uint64_t size_bytes,
+                                  Codec codec, const ByteReader& data);
 
   // An exact tensor whose bytes arrive in order, in parts of any size.
   Result<void> begin_tensor(const TensorSpec& spec);
