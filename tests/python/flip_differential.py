@@ -7,6 +7,7 @@ all have passed, and 77 (skipped) where a codec module of the reference decoder 
 """
 import importlib.util
 import subprocess
+import os
 import sys
 import tempfile
 from multiprocessing import Pool
@@ -44,7 +45,7 @@ def compare(task):
             differences.append(f"bit {bit % 8} of byte {bit // 8}: reference {expected}, library {found.get(str(bit))}")
     return compared, differences
 
-def main(program, stride="1"):
+def main(program, stride=os.environ.get("CDNA_TEST_STRIDE", "1")):
     missing = [name for name in ("zstandard", "brotli") if importlib.util.find_spec(name) is None]
     if missing:
         print("skipped: this Python has no module", " and no ".join(missing))
