@@ -1,6 +1,6 @@
 """Builds the project three times and runs every test suite; independent steps run at the same time.
 
-    python3 run_suites.py [--jobs N] [--only WORD]
+    python3 run_suites.py [--jobs N]
 
 What ./check calls after its set-up. Prints a line for each suite as it ends, the end of the log of those that failed, and
 last "N passed, N failed" over all. All output is in build/check-logs. A suite that is missing, states no count, crashes or
@@ -9,9 +9,11 @@ runs out of time has failed.
 import argparse
 import os
 import pathlib
+import resource
 import shutil
 import subprocess
 import sys
+import time
 
 import suite
 from suite import Suite
@@ -21,21 +23,24 @@ LOGS = ROOT / "build/check-logs"
 PYTHON = "/usr/bin/python3"
 VENV_PYTHON = "build/venv/bin/python"
 
-# -O1: optimized enough for the tests, and compiled in half the time of -O2.
-SANITIZED = ["-Dbuildtype=debugoptimized", "-Doptimization=1", "-Db_lundef=false", "-Dcpp_args=-fno-sanitize-recover=all"]
+# -O1: optimized enough for the tests, and compiled in half the time of -O2. The tools are tested as users get them.
+SANITIZED = ["-Dbuildtype=debugoptimized", "-Doptimization=1", "-Db_lundef=false", "-Dtools=false",
+             "-Dcpp_args=-fno-sanitize-recover=all"]
 # Name: folder, compiler, meson options, what to build (nothing: all).
 BUILDS = {
     "release": ("build/check-release", "g++", ["-Dbuildtype=release"], []),
     "asan": ("build/check-asan", "clang++-14", [*SANITIZED, "-Db_sanitize=address,undefined"], []),
     "tsan": ("build/check-tsan", "clang++-14", [*SANITIZED, "-Db_sanitize=thread"], ["tests/concurrency_test"]),
 }
-SANITIZERS = {
+SANITIZED_ENVIRONMENT = {
     "ASAN_OPTIONS": "detect_stack_use_after_return=1:allow_addr2line=1",
     "UBSAN_OPTIONS": "print_stacktrace=1:allow_addr2line=1",
     "TSAN_OPTIONS": "halt_on_error=1:allow_addr2line=1",
     # The release build flips every bit; under sanitizers, which are ten times as slow, every 41st is looked at for memory errors.
     "CDNA_TEST_STRIDE": "41",
 }
+# Those that are found and not in this list run as well.
+REQUIRED_SCRIPTS = {"tests/cli/test_tools.py", "tests/python/test_safetensors_roundtrip.py"}
 
 
 def builds():
@@ -57,9 +62,9 @@ def programs(build, *names):
     """The tests of a build folder, all or those of these names."""
     folder = BUILDS[build][0]
     command = ["meson", "test", "-C", folder, "--no-rebuild", "--timeout-multiplier", "3", "--print-errorlogs", *names]
-    prefix = [] if build == "release" else fixed_addresses()
+    prefix, environment = ([], {}) if build == "release" else (fixed_addresses(), SANITIZED_ENVIRONMENT)
     return Suite(f"{build}: test programs", prefix + command, suite.meson(ROOT / folder), needs=(f"build {build}",),
-                 environment=SANITIZERS)
+                 environment=environment)
 
 
 def script(path, *arguments, python=PYTHON, **more):
@@ -69,16 +74,16 @@ def script(path, *arguments, python=PYTHON, **more):
 
 
 def test_scripts():
-    """The scripts tests/*/test_*.py take a build folder. Any other script there has to be run by tests/meson.build."""
+    """Scripts named test_*.py take a build folder. Any other script of the tests has to be run by tests/meson.build."""
     meson_build = (ROOT / "tests/meson.build").read_text("utf-8")
-    for path in sorted((ROOT / "tests").rglob("*.py")):
-        name = path.relative_to(ROOT / "tests")
-        if name.match("python/test_*.py"):
-            yield script(f"tests/{name}", BUILDS["release"][0], python=VENV_PYTHON, needs=("build release", "Python packages"))
-        elif name.match("test_*.py"):
-            yield script(f"tests/{name}", BUILDS["release"][0], needs=("build release",))
-        elif "__main__" in path.read_text("utf-8") and str(name) not in meson_build:
-            yield Suite(f"tests/{name}", ["false"], suite.one_test, note="nothing runs this script")
+    found = {str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("*.py")}
+    for path in sorted(found | REQUIRED_SCRIPTS):
+        if pathlib.Path(path).match("python/test_*.py"):
+            yield script(path, BUILDS["release"][0], python=VENV_PYTHON, needs=("build release", "Python packages"))
+        elif pathlib.Path(path).match("test_*.py"):
+            yield script(path, BUILDS["release"][0], needs=("build release",))
+        elif "__main__" in (ROOT / path).read_text("utf-8") and path.removeprefix("tests/") not in meson_build:
+            yield Suite(path, ["false"], suite.one_test, note="nothing runs this script")
 
 
 def suites():
@@ -100,6 +105,7 @@ def main():
     parser = argparse.ArgumentParser(description="Builds the project three times and runs every test suite.")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many suites may run at a time")
     options = parser.parse_args()
+    begin = time.monotonic()
     shutil.rmtree(LOGS, ignore_errors=True)
     LOGS.mkdir(parents=True)
     planned = list(suites())
@@ -108,8 +114,10 @@ def main():
         print(f"  {step.name}")
     print(flush=True)
     suite.Runner(ROOT, LOGS, options.jobs).run(planned)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(f"\n{time.monotonic() - begin:.0f} s, {used.ru_utime + used.ru_stime:.0f} s of CPU time")
     passed, failed = (sum(counts) for counts in zip(*((step.passed, step.failed) for step in planned)))
-    print(f"\n{passed} passed, {failed} failed")
+    print(f"{passed} passed, {failed} failed")
     return 1 if failed or not passed else 0
 
 

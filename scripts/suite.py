@@ -7,6 +7,7 @@ import pathlib
 import re
 import signal
 import subprocess
+import sys
 import time
 
 FAILED_LINES_MAX = 40
@@ -21,7 +22,7 @@ class Suite:
     needs: tuple = ()        # Names of the suites that have to end without failures before this one.
     after: tuple = ()        # Names of those that only have to end.
     environment: dict = dataclasses.field(default_factory=dict)
-    seconds_max: float = 900
+    seconds_max: float = 1500
     passed: int = 0
     failed: int = 0
     seconds: float = 0.0
@@ -31,9 +32,8 @@ class Suite:
         begin = time.monotonic()
         with open(log, "wb") as file:
             # A group of its own, so that nothing that it started outlives a timeout.
-            process = subprocess.Popen([str(word) for word in self.command], cwd=root, stdin=subprocess.DEVNULL, stdout=file,
-                                       stderr=subprocess.STDOUT, env={**os.environ, **self.environment},
-                                       start_new_session=True)
+            process = subprocess.Popen(self.command, cwd=root, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
+                                       env={**os.environ, **self.environment}, start_new_session=True)
             processes.add(process.pid)
             try:
                 code = process.wait(self.seconds_max)
@@ -42,7 +42,11 @@ class Suite:
                 os.killpg(process.pid, signal.SIGKILL)
                 code = process.wait()
             processes.discard(process.pid)
-        self.passed, self.failed = self.count(code, log.read_text("utf-8", errors="replace"))
+        output = log.read_text("utf-8", errors="replace")
+        self.passed, self.failed = self.count(code, output)
+        skipped = sum(int(number) for number in re.findall(r"\bskipped=(\d+)", output))
+        if skipped:
+            self.note = f"{skipped} skipped"
         self.seconds = time.monotonic() - begin
 
 
@@ -104,6 +108,7 @@ class Runner:
         return self.logs / (re.sub(r"[^\w.-]+", "-", suite.name) + ".log")
 
     def run(self, suites):
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
         waiting, running = list(suites), {}
         with concurrent.futures.ThreadPoolExecutor(self.jobs) as pool:
             try:

@@ -155,9 +155,16 @@ def rules_are_tested():
             yield f"{rule} has neither a vector nor a test case with its name"
 
 
+def test_programs_are_built():
+    meson_build = FILES[pathlib.Path("tests/meson.build")]
+    for path in FILES:
+        if path.match("tests/*_test.cpp") and f"'{path.stem.removesuffix('_test')}'" not in meson_build:
+            yield f"{path} is not in tests/meson.build"
+
+
 CHECKS = (first_line_says_what_for, files_are_short, lines_are_short, nothing_is_left_unfinished, names_are_nouns,
           public_headers_stand_alone, library_includes_no_tools, importers_keep_apart, clients_use_public_headers,
-          kernels_stand_alone, rules_are_in_the_library, rules_are_tested)
+          kernels_stand_alone, rules_are_in_the_library, rules_are_tested, test_programs_are_built)
 
 
 def main():
