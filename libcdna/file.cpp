@@ -8,11 +8,13 @@
 #include "libcdna/format/encoding_rules.hpp"
 #include "libcdna/format/index.hpp"
 #include "libcdna/hash/sha256.hpp"
+#include "libcdna/hash/sha256_kernel.hpp"
 #include "libcdna/try.hpp"
 
 namespace cdna {
 
 Result<std::shared_ptr<const File>> File::open(std::unique_ptr<Source> source, const OpenOptions& options, Head head) {
+  CDNA_TRY(check_sha256_kernel());
   const std::string name(source->name());
   std::shared_ptr<File> file(new File());
   file->source_ = std::move(source);

@@ -4,6 +4,7 @@
 #include <bit>
 #include <new>
 
+#include "libcdna/hash/sha256_kernel.hpp"
 #include "libcdna/try.hpp"
 #include "libcdna/write/writer_session.hpp"
 
@@ -37,6 +38,7 @@ Result<Writer> Writer::create(std::unique_ptr<Sink> sink, const WriterOptions& o
   return without_exceptions([&]() -> Result<Writer> {
     CDNA_CHECK(std::has_single_bit(options.alignment) && options.alignment >= 64 && options.alignment <= 65536,
                Code::bad_argument, "T8", "the alignment is not a power of two in 64..65536");
+    CDNA_TRY(check_sha256_kernel());
     auto session = std::make_unique<Session>(std::move(sink), options);
     CDNA_TRY(session->write_head());
     return Writer(std::move(session));

@@ -6,6 +6,9 @@
 #include <openssl/sha.h>
 
 #include <algorithm>
+#include <array>
+
+#include "libcdna/hash/sha256_kernel.hpp"
 
 namespace cdna {
 namespace {
@@ -41,26 +44,46 @@ Digest sha256(std::span<const std::byte> bytes) {
   return hasher.finish();
 }
 
+namespace {
+
+constexpr std::size_t kBatchPieces = 64;  // 1 MiB: the usual block.
+
+// Hashes whole pieces, many at a time, into `outer`. Returns what is left: less than a piece.
+std::span<const std::byte> hash_pieces(std::span<const std::byte> bytes, Sha256& outer) {
+  std::array<const std::byte*, kBatchPieces> pieces;
+  std::array<Digest, kBatchPieces> digests;
+  while (bytes.size() >= kPieceBytes) {
+    const std::size_t count = std::min(bytes.size() / kPieceBytes, kBatchPieces);
+    for (std::size_t i = 0; i < count; ++i) pieces[i] = bytes.data() + i * kPieceBytes;
+    // One message alone is what OpenSSL is best at.
+    const Sha256Kernel kernel = count == 1 ? Sha256Kernel::openssl : sha256_kernel();
+    sha256_many(kernel, std::span(pieces).first(count), kPieceBytes, std::span(digests).first(count));
+    outer.update(std::as_bytes(std::span(digests).first(count)));
+    bytes = bytes.subspan(count * kPieceBytes);
+  }
+  return bytes;
+}
+
+}  // namespace
+
 Digest bulk_digest(std::span<const std::byte> bytes) {
   Sha256& outer = thread_outer_hasher();
-  while (!bytes.empty()) {
-    const std::size_t size = std::min(bytes.size(), kPieceBytes);
-    outer.update(sha256(bytes.first(size)));
-    bytes = bytes.subspan(size);
-  }
+  const std::span<const std::byte> rest = hash_pieces(bytes, outer);
+  if (!rest.empty()) outer.update(sha256(rest));
   return outer.finish();
 }
 
 void BulkHasher::update(std::span<const std::byte> bytes) {
+  if (piece_fill_ == 0) bytes = hash_pieces(bytes, outer_);
   while (!bytes.empty()) {
     const std::size_t size = std::min(bytes.size(), kPieceBytes - piece_fill_);
     piece_.update(bytes.first(size));
     bytes = bytes.subspan(size);
     piece_fill_ += size;
-    if (piece_fill_ == kPieceBytes) {
-      outer_.update(piece_.finish());
-      piece_fill_ = 0;
-    }
+    if (piece_fill_ < kPieceBytes) continue;
+    outer_.update(piece_.finish());
+    piece_fill_ = 0;
+    bytes = hash_pieces(bytes, outer_);
   }
 }
 

@@ -1,0 +1,100 @@
+// Choice and call of the SHA-256 kernels.
+#include "libcdna/hash/sha256_kernel.hpp"
+
+#include <cassert>
+#include <cstdlib>
+#include <string>
+
+#include "kernels/cpu/sha256.h"
+#include "libcdna/hash/sha256.hpp"
+#include "libcdna/try.hpp"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace cdna {
+namespace {
+
+static_assert(sizeof(Digest) == 32, "the kernels write digests one after the other");
+
+#if defined(__x86_64__)
+bool has_sha_extensions() {
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (ebx & bit_SHA) != 0;
+}
+
+cdna_sha256_many_function function_of(Sha256Kernel kernel) {
+  switch (kernel) {
+    case Sha256Kernel::avx2:
+      return __builtin_cpu_supports("avx2") ? cdna_sha256_many_avx2 : nullptr;
+    case Sha256Kernel::avx512:
+      return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") ? cdna_sha256_many_avx512
+                                                                                     : nullptr;
+    case Sha256Kernel::shani:
+      return has_sha_extensions() && __builtin_cpu_supports("avx") ? cdna_sha256_many_shani : nullptr;
+    default:
+      return nullptr;
+  }
+}
+#else
+cdna_sha256_many_function function_of(Sha256Kernel) { return nullptr; }
+#endif
+
+struct Choice {
+  Sha256Kernel kernel = Sha256Kernel::openssl;
+  std::string wanted;  // What CDNA_SHA256 says, where it cannot be had.
+};
+
+Choice choose() {
+  Choice choice;
+  for (const Sha256Kernel kernel : kSha256Kernels) {
+    if (is_available(kernel)) choice.kernel = kernel;  // The last is the fastest.
+  }
+  const char* const wanted = std::getenv("CDNA_SHA256");
+  if (wanted == nullptr || *wanted == '\0') return choice;
+  for (const Sha256Kernel kernel : kSha256Kernels) {
+    if (wanted == name_of(kernel) && is_available(kernel)) return {kernel, ""};
+  }
+  choice.wanted = wanted;
+  return choice;
+}
+
+const Choice& choice() {
+  static const Choice instance = choose();
+  return instance;
+}
+
+}  // namespace
+
+std::string_view name_of(Sha256Kernel kernel) {
+  static constexpr std::string_view kNames[] = {"openssl", "avx2", "avx512", "shani"};
+  return kNames[static_cast<std::size_t>(kernel)];
+}
+
+bool is_available(Sha256Kernel kernel) { return kernel == Sha256Kernel::openssl || function_of(kernel) != nullptr; }
+
+Sha256Kernel sha256_kernel() { return choice().kernel; }
+
+Result<void> check_sha256_kernel() {
+  CDNA_CHECK(choice().wanted.empty(), Code::bad_argument, "",
+             "CDNA_SHA256=" + escape(choice().wanted) + " is not available on this machine");
+  return {};
+}
+
+void sha256_many(Sha256Kernel kernel, std::span<const std::byte* const> messages, std::size_t bytes,
+                 std::span<Digest> digests) {
+  assert(digests.size() == messages.size());
+  if (kernel == Sha256Kernel::openssl) {
+    for (std::size_t i = 0; i < messages.size(); ++i) digests[i] = sha256({messages[i], bytes});
+    return;
+  }
+  // Bytes may be looked at as unsigned char; a Digest is 32 of them.
+  function_of(kernel)(reinterpret_cast<const unsigned char* const*>(messages.data()), messages.size(), bytes,
+                      reinterpret_cast<unsigned char*>(digests.data()));
+}
+
+}  // namespace cdna
