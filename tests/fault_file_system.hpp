@@ -1,4 +1,4 @@
-// A FileSystem for tests: it counts calls, fails the one it is told to, and can lack O_TMPFILE or /proc.
+// A FileSystem for tests: it counts calls, fails the one it is told to, and can lack O_TMPFILE, /proc or hard links.
 #pragma once
 
 #include <fcntl.h>
@@ -20,7 +20,9 @@ class FaultFileSystem : public cdna::FileSystem {
 
   bool has_tmpfile = true;                        // False: O_TMPFILE is EOPNOTSUPP, as on NFS.
   bool has_proc = true;                           // False: /proc/self/fd is ENOENT, as in a bare chroot.
+  bool has_hard_links = true;                     // False: linkat is EPERM, as on vfat.
   std::size_t write_bytes_max = ~std::size_t{0};  // More is a short write.
+  std::uint64_t short_write_at = kNever;          // Number of the write, from 0, that takes half of what it is given.
   std::uint64_t fail_at =
       kNever;  // Number of the first call that fails without being done (close is done all the same) ...
   int fail_errno = 0;
@@ -30,6 +32,8 @@ class FaultFileSystem : public cdna::FileSystem {
 
   const std::vector<std::string>& calls() const { return calls_; }
   std::uint64_t injected_count() const { return injected_; }
+  // Writes that took less than they were given.
+  std::uint64_t short_writes() const { return short_writes_; }
   // The call that failed first; "" if none did.
   const std::string& injected_call() const { return injected_call_; }
   std::uint64_t count_of(std::string_view name) const {
@@ -66,7 +70,12 @@ class FaultFileSystem : public cdna::FileSystem {
     return done<int64_t>("pread", [&] { return FileSystem::pread(fd, out, size, offset); });
   }
   int64_t write(int fd, const void* data, std::size_t size) override {
-    return done<int64_t>("write", [&] { return FileSystem::write(fd, data, std::min(size, write_bytes_max)); });
+    return done<int64_t>("write", [&] {
+      const bool halve = writes_++ == short_write_at && size > 1;
+      const std::size_t taken = std::min(halve ? size / 2 : size, write_bytes_max);
+      short_writes_ += taken < size;
+      return FileSystem::write(fd, data, taken);
+    });
   }
   int fsync(int fd) override {
     return done<int>("fsync", [&] { return FileSystem::fsync(fd); });
@@ -80,8 +89,12 @@ class FaultFileSystem : public cdna::FileSystem {
   int linkat(int from_directory, const char* from, int to_directory, const char* to, int flags) override {
     return done<int>("linkat", [&] {
       if (!has_proc && std::string_view(from).substr(0, 5) == "/proc") return -ENOENT;
+      if (!has_hard_links) return -EPERM;
       return FileSystem::linkat(from_directory, from, to_directory, to, flags);
     });
+  }
+  int rename_new(int directory, const char* from, const char* to) override {
+    return done<int>("renameat2", [&] { return FileSystem::rename_new(directory, from, to); });
   }
   int renameat(int directory, const char* from, const char* to) override {
     return done<int>("renameat", [&] { return FileSystem::renameat(directory, from, to); });
@@ -112,5 +125,7 @@ class FaultFileSystem : public cdna::FileSystem {
   std::vector<std::string> calls_;
   std::uint64_t counted_ = 0;
   std::uint64_t injected_ = 0;
+  std::uint64_t writes_ = 0;
+  std::uint64_t short_writes_ = 0;
   std::string injected_call_;
 };

@@ -53,7 +53,7 @@ Result<Folder> Folder::open(const std::string& path, FileSystem& file_system) {
   const int fd = open_retrying(file_system, AT_FDCWD, path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return fail_io("cannot open the folder", fd, path);
   Folder folder(path, Descriptor(fd, file_system));
-  const int listed = file_system.list(fd, folder.names_);
+  const int listed = list_retrying(file_system, fd, folder.names_);
   if (listed < 0) return fail_io("cannot list the folder", listed, path);
   std::sort(folder.names_.begin(), folder.names_.end());
   return folder;
@@ -61,7 +61,7 @@ Result<Folder> Folder::open(const std::string& path, FileSystem& file_system) {
 
 Result<EntryKind> Folder::kind_of(const std::string& name) const {
   struct stat status {};
-  const int result = file_system().fstatat(descriptor_.get(), name.c_str(), &status, 0);
+  const int result = retrying(file_system(), &FileSystem::fstatat, descriptor_.get(), name.c_str(), &status, 0);
   if (result == -ENOENT || result == -ELOOP || result == -ENOTDIR) return EntryKind::dangling_link;
   if (result < 0) return fail_io("cannot look at the file", result, path_of(name));
   if (S_ISREG(status.st_mode)) return EntryKind::file;

@@ -10,6 +10,7 @@
 #include "libcdna/import/hugging_face.hpp"
 #include "libcdna/import/no_throw.hpp"
 #include "libcdna/import/safetensors_header.hpp"
+#include "libcdna/io/descriptor.hpp"
 #include "libcdna/try.hpp"
 
 namespace cdna {
@@ -41,7 +42,8 @@ Result<std::unique_ptr<Model>> open_safetensors_file(const std::string& path, Fi
 Result<std::unique_ptr<Model>> open_model(const std::string& path, FileSystem& file_system) {
   return no_throw([&]() -> Result<std::unique_ptr<Model>> {
     struct stat status {};
-    const bool is_folder = file_system.fstatat(AT_FDCWD, path.c_str(), &status, 0) == 0 && S_ISDIR(status.st_mode);
+    const int result = retrying(file_system, &FileSystem::fstatat, AT_FDCWD, path.c_str(), &status, 0);
+    const bool is_folder = result == 0 && S_ISDIR(status.st_mode);
     // What cannot be looked at cannot be opened either: open_source says why.
     return is_folder ? open_hugging_face(path, file_system) : open_safetensors_file(path, file_system);
   });

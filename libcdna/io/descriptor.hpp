@@ -1,10 +1,13 @@
 // An open descriptor that closes itself, and loops that turn short and interrupted calls into whole ones.
 #pragma once
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "cdna/error.hpp"
 #include "cdna/file_system.hpp"
@@ -26,13 +29,28 @@ class Descriptor {
   int get() const { return fd_; }
   bool is_open() const { return fd_ >= 0; }
   FileSystem& file_system() const { return *file_system_; }
-  // Closes now. Returns 0 or -errno; the descriptor is gone either way.
-  int close() { return fd_ < 0 ? 0 : file_system_->close(std::exchange(fd_, -1)); }
+  // Closes now. Returns 0 or -errno; the descriptor is gone either way, so that an interrupted close is a success.
+  int close() {
+    const int result = fd_ < 0 ? 0 : file_system_->close(std::exchange(fd_, -1));
+    return result == -EINTR ? 0 : result;
+  }
 
  private:
   int fd_ = -1;
   FileSystem* file_system_ = nullptr;
 };
+
+// Makes a call of `file_system` until no signal interrupts it. Not for close: Linux has released the descriptor even
+// when close says EINTR. Returns the call's result, never -EINTR.
+template <class R, class... Parameters, class... Arguments>
+R retrying(FileSystem& file_system, R (FileSystem::*call)(Parameters...), Arguments... arguments) {
+  R result = -EINTR;
+  while (result == -EINTR) result = (file_system.*call)(arguments...);
+  return result;
+}
+
+// Names in a directory, with EINTR retried. Returns 0 or -errno.
+int list_retrying(FileSystem& file_system, int directory, std::vector<std::string>& out);
 
 // Opens with EINTR retried. Returns the descriptor or -errno.
 int open_retrying(FileSystem& file_system, int directory, const char* path, int flags, mode_t mode = 0);

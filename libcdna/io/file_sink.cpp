@@ -60,13 +60,14 @@ class FileSink final : public Sink {
 
   Result<void> commit() override {
     if (replacing_)
-      file_system_.fchmod(file_.get(), replaced_mode_);  // Best effort, as cp --preserve=mode on odd systems.
+      call(&FileSystem::fchmod, file_.get(), replaced_mode_);  // Best effort, as cp --preserve=mode on odd systems.
     // A failed fsync is final: the kernel may have dropped the dirty pages, so a second call could succeed over lost
     // data.
-    if (const int result = file_system_.fsync(file_.get()); result < 0) return abandon("cannot sync the file", result);
+    if (const int result = call(&FileSystem::fsync, file_.get()); result < 0)
+      return abandon("cannot sync the file", result);
     CDNA_TRY(give_name());
     if (const int result = file_.close(); result < 0) return at_path(fail_io("cannot close the file", result));
-    if (const int result = file_system_.fsync(directory_.get()); result < 0) {
+    if (const int result = call(&FileSystem::fsync, directory_.get()); result < 0) {
       return at_path(fail_io(
           "the file is complete and in place, but syncing its directory failed: it may not survive a power loss",
           result));
@@ -75,6 +76,11 @@ class FileSink final : public Sink {
   }
 
  private:
+  template <class R, class... Parameters, class... Arguments>
+  R call(R (FileSystem::*function)(Parameters...), Arguments... arguments) {
+    return retrying(file_system_, function, arguments...);
+  }
+
   Error at_path(Error error) const {
     error.file = path_;
     return error;
@@ -86,7 +92,7 @@ class FileSink final : public Sink {
   }
 
   void remove_temporary() {
-    if (!temporary_name_.empty()) file_system_.unlinkat(directory_.get(), temporary_name_.c_str());
+    if (!temporary_name_.empty()) call(&FileSystem::unlinkat, directory_.get(), temporary_name_.c_str());
     temporary_name_.clear();
     file_.close();
   }
@@ -100,7 +106,7 @@ class FileSink final : public Sink {
 
   Result<void> check_destination() {
     struct stat info {};
-    const int result = file_system_.fstatat(directory_.get(), name_.c_str(), &info, AT_SYMLINK_NOFOLLOW);
+    const int result = call(&FileSystem::fstatat, directory_.get(), name_.c_str(), &info, AT_SYMLINK_NOFOLLOW);
     if (result == -ENOENT) return {};
     if (result < 0) return at_path(fail_io("cannot stat the destination", result));
     if (!force_) return at_path(fail(Code::exists, "", "exists already"));
@@ -116,7 +122,7 @@ class FileSink final : public Sink {
   // Left-overs of stopped writers: those whose lock is free. Failing to look is no reason not to write.
   Result<void> remove_left_overs() {
     std::vector<std::string> names;
-    if (file_system_.list(directory_.get(), names) < 0) return {};
+    if (list_retrying(file_system_, directory_.get(), names) < 0) return {};
     const std::string prefix = temporary_prefix(name_);
     for (const std::string& name : names) {
       if (name.size() != prefix.size() + kRandomDigits || name.compare(0, prefix.size(), prefix) != 0) continue;
@@ -124,7 +130,8 @@ class FileSink final : public Sink {
           open_retrying(file_system_, directory_.get(), name.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
       if (fd < 0) continue;
       const Descriptor left_over(fd, file_system_);
-      if (file_system_.flock(fd, LOCK_EX | LOCK_NB) == 0) file_system_.unlinkat(directory_.get(), name.c_str());
+      if (call(&FileSystem::flock, fd, LOCK_EX | LOCK_NB) == 0)
+        call(&FileSystem::unlinkat, directory_.get(), name.c_str());
     }
     return {};
   }
@@ -137,7 +144,7 @@ class FileSink final : public Sink {
       const int fd = open_retrying(file_system_, directory_.get(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
       if (fd >= 0) {
         file_ = Descriptor(fd, file_system_);
-        file_system_.flock(fd, LOCK_EX | LOCK_NB);
+        call(&FileSystem::flock, fd, LOCK_EX | LOCK_NB);
         return {};
       }
       // Not offered by this file system (EOPNOTSUPP), or by a kernel that takes it for an open of the directory
@@ -160,9 +167,9 @@ class FileSink final : public Sink {
       if (fd < 0) return at_path(fail_io("cannot create a temporary file", fd));
       file_ = Descriptor(fd, file_system_);
       temporary_name_ = name;
-      const bool rival_has_it = file_system_.flock(fd, LOCK_EX | LOCK_NB) == -EWOULDBLOCK;
+      const bool rival_has_it = call(&FileSystem::flock, fd, LOCK_EX | LOCK_NB) == -EWOULDBLOCK;
       struct stat info {};
-      if (const int result = file_system_.fstat(fd, &info); result < 0)
+      if (const int result = call(&FileSystem::fstat, fd, &info); result < 0)
         return at_path(fail_io("cannot stat a temporary file", result));
       if (!rival_has_it && info.st_nlink > 0) return {};
       temporary_name_.clear();
@@ -186,7 +193,7 @@ class FileSink final : public Sink {
       if (const int result = link_as(name); result < 0) return abandon("cannot link the file beside its place", result);
       temporary_name_ = name;
     }
-    if (const int result = file_system_.renameat(directory_.get(), temporary_name_.c_str(), name_.c_str());
+    if (const int result = call(&FileSystem::renameat, directory_.get(), temporary_name_.c_str(), name_.c_str());
         result < 0) {
       return abandon("cannot rename the temporary file into place", result);
     }
@@ -198,14 +205,15 @@ class FileSink final : public Sink {
   int link_as(const std::string& name) {
     if (temporary_name_.empty()) {
       const std::string self = "/proc/self/fd/" + std::to_string(file_.get());
-      return file_system_.linkat(AT_FDCWD, self.c_str(), directory_.get(), name.c_str(), AT_SYMLINK_FOLLOW);
+      return call(&FileSystem::linkat, AT_FDCWD, self.c_str(), directory_.get(), name.c_str(), AT_SYMLINK_FOLLOW);
     }
-    int result = file_system_.linkat(directory_.get(), temporary_name_.c_str(), directory_.get(), name.c_str(), 0);
+    int result =
+        call(&FileSystem::linkat, directory_.get(), temporary_name_.c_str(), directory_.get(), name.c_str(), 0);
     if (result == 0) {
-      file_system_.unlinkat(directory_.get(), temporary_name_.c_str());
+      call(&FileSystem::unlinkat, directory_.get(), temporary_name_.c_str());
     } else if (result == -EPERM || result == -EOPNOTSUPP || result == -ENOSYS || result == -EMLINK) {
-      result = file_system_.rename_new(directory_.get(), temporary_name_.c_str(),
-                                       name.c_str());  // vfat, exFAT, many FUSE: no hard links.
+      result = call(&FileSystem::rename_new, directory_.get(), temporary_name_.c_str(),
+                    name.c_str());  // vfat, exFAT, many FUSE: no hard links.
     }
     if (result == 0) temporary_name_.clear();
     return result;

@@ -126,7 +126,7 @@ struct Choice {
 };
 
 Choice choose_backend(FileSystem& file_system, int fd) {
-  const std::int64_t magic = file_system.fstatfs_type(fd);
+  const std::int64_t magic = retrying(file_system, &FileSystem::fstatfs_type, fd);
   if (magic < 0) return {Io::pread, "the file system's type is not available"};
   for (const LocalFileSystem& local : kLocalFileSystems) {
     if (local.magic == magic) return {Io::mmap, std::string(local.name) + " is a local file system"};
@@ -167,7 +167,8 @@ Result<std::unique_ptr<Source>> open_source(const std::string& path, Io io, File
   }
   Descriptor descriptor(fd, file_system);
   struct stat info {};
-  if (const int result = file_system.fstat(fd, &info); result < 0) return fail_io("cannot stat", result, path);
+  if (const int result = retrying(file_system, &FileSystem::fstat, fd, &info); result < 0)
+    return fail_io("cannot stat", result, path);
   if (!S_ISREG(info.st_mode)) {
     Error error = fail(Code::bad_argument, "", S_ISDIR(info.st_mode) ? "is a directory" : "is not a regular file");
     error.file = path;

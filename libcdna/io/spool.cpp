@@ -22,7 +22,7 @@ int open_unlinked(FileSystem& file_system, const std::string& directory) {
   if (::getrandom(&random, sizeof random, 0) != sizeof random) return -EIO;
   const std::string path = directory + "/cdna-spool-" + std::to_string(random);
   const int fd = open_retrying(file_system, AT_FDCWD, path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-  if (fd >= 0) file_system.unlinkat(AT_FDCWD, path.c_str());
+  if (fd >= 0) retrying(file_system, &FileSystem::unlinkat, AT_FDCWD, path.c_str());
   return fd;
 }
 

@@ -12,7 +12,8 @@
 namespace cdna {
 
 // Each call mirrors the system call of its name and returns its result, or -errno. The library calls nothing
-// else on files, save that mmap works on a descriptor opened here. Callers retry EINTR and short counts, not the seam.
+// else on files, save that mmap works on a descriptor opened here. Callers retry EINTR and short counts, not the seam;
+// an interrupted close counts as done, as Linux does it.
 // Threads: may be called from any thread.
 class FileSystem {
  public:
