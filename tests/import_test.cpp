@@ -12,6 +12,8 @@
 #include <string>
 #include <vector>
 
+#include "fault_file_system.hpp"
+
 // g++ 12 at -O3 sees an overlap in `"{" + string()` that is not there (GCC bug 105651).
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wrestrict"
@@ -432,6 +434,53 @@ TEST_CASE("hugging face: index and shards become one model with assets and notes
                                  "onnx: a folder; only the top level is read", "pipe.json: not a regular file",
                                  "pytorch_model.bin: weights in another format; only safetensors files are read",
                                  "pytorch_model.bin.index.json: an index of weight files that are not in use"});
+}
+
+namespace {
+
+// Opens a model and reads a tensor, and an asset where there is one.
+Result<std::string> open_and_read(const std::string& path, FileSystem& file_system) {
+  auto model = open_model(path, file_system);
+  if (!model) return model.error();
+  std::string bytes(2, '?');
+  const auto out = std::as_writable_bytes(std::span(bytes));
+  auto result = (*model)->read(0, 0, out.first(1));
+  if (result && !(*model)->assets().empty()) result = (*model)->read_asset(0, 0, out.last(1));
+  return result ? Result<std::string>(bytes) : result.error();
+}
+
+}  // namespace
+
+TEST_CASE("open_model: any call may be interrupted, and one that fails is an error that says so") {
+  const TemporaryFolder folder;
+  folder.write("config.json", "{}");
+  folder.write("model.safetensors", safetensors("{" + tensor("x", "I8", "1", "0,1") + "}", "v"));
+  std::uint64_t injections = 0;
+  for (const auto& [path, expected] :
+       {std::pair{folder.path(), std::string("v{")}, std::pair{folder.path("model.safetensors"), std::string("v?")}}) {
+    FaultFileSystem golden;
+    REQUIRE(*open_and_read(path, golden) == expected);
+    for (std::uint64_t call = 0; call < golden.calls().size(); ++call) {
+      for (const int error_number : {EIO, EINTR}) {
+        FaultFileSystem file_system;
+        file_system.fail_at = call;
+        file_system.fail_errno = error_number;
+        const auto result = open_and_read(path, file_system);
+        INFO(path << ": call " << call << " " << file_system.injected_call() << " fails with errno " << error_number);
+        CHECK(file_system.injected_count() == 1);
+        injections += file_system.injected_count();
+        if (error_number == EINTR || file_system.injected_call() == "close") {
+          CHECK((result && *result == expected));
+          continue;
+        }
+        REQUIRE_FALSE(result);
+        CHECK(result.error().code == Code::io);
+        CHECK(result.error().os_errno == error_number);
+        CHECK(result.error().file.rfind(folder.path(), 0) == 0);
+      }
+    }
+  }
+  WARN(injections << " injections, each of them hit");
 }
 
 TEST_CASE("hugging face: without an index, model.safetensors or the only file is taken") {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <utility>
 
 #include "cdna/import.hpp"
@@ -43,8 +44,9 @@ Result<std::unique_ptr<Model>> open_model(const std::string& path, FileSystem& f
   return no_throw([&]() -> Result<std::unique_ptr<Model>> {
     struct stat status {};
     const int result = retrying(file_system, &FileSystem::fstatat, AT_FDCWD, path.c_str(), &status, 0);
+    // What is not there is for open_source to say.
+    if (result < 0 && result != -ENOENT) return fail_io("cannot look at the model", result, path);
     const bool is_folder = result == 0 && S_ISDIR(status.st_mode);
-    // What cannot be looked at cannot be opened either: open_source says why.
     return is_folder ? open_hugging_face(path, file_system) : open_safetensors_file(path, file_system);
   });
 }
