@@ -15,7 +15,9 @@
 #include <vector>
 
 #include "cdna/sink.hpp"
+#include "cdna/writer.hpp"
 #include "fault_file_system.hpp"
+#include "sample_file.hpp"
 
 using namespace cdna;
 namespace fs = std::filesystem;
@@ -550,6 +552,52 @@ TEST_CASE("file_sink: whichever write is short, the bytes are the same") {
       CHECK(file_system.short_writes() == 1);
       CHECK(file_system.count_of("write") == golden.count_of("write") + 1);
       CHECK(folder.content("x") == kNew);
+      short_writes += file_system.short_writes();
+    }
+  }
+  WARN(short_writes << " short writes, each of them hit");
+}
+
+namespace {
+
+// A model of both encodings through the writer.
+void add_model(Writer& writer) {
+  test::Random random(20240617);
+  const auto exact = random.bytes(300);
+  const auto matrix = test::bf16_of(random.weights(std::size_t{16} * 96));
+  test::must(writer.add_exact({"exact", DType::u8, {3, 100}, Role::other, Codec::raw}, test::reader_of(exact)));
+  const TensorSpec spec{"matrix", DType::bf16, {16, 96}, Role::matrix, Codec::zstd};
+  test::must(writer.add_codebook(spec, {}, test::reader_of(matrix)));
+  test::must(writer.add_asset("asset", "text/plain", 100, Codec::raw, test::reader_of(exact)));
+}
+
+void write_model(const std::string& path, bool force, FileSystem& file_system) {
+  auto writer = test::must(Writer::create(test::must(create_file(path, {force, &file_system}))));
+  add_model(writer);
+  test::must(writer.finish());
+}
+
+}  // namespace
+
+TEST_CASE("file_sink: whichever write of a model is short, its file is the one written in memory") {
+  const TemporaryFolder folder;
+  const auto golden_bytes = test::write_file({}, add_model);
+  const std::string golden_text(reinterpret_cast<const char*>(golden_bytes.data()), golden_bytes.size());
+  std::uint64_t short_writes = 0;
+  for (const bool replacing : {false, true}) {
+    FaultFileSystem golden;
+    Scenario{replacing}.prepare(folder, golden);
+    write_model(folder.path("x"), replacing, golden);
+    REQUIRE(golden.count_of("write") > 10);
+    for (std::uint64_t write = 0; write < golden.count_of("write"); ++write) {
+      FaultFileSystem file_system;
+      Scenario{replacing}.prepare(folder, file_system);
+      file_system.short_write_at = write;
+      write_model(folder.path("x"), replacing, file_system);
+      INFO("write " << write);
+      CHECK(file_system.short_writes() == 1);
+      CHECK(folder.content("x") == golden_text);
+      CHECK(folder.names() == Names{"x"});
       short_writes += file_system.short_writes();
     }
   }

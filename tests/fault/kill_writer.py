@@ -1,22 +1,30 @@
 #!/usr/bin/env python3
-"""Kills a writer at every system call, and fails its calls one by one: the old file or the new one must stand there.
+"""Kills a writer at every system call, and fails and interrupts each: the old file or the new one must stand there.
 
-    kill_writer.py WRITE_SAMPLE [--reference DIRECTORY] [--jobs N]
+    kill_writer.py sample WRITE_SAMPLE                   the library alone
+    kill_writer.py convert CDNA [--short-write MODULE]   `cdna convert`, of a file and of a folder, exact and cb8
 
-A first run under strace gives the list of (system call, ordinal) pairs from the program's "begin" on; what precedes is
-the dynamic loader's, and only counts. strace counts `when=` per name, so each pair is injected by itself, and each
-injection is proven: by the death of the process by SIGKILL, or by strace's "(INJECTED)". The last line is
-"N passed, N failed"; exit code 0, 1 (failed), or 77 (skipped: no strace, it may not trace here, or a build with
-sanitizers, which write to pipes of their own to probe memory and hang when that fails).
+A first run under strace gives the list of (system call, ordinal) pairs from where the program proper begins; what
+precedes is the dynamic loader's, and only counts. strace counts `when=` per name, so each pair is injected by itself,
+and each injection is proven: by the death of the process by SIGKILL, or by strace's "(INJECTED)". MODULE is built from
+short_write.cpp: with it each write to the file in turn takes half of its bytes, which the module reports.
+
+The last line is "N passed, N failed"; exit code 0, 1 (failed), or 77 (skipped: no strace, it may not trace here, or a
+build with sanitizers, which write to pipes of their own to probe memory and hang when that fails).
 """
 import argparse
 import collections
 import concurrent.futures
+import functools
 import hashlib
+import json
 import os
 import pathlib
+import random
 import re
+import resource
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -25,25 +33,30 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 NAME = "sample.cdna"
 OLD = b"the old file"
 TIMEOUT_S = 60  # A run takes some milliseconds.
+SEED = 20240616
 TEMPORARY = re.compile(re.escape("." + NAME) + r"\.cdna-tmp-[0-9a-f]{16}")
-SYSCALL = re.compile(r"^\d+ +(\w+)\(")
+SYSCALL = re.compile(r"^\d+ +(\w+)\((.*)")
+SHORT = re.compile(r"^short write: (\d+) of (\d+)$", re.MULTILINE)
 SKIPPED = 77
 
-# What a failing disk or a full one can do to. All of the writer's calls on files are here.
-FAILING = ("openat", "write", "fsync", "linkat", "renameat", "unlinkat", "fchmod", "flock", "close", "newfstatat",
-           "getdents64")
-# The last ones that matter when they fail; without the others a file is written all the same.
-BEST_EFFORT = ("openat", "unlinkat", "fchmod", "flock", "close", "newfstatat", "getdents64")
+# What a full disk can do to. All of the writer's calls on files are here.
+DISK_CALLS = ("openat", "write", "fsync", "linkat", "renameat", "unlinkat", "fchmod", "flock", "close", "newfstatat",
+              "getdents64")
+# When one of these fails, that is an error; when another does, a file may be written all the same.
+NOTICED = ("write", "pread64", "fsync", "linkat", "renameat")
+# Linux returns no errno from these.
+NEVER_FAIL = ("brk", "exit_group")
+# For memory: what has failed is said in other words.
+MEMORY = ("mmap", "munmap", "mremap", "madvise")
+NAMING = ("linkat", "renameat", "renameat2")
 
-ERRORS = {"EIO": "Input/output error", "ENOSPC": "No space left on device"}
+ERRORS = {"EIO": "Input/output error", "ENOSPC": "No space left on device", "EINTR": "Interrupted system call"}
 
-Scenario = collections.namedtuple("Scenario", "title options old_file named")
-SCENARIOS = (
-    Scenario("new name, O_TMPFILE", (), False, False),
-    Scenario("replacing, O_TMPFILE", ("--force",), True, False),
-    Scenario("new name, named temporaries", ("--no-tmpfile",), False, True),
-    Scenario("replacing, named temporaries", ("--no-tmpfile", "--force"), True, True),
-)
+# `command` holds DST where the destination goes; `begin` is the first call of the program proper, and how its arguments
+# begin; `sources` is what an error may name instead of the destination; `named`: the temporary file has a name.
+Scenario = collections.namedtuple("Scenario", "title command begin sources exit_codes old_file named")
+# A system call of the golden run. `is_named`: the new file stands under its name before it.
+Point = collections.namedtuple("Point", "name ordinal arguments is_named")
 
 
 class Problem(Exception):
@@ -55,16 +68,20 @@ def need(condition, message):
         raise Problem(message)
 
 
-def environment():
-    return dict(os.environ, LC_ALL="C")
+def command_of(scenario, folder, *more):
+    destination = os.path.join(folder, NAME)
+    return [destination if word == "DST" else word for word in scenario.command] + list(more)
 
 
-def strace(program, folder, options, *injection):
+def run(command, **variables):
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False, timeout=TIMEOUT_S,
+                          env=dict(os.environ, LC_ALL="C", **variables))
+
+
+def strace(scenario, folder, *injection):
     """Runs the program; returns its exit status (negative: the signal), its stderr, and the lines of the trace."""
     with tempfile.NamedTemporaryFile(mode="r", prefix="kill-writer-", suffix=".strace") as log:
-        command = ["strace", "-f", "-o", log.name, *injection, program, os.path.join(folder, NAME), *options]
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(), check=False,
-                              timeout=TIMEOUT_S)
+        done = run(["strace", "-f", "-o", log.name, *injection, *command_of(scenario, folder)])
         return done.returncode, done.stderr.decode(errors="replace"), log.read().splitlines()
 
 
@@ -73,97 +90,128 @@ def fill(folder, scenario):
         (pathlib.Path(folder) / NAME).write_bytes(OLD)
 
 
-def golden_run(program, scenario):
-    """The whole file, the pairs after "begin", and how many calls precede it."""
+def points_of(scenario, trace):
+    """The calls from the beginning on, and how many precede it."""
+    counts, calls, before, begun = collections.Counter(), [], 0, False
+    for match in filter(None, map(SYSCALL.match, trace)):
+        name, arguments = match.groups()
+        counts[name] += 1
+        begins = not begun and (name, True) == (scenario.begin[0], arguments.startswith(scenario.begin[1]))
+        begun = begun or begins
+        if begun and not (begins and name == "write"):  # The sample's own mark is not to fail.
+            calls.append((name, counts[name], arguments))
+        else:
+            before += 1
+    need(begun, "the program never begins")
+    naming = max(i for i, call in enumerate(calls) if call[0] in NAMING)
+    return [Point(*call, i > naming) for i, call in enumerate(calls)], before
+
+
+def golden_run(scenario):
+    """The whole file, the points after the beginning, and how many calls precede it."""
     with tempfile.TemporaryDirectory(prefix="kill-writer-") as folder:
         fill(folder, scenario)
-        status, errors, trace = strace(program, folder, scenario.options)
+        status, errors, trace = strace(scenario, folder)
         need(status == 0, f"the golden run fails: {errors}")
         need(os.listdir(folder) == [NAME], f"the golden run leaves {os.listdir(folder)}")
         content = (pathlib.Path(folder) / NAME).read_bytes()
-    counts = collections.Counter()
-    pairs, before, begun = [], 0, False
-    for line in trace:
-        match = SYSCALL.match(line)
-        if not match:
-            continue
-        name = match[1]
-        counts[name] += 1
-        if begun:
-            pairs.append((name, counts[name]))
-        else:
-            before += 1
-            begun = name == "write" and '"begin\\n"' in line
-    need(begun, "the program never said that it begins")
-    return content, pairs, before
+    return content, *points_of(scenario, trace)
 
 
-def check_folder(folder, scenario, content, may_be_new=True, may_have_temporary=True):
+def check_folder(folder, scenario, content, may_have_temporary):
     """The state of the destination, "old" or "new", and the left-over temporaries."""
     names = set(os.listdir(folder))
     path = pathlib.Path(folder) / NAME
     found = path.read_bytes() if NAME in names else None
     is_old = found == (OLD if scenario.old_file else None)
-    need(is_old or (may_be_new and found == content), "the destination is neither the old file nor the new one")
+    need(is_old or found == content, "the destination is neither the old file nor the new one")
     temporaries = names - {NAME}
     need(all(TEMPORARY.fullmatch(name) for name in temporaries), f"left behind: {sorted(names)}")
     need(len(temporaries) <= (1 if may_have_temporary else 0), f"left behind: {sorted(names)}")
     return ("old" if is_old else "new"), temporaries
 
 
-def check_next_run(program, folder, scenario, content):
+def check_next_run(scenario, folder, content):
     """The next writer of the name succeeds, and removes what the dead one left."""
-    options = [option for option in scenario.options if option != "--force"] + ["--force"]
-    done = subprocess.run([program, os.path.join(folder, NAME), *options], stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, env=environment(), check=False, timeout=TIMEOUT_S)
+    done = run(command_of(scenario, folder, *(() if "--force" in scenario.command else ("--force",))))
     need(done.returncode == 0, f"the next run fails: {done.stderr.decode(errors='replace')}")
     need(os.listdir(folder) == [NAME], f"the next run leaves {sorted(os.listdir(folder))}")
     need((pathlib.Path(folder) / NAME).read_bytes() == content, "the next run wrote something else")
 
 
-def kill_at(program, scenario, content, name, ordinal):
+def inject(scenario, folder, point, what):
+    injection = f"inject={point.name}:{what}:when={point.ordinal}"
+    return strace(scenario, folder, "-e", f"trace={point.name}", "-e", injection)
+
+
+def kill_at(scenario, content, point):
     with tempfile.TemporaryDirectory(prefix="kill-writer-") as folder:
         fill(folder, scenario)
-        status, errors, trace = strace(program, folder, scenario.options, "-e", f"trace={name}", "-e",
-                                       f"inject={name}:signal=KILL:when={ordinal}")
+        status, errors, trace = inject(scenario, folder, point, "signal=KILL")
         need(status == -9, f"the process was not killed: exit status {status}, {errors}")
         need(any("+++ killed by SIGKILL" in line for line in trace), "strace did not see it die")
         # Without a name until link(2), the file of a new name goes with the process.
-        may_have_temporary = scenario.old_file or scenario.named
-        state, temporaries = check_folder(folder, scenario, content, may_have_temporary=may_have_temporary)
-        check_next_run(program, folder, scenario, content)
+        state, temporaries = check_folder(folder, scenario, content, scenario.old_file or scenario.named)
+        # strace signals when the call has been entered, and it is carried out all the same or not at all.
+        need(state == ("new" if point.is_named else "old") or point.name in NAMING, f"the {state} file stands there")
+        check_next_run(scenario, folder, content)
         return state, len(temporaries)
 
 
-def fail_at(program, scenario, content, name, ordinal, error):
+def check_failure(scenario, point, error, status, state, errors):
+    """The program said that it failed: rightly, and how."""
+    need(status in scenario.exit_codes, f"exit status {status}: {errors}")
+    # Behind the naming the file is complete and in place, but its folder could not be synced, or the like.
+    need(state == ("new" if point.is_named else "old"), f"{point.name} failed, and the {state} file stands there")
+    to_stdout = point.name == "write" and point.arguments.startswith("1,")
+    need(error != "EINTR" or point.name in MEMORY or to_stdout, f"{point.name} was not tried again: {errors}")
+    if point.name in MEMORY:
+        return need("memory" in errors, f"the message does not say that there is no memory: {errors}")
+    names = ("output",) if to_stdout else ("DST", *scenario.sources)
+    need(any(name in errors for name in names), f"the message does not name the file: {errors}")
+    return need(ERRORS[error] in errors, f"the message does not say why: {errors}")
+
+
+def fail_at(scenario, content, point, error):
     with tempfile.TemporaryDirectory(prefix="kill-writer-") as folder:
         fill(folder, scenario)
-        status, errors, trace = strace(program, folder, scenario.options, "-e", f"trace={name}", "-e",
-                                       f"inject={name}:error={error}:when={ordinal}")
+        status, errors, trace = inject(scenario, folder, point, f"error={error}")
         need(sum("(INJECTED)" in line for line in trace) == 1, "nothing was injected")
-        need(status in (0, 1), f"exit status {status}: {errors}")
-        state, temporaries = check_folder(folder, scenario, content, may_have_temporary=name == "unlinkat")
+        left = point.name == "unlinkat" and error != "EINTR"
+        state, temporaries = check_folder(folder, scenario, content, left)
         if status == 0:
             need(state == "new", "success, and the old file stands there")
-            need(name in BEST_EFFORT, f"{name} failed, and nobody noticed")
+            need(error == "EINTR" or point.name not in NOTICED, f"{point.name} failed, and nobody noticed")
         else:
-            # The file is complete and in place, but its directory could not be synced, or a descriptor not be closed.
-            need(state == "old" or name in ("fsync", "close"), f"{name} failed, and the new file stands there")
-            need(os.path.join(folder, NAME) in errors, f"the message does not name the file: {errors}")
-            need(ERRORS[error] in errors, f"the message does not say why: {errors}")
+            errors = errors.replace(os.path.join(folder, NAME), "DST")
+            check_failure(scenario, point, error, status, state, errors)
         if temporaries:
-            check_next_run(program, folder, scenario, content)
+            check_next_run(scenario, folder, content)
         return ("new" if status == 0 else "error, " + state), len(temporaries)
 
 
+def shorten_at(module, scenario, content, number):
+    """One write of the file takes half. Returns what happened, as the others do."""
+    with tempfile.TemporaryDirectory(prefix="kill-writer-") as folder:
+        fill(folder, scenario)
+        done = run(command_of(scenario, folder), LD_PRELOAD=str(module), SHORT_WRITE_AT=str(number))
+        errors = done.stderr.decode(errors="replace")
+        need(done.returncode == 0, f"exit status {done.returncode}: {errors}")
+        need(len(SHORT.findall(errors)) == 1, f"no write was short: {errors}")
+        state, temporaries = check_folder(folder, scenario, content, False)
+        need(state == "new", "success, and the old file stands there")
+        return state, len(temporaries)
+
+
 def check_content(reference, content):
-    """The file that all runs must give is right by the independent reader."""
+    """The file that all runs must give is right by the independent reader. Returns the encodings in it."""
     sys.path.insert(0, str(reference))
     import cdna_reference  # pylint: disable=import-error,import-outside-toplevel
     document = cdna_reference.examine(content)
     need(document["open"] == "ok", f"the reference reader says {document['open']}")
     need(all(item["status"] == "ok" for item in document["items"]), f"the reference reader says {document['items']}")
     need(document["deep"] == "clean", f"the reference reader says {document['deep']}")
+    return {item["encoding"] for item in document["items"]}
 
 
 def reason_to_skip(program):
@@ -195,9 +243,87 @@ def show(title, outcomes, failures):
         print(f"    FAILED {failure}")
 
 
+def sample_scenarios(program):
+    """write_sample makes one file by all its ways."""
+    for title, options, old_file, named in (
+            ("new name, O_TMPFILE", (), False, False),
+            ("replacing, O_TMPFILE", ("--force",), True, False),
+            ("new name, named temporaries", ("--no-tmpfile",), False, True),
+            ("replacing, named temporaries", ("--no-tmpfile", "--force"), True, True)):
+        yield Scenario(title, (program, "DST", *options), ("write", '2, "begin\\n"'), (), (1,), old_file, named)
+
+
+def write_model(folder):
+    """A Hugging Face folder: a matrix that cb8 compresses, a norm, an asset. Returns both sources."""
+    rng = random.Random(SEED)
+
+    def floats(count, mean, deviation, size):  # The upper `size` bytes of f32: bf16 or f32.
+        return b"".join(struct.pack("<f", rng.gauss(mean, deviation))[4 - size:] for _ in range(count))
+
+    header, data = {}, b""
+    for name, dtype, shape, part in (
+            ("model.layers.0.mlp.up_proj.weight", "BF16", [48, 96], floats(48 * 96, 0, 0.02, 2)),
+            ("model.norm.weight", "F32", [96], floats(96, 1, 0.1, 4))):
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(part)]}
+        data += part
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    model = folder / "model.safetensors"
+    model.write_bytes(struct.pack("<Q", len(text)) + text + data)
+    (folder / "config.json").write_text('{"architectures": ["LlamaForCausalLM"], "model_type": "llama"}\n', "utf-8")
+    return model, folder
+
+
+def convert_scenarios(program, folder):
+    file, folder = write_model(folder)
+    for encoding, source in (("exact", file), ("cb8", folder)):
+        for force in (False, True):
+            command = (program, "convert", "--threads", "1", "--encoding", encoding, str(source), "DST",
+                       *(("--force",) if force else ()))
+            title = f"convert, {encoding}, from a {'file' if source is file else 'folder'}, "
+            yield Scenario(title + ("replacing" if force else "new name"), command, ("rt_sigaction", "SIGINT"),
+                           (str(source),), (8,), force, False)
+
+
+def can_be_short(point):
+    """A write to the file of more than one byte."""
+    return point.name == "write" and not re.search(r"^[12],|, 1\) += 1$", point.arguments)
+
+
+class Totals:
+    def __init__(self):
+        self.passed = self.failed = 0
+        self.hashes = collections.defaultdict(set)  # By whether the file is exact.
+
+    def add(self, title, outcomes, failures):
+        show(title, outcomes, failures)
+        self.passed += sum(outcomes.values())
+        self.failed += len(failures)
+
+
+def examine(scenario, arguments, pool, totals):
+    content, points, before = golden_run(scenario)
+    encodings = check_content(arguments.reference, content)
+    need(("cdna.codebook" in encodings) == ("exact" not in scenario.command), f"the file holds {encodings}")
+    totals.hashes["exact" in scenario.command].add(hashlib.sha256(content).hexdigest())
+    print(f"{scenario.title}: {len(points)} system calls after {before} of the loader, {len(content)} bytes")
+    kill, fail = (functools.partial(function, scenario, content) for function in (kill_at, fail_at))
+    totals.add("killed", *run_points(pool, kill, [(point,) for point in points]))
+    can_fail = [point for point in points if point.name not in NEVER_FAIL]
+    totals.add("EIO", *run_points(pool, fail, [(point, "EIO") for point in can_fail]))
+    totals.add("ENOSPC", *run_points(pool, fail, [(point, "ENOSPC") for point in can_fail if point.name in DISK_CALLS]))
+    totals.add("EINTR", *run_points(pool, fail, [(point, "EINTR") for point in can_fail]))
+    if arguments.short_write:
+        shorten = functools.partial(shorten_at, arguments.short_write.resolve(), scenario, content)
+        numbers = range(sum(map(can_be_short, points)))
+        totals.add("short writes", *run_points(pool, shorten, [(number,) for number in numbers]))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("sample", "convert"))
     parser.add_argument("program")
+    parser.add_argument("--short-write", type=pathlib.Path)
     parser.add_argument("--reference", type=pathlib.Path, default=ROOT / "spec" / "reference")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
@@ -206,32 +332,20 @@ def main():
     if reason:
         print(f"skipped: {reason}")
         return SKIPPED
-    passed = failed = 0
-    with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        hashes = set()
-        for scenario in SCENARIOS:
-            content, pairs, before = golden_run(program, scenario)
-            check_content(arguments.reference, content)
-            hashes.add(hashlib.sha256(content).hexdigest())
-            print(f"{scenario.title}: {len(pairs)} system calls after {before} of the loader, {len(content)} bytes")
-
-            def kill(name, ordinal, scenario=scenario, content=content):
-                return kill_at(program, scenario, content, name, ordinal)
-
-            def fail(name, ordinal, error, scenario=scenario, content=content):
-                return fail_at(program, scenario, content, name, ordinal, error)
-
-            for title, function, points in (
-                    ("killed", kill, pairs),
-                    ("errno", fail, [(*pair, error) for pair in pairs if pair[0] in FAILING for error in ERRORS])):
-                outcomes, failures = run_points(pool, function, points)
-                show(title, outcomes, failures)
-                passed += sum(outcomes.values())
-                failed += len(failures)
-    print(f"one file in all scenarios: sha256 {', '.join(sorted(hashes))}")
-    failed += len(hashes) != 1
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+    totals = Totals()
+    with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool, \
+            tempfile.TemporaryDirectory(prefix="kill-writer-model-") as folder:
+        scenarios = (sample_scenarios(program) if arguments.what == "sample" else
+                     convert_scenarios(program, pathlib.Path(folder)))
+        for scenario in scenarios:
+            examine(scenario, arguments, pool, totals)
+    for hashes in totals.hashes.values():
+        print(f"one file in all scenarios: sha256 {', '.join(sorted(hashes))}")
+        totals.failed += len(hashes) != 1
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(f"{usage.ru_utime + usage.ru_stime:.0f} s of CPU")
+    print(f"{totals.passed} passed, {totals.failed} failed")
+    return 1 if totals.failed else 0
 
 
 if __name__ == "__main__":
