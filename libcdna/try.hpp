@@ -7,7 +7,8 @@
 
 #include "cdna/error.hpp"
 
-// The value of a Result expression, or return its error from the enclosing function. Not to be nested in itself.
+// The value of a Result expression, or return its error from the enclosing function. Not to be nested in itself,
+// nor to stand behind operands that own memory: g++ 12 and clang 14 do not destroy those when this returns.
 #define CDNA_TRY(expression)                                   \
   __extension__({                                              \
     auto cdna_result_ = (expression);                          \

@@ -160,7 +160,8 @@ Result<std::vector<std::string>> weight_names(const Folder& folder, const std::o
 Result<std::vector<Shard>> open_shards(const Folder& folder, const std::vector<std::string>& names) {
   std::vector<Shard> shards;
   for (const std::string& name : names) {
-    shards.push_back({name, CDNA_TRY(open_safetensors_file(folder.path_of(name), folder.file_system()))});
+    auto model = CDNA_TRY(open_safetensors_file(folder.path_of(name), folder.file_system()));
+    shards.push_back({name, std::move(model)});
   }
   return shards;
 }
