@@ -68,6 +68,8 @@ std::uint64_t Item::stored_bytes() const {
   return bytes;
 }
 
+std::uint64_t Item::record_bytes() const { return record_bytes_of(*view_of(*file_, number_).item); }
+
 Result<void> Item::verify() const {
   const TouchedItem* const touched = CDNA_TRY(file_->touch(number_));
   const ItemView view = view_of(*file_, number_);

@@ -79,6 +79,8 @@ bool is_available(Sha256Kernel kernel) { return kernel == Sha256Kernel::openssl 
 
 Sha256Kernel sha256_kernel() { return choice().kernel; }
 
+std::string_view sha256_implementation() { return name_of(sha256_kernel()); }
+
 Result<void> check_sha256_kernel() {
   CDNA_CHECK(choice().wanted.empty(), Code::bad_argument, "",
              "CDNA_SHA256=" + escape(choice().wanted) + " is not available on this machine");

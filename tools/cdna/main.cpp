@@ -28,6 +28,7 @@ int main(int argc, char** argv) {
   };
   add("convert", "Convert a .safetensors file or a Hugging Face directory to a .cdna file", add_convert);
   add("export", "Write the tensors of a .cdna file as a .safetensors file", add_export);
+  add("bench", "Measure speed and overhead on this machine", add_bench);
   if (const int code = parse_arguments(app, argc, argv); code >= 0) return code;
   for (const auto& [command, run] : commands) {
     if (command->parsed()) return run_guarded("cdna", run);

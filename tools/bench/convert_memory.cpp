@@ -1,0 +1,103 @@
+// A child process under a limit, looked at while it runs.
+#include "tools/bench/convert_memory.hpp"
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "tools/bench/measure.hpp"
+
+namespace cdna::tools::bench {
+namespace {
+
+constexpr std::uint64_t kModelBytes = std::uint64_t{4} << 30;
+constexpr std::uint64_t kTensors = 64;
+constexpr rlim_t kDataBytesMax = rlim_t{256} << 20;
+
+Error fail(Code code, std::string message) {
+  Error error;
+  error.code = code;
+  error.message = std::move(message);
+  return error;
+}
+
+// 64 BF16 tensors of 64 MiB, all zero: a file of holes.
+Result<void> write_source(const std::string& path) {
+  std::string header = "{";
+  const std::uint64_t each = kModelBytes / kTensors;
+  for (std::uint64_t i = 0; i < kTensors; ++i) {
+    header += fmt::format(
+        "{}\"model.layers.{:02}.mlp.down_proj.weight\":{{\"dtype\":\"BF16\",\"shape\":[{},4096],"
+        "\"data_offsets\":[{},{}]}}",
+        i == 0 ? "" : ",", i, each / 8192, i * each, (i + 1) * each);
+  }
+  header += "}";
+  header.resize((header.size() + 7) / 8 * 8, ' ');
+  std::ofstream file(path, std::ios::binary);
+  for (int byte = 0; byte < 8; ++byte) file.put(static_cast<char>(header.size() >> (8 * byte)));
+  file << header;
+  file.close();
+  if (!file) return fail(Code::io, "cannot write " + path);
+  std::error_code error;
+  std::filesystem::resize_file(path, 8 + header.size() + kModelBytes, error);
+  if (error) return fail(Code::io, "cannot write " + path + ": " + error.message());
+  return {};
+}
+
+// RssAnon of a process in MiB; 0 when it is gone.
+double anonymous_mebibytes(pid_t process) {
+  std::ifstream file(fmt::format("/proc/{}/status", process));
+  for (std::string line; std::getline(file, line);) {
+    if (line.compare(0, 8, "RssAnon:") == 0) return std::stod(line.substr(8)) / 1024;
+  }
+  return 0;
+}
+
+pid_t start(const std::string& program, const std::string& source, const std::string& destination) {
+  const char* const arguments[] = {program.c_str(), "convert", source.c_str(), destination.c_str(),
+                                   "--encoding",    "exact",   nullptr};
+  const pid_t process = ::fork();
+  if (process != 0) return process;
+  const rlimit limit{kDataBytesMax, kDataBytesMax};
+  ::setrlimit(RLIMIT_DATA, &limit);
+  ::dup2(STDERR_FILENO, STDOUT_FILENO);
+  ::execv(program.c_str(), const_cast<char* const*>(arguments));
+  ::_exit(127);
+}
+
+}  // namespace
+
+Result<ConvertMemory> peak_memory_of_convert(const std::string& program, const Scratch& scratch,
+                                             const std::atomic<bool>& stop) {
+  const std::string source = scratch.path("four.safetensors");
+  const std::string destination = scratch.path("four.cdna");
+  if (auto result = write_source(source); !result) return std::move(result).error();
+  ConvertMemory found;
+  found.source_bytes = std::filesystem::file_size(source);
+  int status = 0;
+  pid_t process = 0;
+  found.seconds = seconds_of([&] {
+    process = start(program, source, destination);
+    while (process > 0 && ::waitpid(process, &status, WNOHANG) == 0) {
+      found.mebibytes = std::max(found.mebibytes, anonymous_mebibytes(process));
+      if (stop.load()) ::kill(process, SIGTERM);
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+  });
+  std::filesystem::remove(destination);
+  if (stop.load()) return fail(Code::cancelled, "stopped on request");
+  if (process < 0) return fail(Code::io, "cannot start " + program);
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) return fail(Code::io, "cdna convert failed under RLIMIT_DATA");
+  return found;
+}
+
+}  // namespace cdna::tools::bench

@@ -1,0 +1,131 @@
+// Rows to text and JSON.
+#include "tools/bench/report.hpp"
+
+#include <fmt/format.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <thread>
+
+#include "cdna/digest.hpp"
+#include "cdna/version.hpp"
+#include "tools/text.hpp"
+
+namespace cdna::tools::bench {
+namespace {
+
+using nlohmann::ordered_json;
+
+std::string cpu_name() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    if (line.compare(0, 10, "model name") == 0) return line.substr(line.find(':') + 2);
+  }
+  return "unknown";
+}
+
+std::string params_text(const ordered_json& params) {
+  std::string text;
+  for (const auto& [key, value] : params.items()) {
+    if (!text.empty()) text += " ";
+    text += key + "=" + (value.is_string() ? escape(value.get<std::string>()) : value.dump());
+  }
+  return text;
+}
+
+std::string goal_text(const Row& row) {
+  if (!row.goal) return "";
+  const char* const relation = row.goal->bound == Goal::Bound::min ? ">=" : "<=";
+  const char* const suffix = row.goal->of == Goal::Of::ratio ? "x" : "";
+  return fmt::format("{} {:g}{}: {}", relation, row.goal->limit, suffix, row.met() ? "met" : "MISSED");
+}
+
+ordered_json json_of(const Row& row) {
+  ordered_json out{{"case", row.name}, {"params", row.params}, {"value", row.value.median}, {"unit", row.unit}};
+  const bool compared = !row.reference.empty();
+  out["reference"] = compared ? ordered_json(row.reference) : ordered_json(nullptr);
+  out["reference_value"] = compared ? ordered_json(row.reference_value) : ordered_json(nullptr);
+  out["ratio"] = compared ? ordered_json(row.ratio()) : ordered_json(nullptr);
+  out["goal"] = nullptr;
+  out["met"] = nullptr;
+  if (row.goal) {
+    out["goal"] = ordered_json::object();
+    out["goal"]["of"] = row.goal->of == Goal::Of::ratio ? "ratio" : "value";
+    out["goal"][row.goal->bound == Goal::Bound::min ? "min" : "max"] = row.goal->limit;
+    out["met"] = row.met();
+  }
+  out["samples"] = {{"min", row.value.min}, {"median", row.value.median}, {"max", row.value.max}};
+  return out;
+}
+
+}  // namespace
+
+Samples samples_of(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return {values.front(), values[values.size() / 2], values.back()};
+}
+
+bool Row::met() const {
+  if (!goal) return true;
+  const double figure = goal->of == Goal::Of::ratio ? ratio() : value.median;
+  return goal->bound == Goal::Bound::min ? figure >= goal->limit : figure <= goal->limit;
+}
+
+void Report::begin() {
+  if (json_) return;
+  const ordered_json host = machine();
+  fmt::print("{}: {}, {} cores, SHA-256 by {}\n\n", program_, host["cpu"].get<std::string>(), host["cores"].get<int>(),
+             host["sha256"].get<std::string>());
+  fmt::print("{:<14} {:<44} {:>10} {:<6} {:>10} {:>6}  {}\n", "case", "parameters", "median", "unit", "reference",
+             "ratio", "goal");
+  std::fflush(stdout);
+}
+
+void Report::add(Row row) {
+  if (!json_) {
+    const bool compared = !row.reference.empty();
+    fmt::print("{:<14} {:<44} {:>10.4g} {:<6} {:>10} {:>6}  {}\n", row.name, params_text(row.params), row.value.median,
+               row.unit, compared ? fmt::format("{:.4g}", row.reference_value) : "",
+               compared ? fmt::format("{:.2f}", row.ratio()) : "", goal_text(row));
+    std::fflush(stdout);
+  }
+  rows_.push_back(std::move(row));
+}
+
+void Report::finish() {
+  if (json_) {
+    ordered_json out{{"schema", "cdna.bench/1"}, {"machine", machine()}, {"rows", ordered_json::array()}};
+    for (const Row& row : rows_) out["rows"].push_back(json_of(row));
+    print_json(out);
+    return;
+  }
+  const auto has_goal = [](const Row& row) { return row.goal.has_value(); };
+  const auto missed = [](const Row& row) { return !row.met(); };
+  fmt::print("\n{} of {} goals met. References:\n",
+             std::count_if(rows_.begin(), rows_.end(), has_goal) - std::count_if(rows_.begin(), rows_.end(), missed),
+             std::count_if(rows_.begin(), rows_.end(), has_goal));
+  std::string previous;
+  for (const Row& row : rows_) {
+    if (row.reference.empty() || row.name + row.reference == previous) continue;
+    fmt::print("  {}: {}\n", row.name, row.reference);
+    previous = row.name + row.reference;
+  }
+}
+
+ordered_json machine() {
+  utsname system{};
+  uname(&system);
+  const auto pages = static_cast<std::uint64_t>(std::max(0L, sysconf(_SC_PHYS_PAGES)));
+  const auto page_bytes = static_cast<std::uint64_t>(std::max(0L, sysconf(_SC_PAGESIZE)));
+  return {{"cpu", cpu_name()},
+          {"cores", std::thread::hardware_concurrency()},
+          {"memory_bytes", pages * page_bytes},
+          {"system", fmt::format("{} {} {}", system.sysname, system.release, system.machine)},
+          {"library", kLibraryVersion},
+          {"compiler", __VERSION__},
+          {"sha256", sha256_implementation()}};
+}
+
+}  // namespace cdna::tools::bench

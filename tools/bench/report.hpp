@@ -1,0 +1,60 @@
+// What a benchmark found: rows with a reference measured in the same run, as a table or as one JSON document.
+#pragma once
+
+#include <cstdio>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tools/json.hpp"
+
+namespace cdna::tools::bench {
+
+// Of the repetitions of one measurement.
+struct Samples {
+  double min = 0;
+  double median = 0;
+  double max = 0;
+};
+// Requires: not empty.
+Samples samples_of(std::vector<double> values);
+
+struct Goal {
+  enum class Of { value, ratio } of = Of::value;
+  enum class Bound { min, max } bound = Bound::max;
+  double limit = 0;
+};
+
+// One figure. `ratio` is value / reference_value, medians both, in the same unit.
+struct Row {
+  std::string name;  // The case.
+  nlohmann::ordered_json params = nlohmann::ordered_json::object();
+  Samples value;
+  std::string unit;
+  std::string reference;  // What it is compared with; "" for nothing.
+  double reference_value = 0;
+  std::optional<Goal> goal;
+
+  double ratio() const { return value.median / reference_value; }
+  bool met() const;
+};
+
+class Report {
+ public:
+  // `program` for the heading ("cdna bench io"); as JSON nothing is printed before finish().
+  Report(std::string program, bool json) : program_(std::move(program)), json_(json) {}
+  void begin();
+  void add(Row row);
+  // Prints the document, schema cdna.bench/1, or the sum of goals met.
+  void finish();
+
+ private:
+  std::string program_;
+  bool json_;
+  std::vector<Row> rows_;
+};
+
+// CPU, cores, memory, kernel, library version and build, SHA-256 implementation.
+nlohmann::ordered_json machine();
+
+}  // namespace cdna::tools::bench
