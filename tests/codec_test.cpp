@@ -49,7 +49,7 @@ TEST_CASE("codec: blocks come back, and one decoder serves many") {
     for (const std::size_t size : {64U, 1000U, 65536U, 1U << 20, (1U << 20) + 1, 3U << 20}) {
       const std::vector<std::byte> decoded = compressible(size, 7);
       std::vector<std::byte> stored;
-      REQUIRE(cdna::compress(codec, decoded, stored));
+      REQUIRE(cdna::BlockEncoder().compress(codec, decoded, stored));
       CHECK(stored.size() * 100 <= decoded.size() * 97);
       std::vector<std::byte> out(size);
       REQUIRE(decoder.decode(codec, stored, out));
@@ -63,15 +63,16 @@ TEST_CASE("codec: a gain below 3 percent is not taken") {
   std::vector<std::byte> noise(65536);
   for (std::byte& byte : noise) byte = static_cast<std::byte>(random() % 256);
   std::vector<std::byte> stored;
-  for (const Codec codec : {Codec::raw, Codec::zstd, Codec::brotli}) CHECK_FALSE(cdna::compress(codec, noise, stored));
-  CHECK_FALSE(cdna::compress(Codec::zstd, {}, stored));
+  for (const Codec codec : {Codec::raw, Codec::zstd, Codec::brotli})
+    CHECK_FALSE(cdna::BlockEncoder().compress(codec, noise, stored));
+  CHECK_FALSE(cdna::BlockEncoder().compress(Codec::zstd, {}, stored));
 }
 
 TEST_CASE("codec: every proper prefix, a longer block and another length are refused") {
   for (const Codec codec : {Codec::zstd, Codec::brotli}) {
     const std::vector<std::byte> decoded = compressible(3000, 11);
     std::vector<std::byte> stored;
-    REQUIRE(cdna::compress(codec, decoded, stored));
+    REQUIRE(cdna::BlockEncoder().compress(codec, decoded, stored));
     for (std::size_t size = 1; size < stored.size(); ++size) {
       CHECK(rule_of(codec, {stored.begin(), stored.begin() + static_cast<std::ptrdiff_t>(size)}, decoded.size()) !=
             "ok");

@@ -6,16 +6,18 @@
 
 #include <algorithm>
 #include <bit>
+#include <csetjmp>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <new>
 
 #include "libcdna/try.hpp"
 
 namespace cdna {
 namespace {
 
-constexpr int kQuality =
+constexpr std::uint32_t kQuality =
     9;  // The best quality that still encodes above 5 MB/s; 11 does 0.5 (design study, formats A.3).
 constexpr int kWindowFloor = 16;  // spec/format.md, C3.
 constexpr std::size_t kFreeBlocksMax = 32;
@@ -44,6 +46,64 @@ int window_bits_of(std::byte first) {
 struct DestroyDecoder {
   void operator()(BrotliDecoderState* state) const { BrotliDecoderDestroyInstance(state); }
 };
+
+// All memory of one encoder. brotli ends the process when its allocator has none to give (as distributions build it:
+// BROTLI_ENCODER_EXIT_ON_OOM), so the allocator leaves it by longjmp: brotli is C, with nothing to destroy on the way.
+class EncoderMemory {
+ public:
+  EncoderMemory() = default;
+  ~EncoderMemory() {
+    while (all_.next != &all_) release(this, all_.next + 1);
+  }
+  EncoderMemory(const EncoderMemory&) = delete;
+  EncoderMemory& operator=(const EncoderMemory&) = delete;
+
+  static void* allocate(void* opaque, std::size_t size) {
+    auto* const self = static_cast<EncoderMemory*>(opaque);
+    auto* const piece = static_cast<Piece*>(std::malloc(sizeof(Piece) + size));
+    if (piece == nullptr) std::longjmp(self->out_of_memory, 1);
+    *piece = {self->all_.next, &self->all_};
+    piece->next->previous = piece;
+    self->all_.next = piece;
+    return piece + 1;
+  }
+
+  static void release(void*, void* memory) {
+    if (memory == nullptr) return;
+    Piece* const piece = static_cast<Piece*>(memory) - 1;
+    piece->previous->next = piece->next;
+    piece->next->previous = piece->previous;
+    std::free(piece);
+  }
+
+  std::jmp_buf out_of_memory;
+
+ private:
+  // Stands before each piece of memory: a ring.
+  struct alignas(std::max_align_t) Piece {
+    Piece* next;
+    Piece* previous;
+  };
+  Piece all_{&all_, &all_};
+};
+
+// Length of the stream, 0 if brotli failed. Its state is left to `memory`. What BrotliEncoderCompress() does, which has
+// no allocator.
+std::size_t encode_stream(EncoderMemory& memory, std::span<const std::byte> decoded, std::span<std::byte> out) {
+  BrotliEncoderState* const state =
+      BrotliEncoderCreateInstance(EncoderMemory::allocate, EncoderMemory::release, &memory);
+  const int window_bits = std::min(window_bits_max(decoded.size()), BROTLI_MAX_WINDOW_BITS);
+  BrotliEncoderSetParameter(state, BROTLI_PARAM_QUALITY, kQuality);
+  BrotliEncoderSetParameter(state, BROTLI_PARAM_LGWIN, static_cast<std::uint32_t>(window_bits));
+  BrotliEncoderSetParameter(state, BROTLI_PARAM_SIZE_HINT, static_cast<std::uint32_t>(decoded.size()));
+  std::size_t in_left = decoded.size();
+  std::size_t out_left = out.size();
+  auto* in = reinterpret_cast<const std::uint8_t*>(decoded.data());
+  auto* to = reinterpret_cast<std::uint8_t*>(out.data());
+  const BROTLI_BOOL done =
+      BrotliEncoderCompressStream(state, BROTLI_OPERATION_FINISH, &in_left, &in, &out_left, &to, nullptr);
+  return done == BROTLI_TRUE && BrotliEncoderIsFinished(state) == BROTLI_TRUE ? out.size() - out_left : 0;
+}
 
 }  // namespace
 
@@ -105,14 +165,12 @@ Result<void> decode_brotli(BrotliHeap& heap, std::span<const std::byte> stored, 
 }
 
 bool encode_brotli(std::span<const std::byte> decoded, std::vector<std::byte>& out) {
-  std::size_t size = BrotliEncoderMaxCompressedSize(decoded.size());
+  out.resize(BrotliEncoderMaxCompressedSize(decoded.size()));
+  EncoderMemory memory;
+  if (setjmp(memory.out_of_memory) != 0) throw std::bad_alloc();
+  const std::size_t size = encode_stream(memory, decoded, out);
   out.resize(size);
-  const int window_bits = std::min(window_bits_max(decoded.size()), BROTLI_MAX_WINDOW_BITS);
-  const BROTLI_BOOL done = BrotliEncoderCompress(kQuality, window_bits, BROTLI_MODE_GENERIC, decoded.size(),
-                                                 reinterpret_cast<const std::uint8_t*>(decoded.data()), &size,
-                                                 reinterpret_cast<std::uint8_t*>(out.data()));
-  out.resize(size);
-  return done == BROTLI_TRUE;
+  return size != 0;
 }
 
 }  // namespace cdna

@@ -27,7 +27,7 @@ class BrotliHeap {
 
 Result<void> decode_brotli(BrotliHeap& heap, std::span<const std::byte> stored, std::span<std::byte> out);
 
-// False if brotli failed.
+// False if brotli failed. Throws std::bad_alloc.
 bool encode_brotli(std::span<const std::byte> decoded, std::vector<std::byte>& out);
 
 }  // namespace cdna

@@ -2,7 +2,6 @@
 #include "libcdna/codec/codec.hpp"
 
 #include "libcdna/codec/brotli_codec.hpp"
-#include "libcdna/codec/zstd_codec.hpp"
 #include "libcdna/try.hpp"
 
 namespace cdna {
@@ -48,9 +47,9 @@ Result<void> BlockDecoder::decode(Codec codec, std::span<const std::byte> stored
   return fail(Code::bad_argument, "", "raw blocks are not decoded");
 }
 
-bool compress(Codec codec, std::span<const std::byte> decoded, std::vector<std::byte>& out) {
+bool BlockEncoder::compress(Codec codec, std::span<const std::byte> decoded, std::vector<std::byte>& out) {
   if (decoded.empty() || codec == Codec::raw) return false;
-  const bool done = codec == Codec::zstd ? encode_zstd(decoded, out) : encode_brotli(decoded, out);
+  const bool done = codec == Codec::zstd ? zstd_.encode(decoded, out) : encode_brotli(decoded, out);
   return done && out.size() * 100 <= decoded.size() * 97;
 }
 

@@ -9,6 +9,7 @@
 
 #include "cdna/codec.hpp"
 #include "cdna/error.hpp"
+#include "libcdna/codec/zstd_codec.hpp"
 
 namespace cdna {
 
@@ -29,8 +30,16 @@ class BlockDecoder {
   std::unique_ptr<Contexts> contexts_;
 };
 
-// Compresses `decoded` into `out` and returns true; returns false, leaving `out` unspecified, where raw is to be
-// stored: for Codec::raw and when the gain is below 3 % (spec/format.md, section 17). Throws std::bad_alloc.
-bool compress(Codec codec, std::span<const std::byte> decoded, std::vector<std::byte>& out);
+// Encodes blocks, keeping its contexts from one to the next. Not shared between threads.
+class BlockEncoder {
+ public:
+  // Compresses `decoded` into `out` and returns true; returns false, leaving `out` unspecified, where raw is to be
+  // stored: for Codec::raw and when the gain is below 3 % (spec/format.md, section 17). Throws std::bad_alloc: too
+  // little memory must not change what is written.
+  bool compress(Codec codec, std::span<const std::byte> decoded, std::vector<std::byte>& out);
+
+ private:
+  ZstdEncoder zstd_;
+};
 
 }  // namespace cdna

@@ -2,6 +2,7 @@
 #include "libcdna/codec/zstd_codec.hpp"
 
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -47,6 +48,8 @@ std::size_t header_bytes_by_c1(std::span<const std::byte> frame, std::uint64_t d
   return base + base / 8 * mantissa <= std::max(kWindowFloor, decoded_length) ? header_bytes : 0;
 }
 
+bool is_out_of_memory(std::size_t result) { return ZSTD_getErrorCode(result) == ZSTD_error_memory_allocation; }
+
 }  // namespace
 
 void ZstdDecoder::Free::operator()(ZSTD_DCtx_s* context) const { ZSTD_freeDCtx(context); }
@@ -67,6 +70,7 @@ Result<void> ZstdDecoder::decode(std::span<const std::byte> stored, std::span<st
   for (const std::size_t end : {header_bytes, stored.size()}) {
     ZSTD_inBuffer from{stored.data(), end, end == header_bytes ? 0 : header_bytes};
     left = ZSTD_decompressStream(context_.get(), &to, &from);
+    CDNA_CHECK(!is_out_of_memory(left), Code::no_memory, "", "no memory to decode a zstd block");
     CDNA_CHECK(ZSTD_isError(left) == 0 && from.pos == end, Code::malformed, "C2",
                "the block is not exactly one zstd frame");
   }
@@ -74,19 +78,21 @@ Result<void> ZstdDecoder::decode(std::span<const std::byte> stored, std::span<st
   return {};
 }
 
-bool encode_zstd(std::span<const std::byte> decoded, std::vector<std::byte>& out) {
-  struct Free {
-    void operator()(ZSTD_CCtx* context) const { ZSTD_freeCCtx(context); }
-  };
-  thread_local std::unique_ptr<ZSTD_CCtx, Free> context(ZSTD_createCCtx());
-  if (context == nullptr) throw std::bad_alloc();
-  // With the size known and a single pass, zstd writes a single-segment frame: window = content size, as C1 wants.
-  ZSTD_CCtx_setParameter(context.get(), ZSTD_c_compressionLevel, kLevel);
-  ZSTD_CCtx_setParameter(context.get(), ZSTD_c_contentSizeFlag, 1);
-  ZSTD_CCtx_setParameter(context.get(), ZSTD_c_checksumFlag, 0);
-  ZSTD_CCtx_setParameter(context.get(), ZSTD_c_dictIDFlag, 0);
+void ZstdEncoder::Free::operator()(ZSTD_CCtx_s* context) const { ZSTD_freeCCtx(context); }
+
+bool ZstdEncoder::encode(std::span<const std::byte> decoded, std::vector<std::byte>& out) {
+  if (context_ == nullptr) {
+    context_.reset(ZSTD_createCCtx());
+    if (context_ == nullptr) throw std::bad_alloc();
+    // With the size known and a single pass, zstd writes a single-segment frame: window = content size, as C1 wants.
+    ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_compressionLevel, kLevel);
+    ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_contentSizeFlag, 1);
+    ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_checksumFlag, 0);
+    ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_dictIDFlag, 0);
+  }
   out.resize(ZSTD_compressBound(decoded.size()));
-  const std::size_t size = ZSTD_compress2(context.get(), out.data(), out.size(), decoded.data(), decoded.size());
+  const std::size_t size = ZSTD_compress2(context_.get(), out.data(), out.size(), decoded.data(), decoded.size());
+  if (is_out_of_memory(size)) throw std::bad_alloc();
   if (ZSTD_isError(size) != 0) return false;
   out.resize(size);
   return header_bytes_by_c1(out, decoded.size()) != 0;

@@ -8,6 +8,7 @@
 
 #include "cdna/error.hpp"
 
+struct ZSTD_CCtx_s;
 struct ZSTD_DCtx_s;
 
 namespace cdna {
@@ -23,7 +24,16 @@ class ZstdDecoder {
   std::unique_ptr<ZSTD_DCtx_s, Free> context_;  // Made at the first block.
 };
 
-// False if zstd failed or gained nothing.
-bool encode_zstd(std::span<const std::byte> decoded, std::vector<std::byte>& out);
+class ZstdEncoder {
+ public:
+  // False if zstd failed or gained nothing. Throws std::bad_alloc.
+  bool encode(std::span<const std::byte> decoded, std::vector<std::byte>& out);
+
+ private:
+  struct Free {
+    void operator()(ZSTD_CCtx_s* context) const;
+  };
+  std::unique_ptr<ZSTD_CCtx_s, Free> context_;  // Made at the first block.
+};
 
 }  // namespace cdna

@@ -71,14 +71,15 @@ Result<Histogram> Writer::Session::measure(const CodebookPlan& plan, const ByteR
 }
 
 Result<Writer::Session::CodebookBlock> Writer::Session::encode_block(const CodebookPlan& plan, std::uint64_t number,
-                                                                     const ByteReader& data) const {
+                                                                     const ByteReader& data,
+                                                                     BlockEncoder& encoder) const {
   CodebookBlock block;
   block.source = CDNA_TRY(plan.read(number, data));
   block.encoded =
       encode_rows(plan.dtype, block.source, plan.row_count(number), plan.matrix.cols, plan.codebook, plan.threshold);
   CDNA_CHECK(block.encoded.outliers.size() <= kBlockBytesMax, Code::limit, "X3", "a block has over 16 MiB of outliers");
-  block.codes = prepare_block(plan.codec, std::move(block.encoded.codes), block.encoded.max_abs_error);
-  block.outliers = prepare_block(plan.codec, std::move(block.encoded.outliers));
+  block.codes = prepare_block(encoder, plan.codec, std::move(block.encoded.codes), block.encoded.max_abs_error);
+  block.outliers = prepare_block(encoder, plan.codec, std::move(block.encoded.outliers));
   return block;
 }
 
@@ -90,8 +91,8 @@ Result<void> Writer::Session::encode_tensor(const CodebookPlan& plan, const Byte
   const std::uint64_t batch_size = 2 * std::uint64_t{pool_.size()};
   for (std::uint64_t first = 0; first < blocks; first += batch_size) {
     std::vector<CodebookBlock> batch(std::min(batch_size, blocks - first));
-    const auto encode = [&](std::size_t i, unsigned) -> Result<void> {
-      batch[i] = CDNA_TRY(encode_block(plan, first + i, data));
+    const auto encode = [&](std::size_t i, unsigned worker) -> Result<void> {
+      batch[i] = CDNA_TRY(encode_block(plan, first + i, data, encoders_[worker]));
       return {};
     };
     CDNA_TRY(pool_.run(batch.size(), encode));
@@ -105,13 +106,15 @@ Result<void> Writer::Session::encode_tensor(const CodebookPlan& plan, const Byte
       written.sum_squared_error += block.encoded.sum_squared_error;
       scales.insert(scales.end(), block.encoded.row_scales.begin(), block.encoded.row_scales.end());
       if (scales.size() == plan.scale_rows_per_block) {
-        CDNA_TRY(packet.append(kRowScaleAt, prepare_block(Codec::raw, copy_bytes(std::as_bytes(std::span(scales))))));
+        CDNA_TRY(packet.append(kRowScaleAt,
+                               prepare_block(encoders_[0], Codec::raw, copy_bytes(std::as_bytes(std::span(scales))))));
         scales.clear();
       }
     }
   }
   if (!scales.empty())
-    CDNA_TRY(packet.append(kRowScaleAt, prepare_block(Codec::raw, copy_bytes(std::as_bytes(std::span(scales))))));
+    CDNA_TRY(packet.append(kRowScaleAt,
+                           prepare_block(encoders_[0], Codec::raw, copy_bytes(std::as_bytes(std::span(scales))))));
   set_bytes(packet.item().mutable_source_digest(), source_hasher.finish());
   packet.item().mutate_sum_squares(written.sum_squares);
   packet.item().mutate_sum_squared_error(written.sum_squared_error);
@@ -143,8 +146,8 @@ Result<std::uint32_t> Writer::Session::add_codebook(const TensorSpec& spec, cons
   planes[kRowScaleAt] = make_plane({kRowScale, DType::f32, 32, kRows, 1, plan.scale_rows_per_block, Codec::raw});
   planes[kOutliersAt] = make_plane({kOutliers, spec.dtype, 8, kPerBlock, 0, 0, spec.codec});
   PacketWriter packet(sink_, alignment_, std::move(draft), planes);
-  CDNA_TRY(
-      packet.append(kCodebookAt, prepare_block(Codec::raw, copy_bytes(std::as_bytes(std::span(plan.codebook.half))))));
+  CDNA_TRY(packet.append(
+      kCodebookAt, prepare_block(encoders_[0], Codec::raw, copy_bytes(std::as_bytes(std::span(plan.codebook.half))))));
   WrittenItem written;
   CDNA_TRY(encode_tensor(plan, data, packet, written));
   return close_item(packet, written);

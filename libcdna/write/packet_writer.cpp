@@ -5,7 +5,6 @@
 #include <array>
 #include <cassert>
 
-#include "libcdna/codec/codec.hpp"
 #include "libcdna/format/names.hpp"
 #include "libcdna/format/record.hpp"
 #include "libcdna/hash/sha256.hpp"
@@ -18,11 +17,11 @@ constexpr std::size_t kSpoolBytesMax = std::size_t{16} << 20;  // Per plane; a c
 
 }  // namespace
 
-PreparedBlock prepare_block(Codec codec, std::vector<std::byte> decoded, float max_abs_error) {
+PreparedBlock prepare_block(BlockEncoder& encoder, Codec codec, std::vector<std::byte> decoded, float max_abs_error) {
   PreparedBlock block;
   block.entry.mutate_decoded_length(static_cast<std::uint32_t>(decoded.size()));
   block.entry.mutate_max_abs_error(max_abs_error);
-  if (compress(codec, decoded, block.stored)) {
+  if (encoder.compress(codec, decoded, block.stored)) {
     block.entry.mutate_codec(static_cast<std::uint8_t>(codec));
   } else {
     block.stored = std::move(decoded);

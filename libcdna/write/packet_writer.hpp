@@ -9,6 +9,7 @@
 
 #include "cdna/codec.hpp"
 #include "cdna/sink.hpp"
+#include "libcdna/codec/codec.hpp"
 #include "libcdna/format/footer.hpp"
 #include "libcdna/format/footer_builder.hpp"
 #include "libcdna/format/packet_walk.hpp"
@@ -23,7 +24,8 @@ struct PreparedBlock {
 };
 
 // Compresses (in a packed plane) and hashes. Throws std::bad_alloc.
-PreparedBlock prepare_block(Codec codec, std::vector<std::byte> decoded, float max_abs_error = 0);
+PreparedBlock prepare_block(BlockEncoder& encoder, Codec codec, std::vector<std::byte> decoded,
+                            float max_abs_error = 0);
 
 // A sink that knows its position.
 class PositionedSink {

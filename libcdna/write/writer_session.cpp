@@ -26,6 +26,7 @@ Writer::Session::Session(std::unique_ptr<Sink> sink, const WriterOptions& option
     : alignment_(options.alignment),
       sink_(std::move(sink)),
       pool_(options.threads),
+      encoders_(pool_.size()),
       stop_(options.stop),
       walk_(log2_of(options.alignment)) {}
 
@@ -145,8 +146,8 @@ Result<void> Writer::Session::append(std::span<const std::byte> bytes) {
 Result<void> Writer::Session::flush_batch() {
   CDNA_TRY(check_stop());
   std::vector<PreparedBlock> prepared(open_->batch.size());
-  const auto prepare = [&](std::size_t i, unsigned) -> Result<void> {
-    prepared[i] = prepare_block(open_->codec, std::move(open_->batch[i]));
+  const auto prepare = [&](std::size_t i, unsigned worker) -> Result<void> {
+    prepared[i] = prepare_block(encoders_[worker], open_->codec, std::move(open_->batch[i]));
     return {};
   };
   CDNA_TRY(pool_.run(prepared.size(), prepare));

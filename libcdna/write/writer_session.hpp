@@ -64,13 +64,15 @@ class Writer::Session {
   struct CodebookPlan;
   struct CodebookBlock;
   Result<Histogram> measure(const CodebookPlan& plan, const ByteReader& data);
-  Result<CodebookBlock> encode_block(const CodebookPlan& plan, std::uint64_t block, const ByteReader& data) const;
+  Result<CodebookBlock> encode_block(const CodebookPlan& plan, std::uint64_t block, const ByteReader& data,
+                                     BlockEncoder& encoder) const;
   Result<void> encode_tensor(const CodebookPlan& plan, const ByteReader& data, PacketWriter& packet,
                              WrittenItem& written);
 
   std::uint64_t alignment_;
   PositionedSink sink_;
   ThreadPool pool_;
+  std::vector<BlockEncoder> encoders_;  // Per worker.
   const std::atomic<bool>* stop_;
   PacketWalk walk_;
   FooterBuilder footer_;
