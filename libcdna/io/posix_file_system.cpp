@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <memory>
 #include <string_view>
 
 #include "cdna/file_system.hpp"
@@ -57,21 +58,22 @@ int FileSystem::unlinkat(int directory, const char* name) { return or_errno(::un
 int FileSystem::list(int directory, std::vector<std::string>& out) {
   const int fd = or_errno(::openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (fd < 0) return fd;
-  DIR* const stream = ::fdopendir(fd);
+  struct Close {
+    void operator()(DIR* stream) const { ::closedir(stream); }
+  };
+  const std::unique_ptr<DIR, Close> stream(::fdopendir(fd));
   if (stream == nullptr) {
     const int error = -errno;
     ::close(fd);
     return error;
   }
   errno = 0;
-  while (const dirent* entry = ::readdir(stream)) {
+  while (const dirent* entry = ::readdir(stream.get())) {
     const std::string_view name = entry->d_name;
     if (name != "." && name != "..") out.emplace_back(name);
     errno = 0;
   }
-  const int error = -errno;
-  ::closedir(stream);
-  return error;
+  return -errno;
 }
 
 FileSystem& posix_file_system() {
