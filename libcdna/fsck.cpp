@@ -16,6 +16,7 @@
 #include "libcdna/format/metadata.hpp"
 #include "libcdna/format/record.hpp"
 #include "libcdna/hash/sha256.hpp"
+#include "libcdna/no_throw.hpp"
 #include "libcdna/thread_pool.hpp"
 #include "libcdna/try.hpp"
 
@@ -342,17 +343,19 @@ class Checker {
 
 FsckReport fsck(std::unique_ptr<Source> source, const FsckOptions& options) {
   FsckReport report;
-  const auto fail_with = [&report](Code code, const char* message) {
-    report.operational_failure = true;
-    ++report.problem_count;
-    report.problems.push_back({fail(code, "", message), 0, 0});
-  };
-  try {
+  const auto done = no_throw([&]() -> Result<void> {
     Checker checker(options, report);
     checker.run(std::move(source));
-    if (checker.stop_seen()) fail_with(Code::cancelled, "stopped on request");
-  } catch (const std::bad_alloc&) {
-    fail_with(Code::no_memory, "out of memory");
+    CDNA_CHECK(!checker.stop_seen(), Code::cancelled, "", "stopped on request");
+    return {};
+  });
+  if (!done) {
+    report.operational_failure = true;
+    ++report.problem_count;
+    try {
+      report.problems.push_back({done.error(), 0, 0});
+    } catch (const std::bad_alloc&) {  // The flag and the count say it.
+    }
   }
   report.valid = report.problem_count == 0;
   return report;

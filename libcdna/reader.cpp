@@ -10,6 +10,7 @@
 #include "libcdna/file.hpp"
 #include "libcdna/format/encoding_rules.hpp"
 #include "libcdna/format/metadata.hpp"
+#include "libcdna/no_throw.hpp"
 #include "libcdna/try.hpp"
 
 namespace cdna {
@@ -71,18 +72,20 @@ std::uint64_t Item::stored_bytes() const {
 std::uint64_t Item::record_bytes() const { return record_bytes_of(*view_of(*file_, number_).item); }
 
 Result<void> Item::verify() const {
-  const TouchedItem* const touched = CDNA_TRY(file_->touch(number_));
-  const ItemView view = view_of(*file_, number_);
-  std::uint64_t largest = 0;
-  for (const wire::IndexEntry& entry : touched->entries)
-    largest = std::max<std::uint64_t>(largest, entry.stored_length());
-  std::vector<std::byte> buffer(file_->zero_copy() ? 0 : largest);
-  for (std::uint32_t plane = 0; plane < view.planes.size(); ++plane) {
-    for (std::uint64_t block = 0; block < view.planes[plane].block_count(); ++block) {
-      CDNA_TRY(file_->stored_block(number_, plane, block, buffer));
+  return no_throw([&]() -> Result<void> {
+    const TouchedItem* const touched = CDNA_TRY(file_->touch(number_));
+    const ItemView view = view_of(*file_, number_);
+    std::uint64_t largest = 0;
+    for (const wire::IndexEntry& entry : touched->entries)
+      largest = std::max<std::uint64_t>(largest, entry.stored_length());
+    std::vector<std::byte> buffer(file_->zero_copy() ? 0 : largest);
+    for (std::uint32_t plane = 0; plane < view.planes.size(); ++plane) {
+      for (std::uint64_t block = 0; block < view.planes[plane].block_count(); ++block) {
+        CDNA_TRY(file_->stored_block(number_, plane, block, buffer));
+      }
     }
-  }
-  return {};
+    return {};
+  });
 }
 
 // ---- BlockRange ----
@@ -99,31 +102,35 @@ BlockRange::Iterator BlockRange::begin() {
 }
 
 void BlockRange::step() {
-  if (next_ < end_) current_ = reader_->fetch(next_);
+  if (next_ < end_) current_ = no_throw([this] { return reader_->fetch(next_); });
   ++next_;
 }
 
 // ---- Tensor ----
 
 Result<void> Tensor::check_supported() const {
-  auto result = cdna::check_supported(view_of(*file_, number_));
-  if (!result) return file_->placed(std::move(result).error(), number_);
-  return {};
+  return no_throw([&]() -> Result<void> {
+    auto result = cdna::check_supported(view_of(*file_, number_));
+    if (!result) return file_->placed(std::move(result).error(), number_);
+    return {};
+  });
 }
 
 Result<BlockRange> Tensor::blocks(std::uint64_t begin, std::uint64_t end) const {
-  assert(begin <= end && end <= rows());
-  CDNA_TRY(check_supported());
-  const ItemView view = view_of(*file_, number_);
-  const wire::Plane& plane = view.planes[0];
-  std::uint64_t first = 0;
-  std::uint64_t last = 0;
-  if (begin < end && plane.block_count() > 0) {
-    first = block_at(plane, begin, 0);
-    last = block_at(plane, end - 1, plane.row_entries() - 1) + 1;
-  }
-  auto reader = CDNA_TRY(BlockReader::create(*file_, number_, first, last));
-  return BlockRange(std::move(reader), first, last);
+  return no_throw([&]() -> Result<BlockRange> {
+    assert(begin <= end && end <= rows());
+    CDNA_TRY(check_supported());
+    const ItemView view = view_of(*file_, number_);
+    const wire::Plane& plane = view.planes[0];
+    std::uint64_t first = 0;
+    std::uint64_t last = 0;
+    if (begin < end && plane.block_count() > 0) {
+      first = block_at(plane, begin, 0);
+      last = block_at(plane, end - 1, plane.row_entries() - 1) + 1;
+    }
+    auto reader = CDNA_TRY(BlockReader::create(*file_, number_, first, last));
+    return BlockRange(std::move(reader), first, last);
+  });
 }
 
 std::uint64_t Tensor::row_bytes(DType wanted) const {
@@ -206,94 +213,103 @@ struct ValueWriter {
 }  // namespace
 
 Result<void> Tensor::read_rows(std::uint64_t begin, std::uint64_t end, DType wanted, std::span<std::byte> out) const {
-  assert(begin <= end && end <= rows() && out.size() == (end - begin) * row_bytes(wanted));
-  CDNA_TRY(check_supported());
-  const bool exact = encoding() == kExactEncoding;
-  const bool converts = is_float(wanted) && is_float(dtype());
-  CDNA_CHECK(converts || (exact && wanted == dtype()), Code::bad_argument, "",
-             "a tensor of " + std::string(name_of(dtype())) + " cannot be read as " + std::string(name_of(wanted)));
-  BlockRange range = CDNA_TRY(blocks(begin, end));
-  if (exact) {
+  return no_throw([&]() -> Result<void> {
+    assert(begin <= end && end <= rows() && out.size() == (end - begin) * row_bytes(wanted));
+    CDNA_TRY(check_supported());
+    const bool exact = encoding() == kExactEncoding;
+    const bool converts = is_float(wanted) && is_float(dtype());
+    CDNA_CHECK(converts || (exact && wanted == dtype()), Code::bad_argument, "",
+               "a tensor of " + std::string(name_of(dtype())) + " cannot be read as " + std::string(name_of(wanted)));
+    BlockRange range = CDNA_TRY(blocks(begin, end));
+    if (exact) {
+      for (const Result<Block>& block : range) {
+        if (!block) return block.error();
+        const RowSlice rows = slice_of(*block, begin, end);
+        if (wanted == dtype()) {
+          copy_rows(*block, rows, begin, row_bytes(wanted), bits_of(wanted), out);
+        } else {
+          convert_rows(*block, rows, begin, dtype(), wanted, row_bytes(wanted), out);
+        }
+      }
+      return {};
+    }
+    const ItemView view = view_of(*file_, number_);
+    const RowDecoder decoder = RowDecoder::of(view, *CDNA_TRY(file_->tables(number_)));
+    const wire::Plane* const outliers = find_plane(view, kOutliers);
+    ValueWriter writer{decoder,
+                       outliers == nullptr ? DType::f32 : static_cast<DType>(outliers->dtype()),
+                       wanted,
+                       begin,
+                       row_bytes(wanted),
+                       out,
+                       {}};
     for (const Result<Block>& block : range) {
       if (!block) return block.error();
       const RowSlice rows = slice_of(*block, begin, end);
-      if (wanted == dtype()) {
-        copy_rows(*block, rows, begin, row_bytes(wanted), bits_of(wanted), out);
-      } else {
-        convert_rows(*block, rows, begin, dtype(), wanted, row_bytes(wanted), out);
-      }
+      writer.write_rows(*block, rows);
+      writer.write_outliers(*block, rows);
     }
     return {};
-  }
-  const ItemView view = view_of(*file_, number_);
-  const RowDecoder decoder = RowDecoder::of(view, *CDNA_TRY(file_->tables(number_)));
-  const wire::Plane* const outliers = find_plane(view, kOutliers);
-  ValueWriter writer{decoder,
-                     outliers == nullptr ? DType::f32 : static_cast<DType>(outliers->dtype()),
-                     wanted,
-                     begin,
-                     row_bytes(wanted),
-                     out,
-                     {}};
-  for (const Result<Block>& block : range) {
-    if (!block) return block.error();
-    const RowSlice rows = slice_of(*block, begin, end);
-    writer.write_rows(*block, rows);
-    writer.write_outliers(*block, rows);
-  }
-  return {};
+  });
 }
 
 Result<std::span<const std::byte>> Tensor::contiguous() const {
-  CDNA_TRY(check_supported());
-  const wire::Plane& plane = view_of(*file_, number_).planes[0];
-  CDNA_CHECK(encoding() == kExactEncoding && plane.layout() == kContiguous && file_->zero_copy(), Code::bad_argument,
-             "", "only an exact tensor in contiguous layout has one pointer, and only in zero-copy mode");
-  CDNA_TRY(verify());
-  if (plane.block_count() >
-      0) {  // Only the end of the last row can have padding bits: rows of sub-byte tensors are whole bytes, or one.
-    PlaneReader reader =
-        CDNA_TRY(PlaneReader::create(*file_, number_, 0, plane.block_count() - 1, plane.block_count()));
-    CDNA_TRY(reader.fetch(plane.block_count() - 1));
-  }
-  return file_->source().mapping().subspan(plane.offset(), plane.stored_length());
+  return no_throw([&]() -> Result<std::span<const std::byte>> {
+    CDNA_TRY(check_supported());
+    const wire::Plane& plane = view_of(*file_, number_).planes[0];
+    CDNA_CHECK(encoding() == kExactEncoding && plane.layout() == kContiguous && file_->zero_copy(), Code::bad_argument,
+               "", "only an exact tensor in contiguous layout has one pointer, and only in zero-copy mode");
+    CDNA_TRY(verify());
+    if (plane.block_count() >
+        0) {  // Only the end of the last row can have padding bits: rows of sub-byte tensors are whole bytes, or one.
+      PlaneReader reader =
+          CDNA_TRY(PlaneReader::create(*file_, number_, 0, plane.block_count() - 1, plane.block_count()));
+      CDNA_TRY(reader.fetch(plane.block_count() - 1));
+    }
+    return file_->source().mapping().subspan(plane.offset(), plane.stored_length());
+  });
 }
 
 Result<std::span<const float>> Tensor::codebook() const {
-  CDNA_TRY(check_supported());
-  CDNA_CHECK(encoding() == kCodebookEncoding, Code::bad_argument, "", "the tensor has no codebook");
-  const CodebookTables* const tables = CDNA_TRY(file_->tables(number_));
-  return std::span<const float>(tables->codebook);
+  return no_throw([&]() -> Result<std::span<const float>> {
+    CDNA_TRY(check_supported());
+    CDNA_CHECK(encoding() == kCodebookEncoding, Code::bad_argument, "", "the tensor has no codebook");
+    const CodebookTables* const tables = CDNA_TRY(file_->tables(number_));
+    return std::span<const float>(tables->codebook);
+  });
 }
 
 // ---- Asset ----
 
 Result<void> Asset::read(std::uint64_t offset, std::span<std::byte> out) const {
-  assert(offset <= size_bytes() && out.size() <= size_bytes() - offset);
-  const ItemView view = view_of(*file_, number_);
-  if (auto result = cdna::check_supported(view); !result) return file_->placed(std::move(result).error(), number_);
-  if (out.empty()) return {};
-  const wire::Plane& plane = view.planes[0];
-  const std::uint64_t first = block_at(plane, 0, offset);
-  const std::uint64_t last = block_at(plane, 0, offset + out.size() - 1);
-  const auto reader = CDNA_TRY(BlockReader::create(*file_, number_, first, last + 1));
-  for (std::uint64_t number = first; number <= last; ++number) {
-    const Block block = CDNA_TRY(reader->fetch(number));
-    const std::uint64_t begin = std::max(offset, block.entry_begin);
-    const std::uint64_t end = std::min(offset + out.size(), block.entry_begin + block.entry_count);
-    std::memcpy(out.data() + (begin - offset), block.data.data() + (begin - block.entry_begin), end - begin);
-  }
-  return {};
+  return no_throw([&]() -> Result<void> {
+    assert(offset <= size_bytes() && out.size() <= size_bytes() - offset);
+    const ItemView view = view_of(*file_, number_);
+    if (auto result = cdna::check_supported(view); !result) return file_->placed(std::move(result).error(), number_);
+    if (out.empty()) return {};
+    const wire::Plane& plane = view.planes[0];
+    const std::uint64_t first = block_at(plane, 0, offset);
+    const std::uint64_t last = block_at(plane, 0, offset + out.size() - 1);
+    const auto reader = CDNA_TRY(BlockReader::create(*file_, number_, first, last + 1));
+    for (std::uint64_t number = first; number <= last; ++number) {
+      const Block block = CDNA_TRY(reader->fetch(number));
+      const std::uint64_t begin = std::max(offset, block.entry_begin);
+      const std::uint64_t end = std::min(offset + out.size(), block.entry_begin + block.entry_count);
+      std::memcpy(out.data() + (begin - offset), block.data.data() + (begin - block.entry_begin), end - begin);
+    }
+    return {};
+  });
 }
 
 // ---- Reader ----
 
 Result<Reader> Reader::open(const std::string& path, const OpenOptions& options) {
-  return open(CDNA_TRY(open_source(path, options.io, *options.file_system)), options);
+  return no_throw(
+      [&]() -> Result<Reader> { return open(CDNA_TRY(open_source(path, options.io, *options.file_system)), options); });
 }
 
 Result<Reader> Reader::open(std::unique_ptr<Source> source, const OpenOptions& options) {
-  return Reader(CDNA_TRY(File::open(std::move(source), options)));
+  return no_throw([&]() -> Result<Reader> { return Reader(CDNA_TRY(File::open(std::move(source), options))); });
 }
 
 const Digest& Reader::root() const { return file_->root(); }
@@ -333,16 +349,18 @@ std::optional<Asset> Reader::find_asset(std::string_view name) const {
 }
 
 Result<Metadata> Reader::metadata() const {
-  const std::uint32_t last = item_count() - 1;  // I12: it is the last item.
-  if (item_count() == 0 || item(last).kind() != ItemKind::metadata) return Metadata{};
-  const Asset content(*file_, last);
-  CDNA_CHECK(content.size_bytes() <= kMetadataBytesMax, Code::limit, "M1", "the metadata is over 64 MiB");
-  CDNA_TRY(file_->touch(last));  // Before a buffer of the claimed size is made.
-  std::vector<std::byte> bytes(content.size_bytes());
-  CDNA_TRY(content.read(0, bytes));
-  auto metadata = parse_metadata(bytes);
-  if (!metadata) return file_->placed(std::move(metadata).error(), last);
-  return metadata;
+  return no_throw([&]() -> Result<Metadata> {
+    const std::uint32_t last = item_count() - 1;  // I12: it is the last item.
+    if (item_count() == 0 || item(last).kind() != ItemKind::metadata) return Metadata{};
+    const Asset content(*file_, last);
+    CDNA_CHECK(content.size_bytes() <= kMetadataBytesMax, Code::limit, "M1", "the metadata is over 64 MiB");
+    CDNA_TRY(file_->touch(last));  // Before a buffer of the claimed size is made.
+    std::vector<std::byte> bytes(content.size_bytes());
+    CDNA_TRY(content.read(0, bytes));
+    auto metadata = parse_metadata(bytes);
+    if (!metadata) return file_->placed(std::move(metadata).error(), last);
+    return metadata;
+  });
 }
 
 }  // namespace cdna

@@ -11,6 +11,7 @@
 #include "libcdna/format/record.hpp"
 #include "libcdna/format/tail.hpp"
 #include "libcdna/hash/sha256.hpp"
+#include "libcdna/no_throw.hpp"
 #include "libcdna/try.hpp"
 
 namespace cdna {
@@ -137,9 +138,11 @@ Result<RebuildReport> rebuild_file(const Source& source, Sink& sink, const std::
 }  // namespace
 
 Result<RebuildReport> rebuild(const Source& source, std::unique_ptr<Sink> sink, const std::atomic<bool>* stop) {
-  auto result = rebuild_file(source, *sink, stop);
-  if (!result && result.error().file.empty()) result.error().file = source.name();
-  return result;
+  return no_throw([&] {
+    auto result = rebuild_file(source, *sink, stop);
+    if (!result && result.error().file.empty()) result.error().file = source.name();
+    return result;
+  });
 }
 
 }  // namespace cdna

@@ -3,9 +3,8 @@
 
 #include <algorithm>
 #include <exception>
-#include <new>
 
-#include "libcdna/try.hpp"
+#include "libcdna/no_throw.hpp"
 
 namespace cdna {
 
@@ -65,12 +64,7 @@ void ThreadPool::take_turns(unsigned worker) {
     const std::size_t index = next_++;
     ++active_;
     lock.unlock();
-    Result<void> result;
-    try {
-      result = (*task_)(index, worker);
-    } catch (const std::bad_alloc&) {
-      result = fail(Code::no_memory, "", "out of memory");
-    }
+    Result<void> result = no_throw([&] { return (*task_)(index, worker); });
     lock.lock();
     --active_;
     if (!result && index < error_index_) {

@@ -23,7 +23,7 @@ class ThreadPool {
   unsigned size() const { return static_cast<unsigned>(threads_.size()) + 1; }
 
   // Runs task(i, worker) for i in [0, count), worker in [0, size()), and waits. Returns the error with the lowest i;
-  // std::bad_alloc in a task becomes Code::no_memory. Not reentrant.
+  // std::bad_alloc in a task becomes Code::no_memory; other exceptions must not leave it. Not reentrant.
   using Task = std::function<Result<void>(std::size_t index, unsigned worker)>;
   Result<void> run(std::size_t count, const Task& task);
 

@@ -1,6 +1,7 @@
 // CDNA_TRY and the one-line makers of errors, for use inside the library.
 #pragma once
 
+#include <cerrno>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -41,7 +42,7 @@ inline Error fail(Code code, const char* rule, std::string message, std::uint64_
 
 inline Error fail_io(std::string message, std::int64_t negative_errno, std::string file = {}) {
   Error error;
-  error.code = Code::io;
+  error.code = negative_errno == -ENOMEM ? Code::no_memory : Code::io;
   error.message = std::move(message);
   error.os_errno = static_cast<std::int32_t>(-negative_errno);
   error.file = std::move(file);

@@ -2,9 +2,9 @@
 #include "cdna/writer.hpp"
 
 #include <bit>
-#include <new>
 
 #include "libcdna/hash/sha256_kernel.hpp"
+#include "libcdna/no_throw.hpp"
 #include "libcdna/try.hpp"
 #include "libcdna/write/writer_session.hpp"
 
@@ -18,15 +18,6 @@ Result<T> named(Result<T> result, const std::string& name) {
   return result;
 }
 
-template <class Call>
-auto without_exceptions(const Call& call) -> decltype(call()) {
-  try {
-    return call();
-  } catch (const std::bad_alloc&) {
-    return fail(Code::no_memory, "", "out of memory");
-  }
-}
-
 }  // namespace
 
 Writer::Writer(std::unique_ptr<Session> session) : session_(std::move(session)) {}
@@ -35,7 +26,7 @@ Writer& Writer::operator=(Writer&&) noexcept = default;
 Writer::~Writer() = default;
 
 Result<Writer> Writer::create(std::unique_ptr<Sink> sink, const WriterOptions& options) {
-  return without_exceptions([&]() -> Result<Writer> {
+  return no_throw([&]() -> Result<Writer> {
     CDNA_CHECK(std::has_single_bit(options.alignment) && options.alignment >= 64 && options.alignment <= 65536,
                Code::bad_argument, "T8", "the alignment is not a power of two in 64..65536");
     CDNA_TRY(check_sha256_kernel());
@@ -46,44 +37,45 @@ Result<Writer> Writer::create(std::unique_ptr<Sink> sink, const WriterOptions& o
 }
 
 Result<std::uint32_t> Writer::add_exact(const TensorSpec& spec, const ByteReader& data) {
-  return named(without_exceptions([&]() -> Result<std::uint32_t> {
-                 CDNA_TRY(begin_tensor(spec));
-                 return session_->copy_from(data);
-               }),
-               spec.name);
+  return no_throw([&] {
+    const auto add = [&]() -> Result<std::uint32_t> {
+      CDNA_TRY(session_->begin_exact(spec));
+      return session_->copy_from(data);
+    };
+    return named(add(), spec.name);
+  });
 }
 
 Result<std::uint32_t> Writer::add_codebook(const TensorSpec& spec, const CodebookOptions& options,
                                            const ByteReader& data) {
-  return named(without_exceptions([&] { return session_->add_codebook(spec, options, data); }), spec.name);
+  return no_throw([&] { return named(session_->add_codebook(spec, options, data), spec.name); });
 }
 
 Result<std::uint32_t> Writer::add_alias(const std::string& name, std::uint32_t tensor) {
-  return named(without_exceptions([&] { return session_->add_alias(name, tensor); }), name);
+  return no_throw([&] { return named(session_->add_alias(name, tensor), name); });
 }
 
 Result<std::uint32_t> Writer::add_asset(const std::string& name, const std::string& media_type,
                                         std::uint64_t size_bytes, Codec codec, const ByteReader& data) {
-  return named(without_exceptions([&] { return session_->add_asset(name, media_type, size_bytes, codec, data); }),
-               name);
+  return no_throw([&] { return named(session_->add_asset(name, media_type, size_bytes, codec, data), name); });
 }
 
 Result<void> Writer::begin_tensor(const TensorSpec& spec) {
-  return named(without_exceptions([&] { return session_->begin_exact(spec); }), spec.name);
+  return no_throw([&] { return named(session_->begin_exact(spec), spec.name); });
 }
 
 Result<void> Writer::append(std::span<const std::byte> bytes) {
-  return without_exceptions([&] { return session_->append(bytes); });
+  return no_throw([&] { return session_->append(bytes); });
 }
 
 Result<std::uint32_t> Writer::end_tensor() {
-  return without_exceptions([&] { return session_->end(); });
+  return no_throw([&] { return session_->end(); });
 }
 
 const WrittenItem& Writer::written(std::uint32_t item) const { return session_->written(item); }
 
 Result<Digest> Writer::finish(Metadata metadata) {
-  return without_exceptions([&] { return session_->finish(std::move(metadata)); });
+  return no_throw([&] { return session_->finish(std::move(metadata)); });
 }
 
 }  // namespace cdna

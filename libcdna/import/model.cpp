@@ -9,9 +9,9 @@
 #include "cdna/import.hpp"
 #include "libcdna/import/foreign_format.hpp"
 #include "libcdna/import/hugging_face.hpp"
-#include "libcdna/import/no_throw.hpp"
 #include "libcdna/import/safetensors_header.hpp"
 #include "libcdna/io/descriptor.hpp"
+#include "libcdna/no_throw.hpp"
 #include "libcdna/try.hpp"
 
 namespace cdna {

@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "cdna/import.hpp"
-#include "libcdna/import/no_throw.hpp"
 #include "libcdna/import/safetensors_header.hpp"
+#include "libcdna/no_throw.hpp"
 #include "libcdna/try.hpp"
 
 namespace cdna {
@@ -33,13 +33,15 @@ class SafetensorsModel final : public Model {
     assert(tensor < tensors_.size() && offset <= tensors_[tensor].size_bytes);
     assert(out.size() <= tensors_[tensor].size_bytes - offset);
     if (out.empty()) return {};
-    auto result = source_->read_at(data_begin_ + begins_[tensor] + offset, out);
-    if (!result) result.error().item = tensors_[tensor].name;
-    return result;
+    return no_throw([&] {
+      auto result = source_->read_at(data_begin_ + begins_[tensor] + offset, out);
+      if (!result) result.error().item = tensors_[tensor].name;
+      return result;
+    });
   }
 
   Result<void> read_asset(std::size_t, std::uint64_t, std::span<std::byte>) const override {
-    return fail(Code::bad_argument, "", "a safetensors file has no assets");
+    return no_throw([]() -> Result<void> { return fail(Code::bad_argument, "", "a safetensors file has no assets"); });
   }
 
  private:

@@ -8,8 +8,8 @@
 
 #include "cdna/import.hpp"
 #include "libcdna/format/utf8.hpp"
-#include "libcdna/import/no_throw.hpp"
 #include "libcdna/import/safetensors_header.hpp"
+#include "libcdna/no_throw.hpp"
 #include "libcdna/try.hpp"
 
 namespace cdna {
@@ -165,16 +165,20 @@ class Writer final : public SafetensorsWriter {
   }
 
   Result<void> append(std::span<const std::byte> bytes) override {
-    CDNA_CHECK(bytes.size() <= left_bytes_, Code::bad_argument, "",
-               std::to_string(bytes.size()) + " bytes for a file that lacks " + std::to_string(left_bytes_));
-    CDNA_TRY(sink_->write(bytes));
-    left_bytes_ -= bytes.size();
-    return {};
+    return no_throw([&]() -> Result<void> {
+      CDNA_CHECK(bytes.size() <= left_bytes_, Code::bad_argument, "",
+                 std::to_string(bytes.size()) + " bytes for a file that lacks " + std::to_string(left_bytes_));
+      CDNA_TRY(sink_->write(bytes));
+      left_bytes_ -= bytes.size();
+      return {};
+    });
   }
 
   Result<void> commit() override {
-    CDNA_CHECK(left_bytes_ == 0, Code::bad_argument, "", std::to_string(left_bytes_) + " bytes of data are missing");
-    return sink_->commit();
+    return no_throw([&]() -> Result<void> {
+      CDNA_CHECK(left_bytes_ == 0, Code::bad_argument, "", std::to_string(left_bytes_) + " bytes of data are missing");
+      return sink_->commit();
+    });
   }
 
  private:

@@ -14,6 +14,7 @@
 
 #include "cdna/sink.hpp"
 #include "libcdna/io/descriptor.hpp"
+#include "libcdna/no_throw.hpp"
 #include "libcdna/try.hpp"
 
 namespace cdna {
@@ -235,9 +236,11 @@ class FileSink final : public Sink {
 }  // namespace
 
 Result<std::unique_ptr<Sink>> create_file(const std::string& path, const FileSinkOptions& options) {
-  auto sink = std::make_unique<FileSink>(path, options);
-  CDNA_TRY(sink->open());
-  return std::unique_ptr<Sink>(std::move(sink));
+  return no_throw([&]() -> Result<std::unique_ptr<Sink>> {
+    auto sink = std::make_unique<FileSink>(path, options);
+    CDNA_TRY(sink->open());
+    return std::unique_ptr<Sink>(std::move(sink));
+  });
 }
 
 }  // namespace cdna

@@ -2,7 +2,7 @@
 #include "cdna/sink.hpp"
 
 #include "libcdna/io/descriptor.hpp"
-#include "libcdna/try.hpp"
+#include "libcdna/no_throw.hpp"
 
 namespace cdna {
 namespace {
@@ -10,7 +10,9 @@ namespace {
 class DescriptorSink final : public Sink {
  public:
   DescriptorSink(int fd, FileSystem& file_system) : fd_(fd), file_system_(file_system) {}
-  Result<void> write(std::span<const std::byte> bytes) override { return write_all(file_system_, fd_, bytes); }
+  Result<void> write(std::span<const std::byte> bytes) override {
+    return no_throw([&] { return write_all(file_system_, fd_, bytes); });
+  }
   Result<void> commit() override { return {}; }
 
  private:
@@ -22,8 +24,10 @@ class MemorySink final : public Sink {
  public:
   explicit MemorySink(std::vector<std::byte>& out) : out_(out) {}
   Result<void> write(std::span<const std::byte> bytes) override {
-    out_.insert(out_.end(), bytes.begin(), bytes.end());
-    return {};
+    return no_throw([&]() -> Result<void> {
+      out_.insert(out_.end(), bytes.begin(), bytes.end());
+      return {};
+    });
   }
   Result<void> commit() override { return {}; }
 

@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "libcdna/io/descriptor.hpp"
+#include "libcdna/no_throw.hpp"
 #include "libcdna/try.hpp"
 
 namespace cdna {
@@ -43,12 +44,14 @@ class FileSource : public Source {
   std::string_view backend() const override { return "pread"; }
 
   Result<void> read_at(std::uint64_t offset, std::span<std::byte> out) const override {
-    auto result = read_exactly(descriptor_.file_system(), descriptor_.get(), offset, out);
-    if (!result) {
-      result.error().file = name_;
-      if (result.error().offset == kNoOffset) result.error().offset = offset;
-    }
-    return result;
+    return no_throw([&] {
+      auto result = read_exactly(descriptor_.file_system(), descriptor_.get(), offset, out);
+      if (!result) {
+        result.error().file = name_;
+        if (result.error().offset == kNoOffset) result.error().offset = offset;
+      }
+      return result;
+    });
   }
 
   int fd() const { return descriptor_.get(); }
@@ -80,10 +83,13 @@ class MappedSource final : public FileSource {
     const int result = ::madvise(reinterpret_cast<void*>(page), begin + size - page, MADV_POPULATE_READ);
     // EINVAL: a kernel before 5.14. The pages then come in when they are touched.
     if (result == 0 || errno == EINVAL) return {};
-    Error error = fail_io("cannot bring mapped bytes into memory (is the file truncated or the disk failing?)", -errno,
-                          std::string(name()));
-    error.offset = offset;
-    return error;
+    const int populate_errno = errno;
+    return no_throw([&]() -> Result<void> {
+      Error error = fail_io("cannot bring mapped bytes into memory (is the file truncated or the disk failing?)",
+                            -populate_errno, std::string(name()));
+      error.offset = offset;
+      return error;
+    });
   }
 
  private:
@@ -158,7 +164,9 @@ Result<std::unique_ptr<Source>> map_file(FileSource file, bool asked_for) {
 
 Result<void> Source::populate(std::uint64_t, std::uint64_t) const { return {}; }
 
-Result<std::unique_ptr<Source>> open_source(const std::string& path, Io io, FileSystem& file_system) {
+namespace {
+
+Result<std::unique_ptr<Source>> open_file(const std::string& path, Io io, FileSystem& file_system) {
   const int fd = open_retrying(file_system, AT_FDCWD, path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
   if (fd < 0) {
     Error error = fail_io("cannot open", fd, path);
@@ -179,6 +187,12 @@ Result<std::unique_ptr<Source>> open_source(const std::string& path, Io io, File
   FileSource file(std::move(descriptor), static_cast<std::uint64_t>(info.st_size), path, std::move(choice.reason));
   if (choice.io == Io::mmap) return map_file(std::move(file), io == Io::mmap);
   return read_file(std::move(file));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Source>> open_source(const std::string& path, Io io, FileSystem& file_system) {
+  return no_throw([&] { return open_file(path, io, file_system); });
 }
 
 std::unique_ptr<Source> memory_source(std::span<const std::byte> bytes, bool mapped) {

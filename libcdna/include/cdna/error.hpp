@@ -43,7 +43,7 @@ struct Error {
   std::int32_t plane = -1;           // Number of the plane within the item.
   std::int64_t block = -1;           // Number of the block within the plane.
   std::uint64_t offset = kNoOffset;  // Byte in the file where the check failed.
-  std::int32_t os_errno = 0;         // With Code::io.
+  std::int32_t os_errno = 0;         // With Code::io, and no_memory of the system.
 
   // One printable line: file, item, plane, block, byte offset, message, rule, errno text. Control characters are
   // escaped.
@@ -54,7 +54,8 @@ struct Error {
 // bidirectional marks (U+200E, U+200F, U+202A..U+202E, U+2066..U+2069), as \xHH per byte; backslash as \\.
 std::string escape(std::string_view text);
 
-// The value of a call, or its Error. Spelled like std::expected, which C++20 lacks.
+// The value of a call, or its Error. Spelled like std::expected, which C++20 lacks. Any function that returns one may
+// fail with Code::no_memory, whose Error allocates nothing; none lets std::bad_alloc out.
 template <class T>
 class [[nodiscard]] Result {
  public:

@@ -53,11 +53,12 @@ struct FsckReport {
   std::uint64_t unsupported_count = 0;  // Items that this version cannot decode; verified all the same.
   std::uint64_t blocks_checked = 0;
   std::uint64_t problem_count = 0;
-  // In the order of spec/format.md 16.2, adjacent bad blocks of a plane joined; the first 1000.
+  // In the order of spec/format.md 16.2, adjacent bad blocks of a plane joined; the first 1000. Without memory even
+  // for "no memory" they are fewer than problem_count.
   std::vector<FsckProblem> problems;
 };
 
-// Never writes. Errors are in the report.
+// Never writes. Errors are in the report, lack of memory too.
 FsckReport fsck(std::unique_ptr<Source> source, const FsckOptions& options = {});
 
 struct RebuildReport {
