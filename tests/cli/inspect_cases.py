@@ -2,7 +2,9 @@
 import json
 import os
 import re
+import resource
 import struct
+import subprocess
 
 import runner
 from runner import ERRORS_LEFT, OPERATIONAL, USAGE, ToolTest, f32, small_model
@@ -83,6 +85,29 @@ class InspectTest(ToolTest):
         self.assertEqual(self.inspect('m.cdna')['root'], root)
         self.assertEqual(self.read('m.cdna')[-40:-8].hex(), root)
         self.assertIn(f'root {root}\n', self.text('m.cdna'))
+
+    def test_how_the_file_is_read_and_why_is_told(self):
+        kind = subprocess.run(['stat', '-f', '-c', '%t', self.path('m.cdna')], capture_output=True, check=True)
+        magic = int(kind.stdout, 16)
+        local = {0xEF53: 'ext4', 0x01021994: 'tmpfs', 0x794C7630: 'overlayfs', 0x58465342: 'xfs', 0x9123683E: 'btrfs'}
+        if magic in local:
+            expected = {'backend': 'mmap', 'reason': f'{local[magic]} is a local file system', 'trust': 'zero-copy'}
+        else:
+            reason = f'file system type 0x{magic:x} is a network, FUSE or unknown one'
+            expected = {'backend': 'pread', 'reason': reason, 'trust': 'strict'}
+        self.assertEqual(self.inspect('m.cdna')['io'], expected)
+        self.assertIn('read with {backend} ({reason}), {trust}\n'.format(**expected), self.text('m.cdna'))
+
+    def test_a_file_that_finds_no_address_space_is_read_and_inspect_says_why(self):
+        self.write_model('large.safetensors', [('w', 'F32', [65536, 1024], bytes(256 << 20))])
+        self.convert('large.safetensors', 'large.cdna', '--encoding', 'exact')
+        limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (192 << 20, 192 << 20))  # noqa: E731
+        run = subprocess.run(
+            [runner.tool('cdna-inspect'), self.path('large.cdna')], capture_output=True, text=True, preexec_fn=limit
+        )
+        self.assertEqual((run.returncode, run.stderr), (0, ''))
+        if 'is a network, FUSE or unknown one' not in run.stdout:
+            self.assertIn('read with pread (mmap was refused: Cannot allocate memory), strict\n', run.stdout)
 
     def test_globs_select_tensors_and_their_totals(self):
         self.assertEqual(

@@ -32,11 +32,16 @@ class BlockReader;
 // What "verified" promises (spec/format.md, 16.3).
 enum class Trust : std::uint8_t {
   automatic,  // zero_copy for mapped files, strict otherwise.
-  // Blocks are verified in the shared mapping at first touch and used from there. What another process writes into the
-  // file afterwards is not noticed; a file that another process truncates can raise SIGBUS in code that touches the
-  // mapping.
+  // Blocks are verified in the shared mapping at first touch and used from there. For files that nobody changes:
+  // - cut off before a block's first touch: an error (io, or corrupt within the last page that is left), but on Linux
+  //   before 5.14 SIGBUS;
+  // - cut off after it: touching the block raises SIGBUS, in the library and in the caller;
+  // - rewritten in place after it: not noticed by this Reader; a new one notices;
+  // - replaced by rename: this Reader keeps the old file, as in all modes.
   zero_copy,
-  // Each block is copied to private memory at each use, verified there and used from there.
+  // Each block is copied to private memory at each use, verified there and used from there. Whatever becomes of the
+  // file, its bytes are right or an error with item, plane, block and offset: io (cut off, unreadable; the next use
+  // tries again) or corrupt (rewritten; remembered).
   strict,
 };
 
