@@ -1,10 +1,17 @@
 // One Reader for many threads: what they read is right, what is damaged is refused, whoever touches it first.
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <barrier>
 #include <catch2/catch.hpp>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 #include "sample_file.hpp"
@@ -35,6 +42,7 @@ struct Known {
 
 struct DamagedFile {
   Bytes bytes;
+  Bytes pristine;
   std::vector<Known> tensors;
 };
 
@@ -66,7 +74,8 @@ Bytes pristine_file() {
 
 const DamagedFile& damaged_file() {
   static const DamagedFile result = [] {
-    DamagedFile file{pristine_file(), {}};
+    DamagedFile file{pristine_file(), {}, {}};
+    file.pristine = file.bytes;
     const auto regions = cdna::test::regions_of(file.bytes);
     const cdna::Reader reader = must(cdna::Reader::open(cdna::memory_source(file.bytes)));
     std::vector<std::uint64_t> flips;
@@ -117,14 +126,11 @@ class Failures {
   std::vector<std::string> texts_;
 };
 
-// One read of some rows, by read_rows() or block by block. Returns what is wrong with it, or "".
-std::string check_rows(const cdna::Reader& reader, const Known& known, std::uint64_t begin, std::uint64_t end) {
-  const auto tensor = reader.find(known.name);
-  if (!tensor) return "is not found";
+// What is wrong with an answer of read_rows(), or "".
+std::string judge(const Known& known, std::uint64_t begin, std::uint64_t end, const cdna::Result<void>& result,
+                  const Bytes& rows) {
   bool damaged = known.lost;
   for (std::uint64_t row = begin; row < end && !damaged; ++row) damaged = known.damaged[row / known.rows_per_block];
-  Bytes rows((end - begin) * known.row_bytes);
-  const auto result = tensor->read_rows(begin, end, known.dtype, rows);
   if (damaged) {
     if (result) return "came although it is damaged";
     const std::string rule = result.error().rule;
@@ -134,6 +140,15 @@ std::string check_rows(const cdna::Reader& reader, const Known& known, std::uint
   if (!result) return "failed: " + result.error().describe();
   const auto from = known.content.begin() + static_cast<std::ptrdiff_t>(begin * known.row_bytes);
   return std::equal(rows.begin(), rows.end(), from) ? "" : "are wrong";
+}
+
+// One read of some rows. Returns what is wrong with it, or "".
+std::string check_rows(const cdna::Reader& reader, const Known& known, std::uint64_t begin, std::uint64_t end) {
+  const auto tensor = reader.find(known.name);
+  if (!tensor) return "is not found";
+  Bytes rows((end - begin) * known.row_bytes);
+  const auto result = tensor->read_rows(begin, end, known.dtype, rows);
+  return judge(known, begin, end, result, rows);
 }
 
 std::string check_blocks(const cdna::Reader& reader, const Known& known) {
@@ -245,4 +260,219 @@ TEST_CASE("concurrency: a reader may be copied and dropped while other threads r
   }
   for (std::thread& thread : threads) thread.join();
   failures.report();
+}
+
+// ---- A source that fails ----
+
+namespace {
+
+constexpr std::uint64_t kFailOneIn = 16;
+
+// Faults that the calling thread has met.
+thread_local std::uint64_t faults_met = 0;
+
+// A damaged file, some of whose reads fail; later the damage is gone.
+class FlakySource final : public cdna::Source {
+ public:
+  explicit FlakySource(bool mapped) : mapped_(mapped) {}
+  std::uint64_t size_bytes() const override { return bytes().size(); }
+  std::span<const std::byte> mapping() const override {
+    return mapped_ ? std::span<const std::byte>(bytes()) : std::span<const std::byte>{};
+  }
+  cdna::Result<void> populate(std::uint64_t, std::uint64_t) const override { return flap(); }
+  cdna::Result<void> read_at(std::uint64_t offset, std::span<std::byte> out) const override {
+    if (auto result = flap(); !result) return result;
+    std::copy_n(bytes().begin() + static_cast<std::ptrdiff_t>(offset), out.size(), out.begin());
+    return {};
+  }
+
+  mutable std::atomic<bool> flapping{false};
+  mutable std::atomic<bool> healed{false};  // Of a source that is not mapped.
+  mutable std::atomic<std::uint64_t> faults{0};
+
+ private:
+  const Bytes& bytes() const { return healed ? damaged_file().pristine : damaged_file().bytes; }
+  cdna::Result<void> flap() const {
+    if (!flapping || cdna::test::Random(kSeed + turn_++).below(kFailOneIn) != 0) return {};
+    ++faults;
+    ++faults_met;
+    cdna::Error error;
+    error.code = cdna::Code::io;
+    error.os_errno = EIO;
+    error.message = "flapping";
+    return error;
+  }
+
+  bool mapped_;
+  mutable std::atomic<std::uint64_t> turn_{0};
+};
+
+// A call fails with io exactly if it met a fault; any other answer is judged by the caller.
+bool io_as_it_must_be(const cdna::Result<void>& result, std::uint64_t met_before, bool& io) {
+  io = !result && result.error().code == cdna::Code::io;
+  return io == (faults_met != met_before);
+}
+
+std::string read_flaky(const cdna::Reader& reader, const Known& known, std::uint64_t begin, std::uint64_t end) {
+  Bytes rows((end - begin) * known.row_bytes);
+  const std::uint64_t met_before = faults_met;
+  const auto result = reader.find(known.name)->read_rows(begin, end, known.dtype, rows);
+  bool io = false;
+  if (!io_as_it_must_be(result, met_before, io)) return "hid a fault, or made one up";
+  return io ? "" : judge(known, begin, end, result, rows);
+}
+
+std::string verify_flaky(const cdna::Reader& reader, const Known& known) {
+  const std::uint64_t met_before = faults_met;
+  const auto result = reader.find(known.name)->verify();
+  bool io = false;
+  if (!io_as_it_must_be(result, met_before, io)) return "verify() hid a fault, or made one up";
+  const bool good = !known.lost && std::find(known.damaged.begin(), known.damaged.end(), true) == known.damaged.end();
+  return io || result.has_value() == good ? "" : "verify() is wrong";
+}
+
+void read_flaky_in_all_threads(const cdna::Reader& reader, const std::vector<Known>& tensors, std::uint64_t seed,
+                               Failures& failures) {
+  std::barrier start(kThreads);
+  std::vector<std::thread> threads;
+  for (unsigned i = 0; i < kThreads; ++i) {
+    threads.emplace_back([&, i] {
+      cdna::test::Random random(seed * 1000 + i);
+      start.arrive_and_wait();
+      for (unsigned turn = 0; turn < 3 * kReadsPerThread; ++turn) {
+        const Known& known = tensors[turn < tensors.size() ? turn : random.below(tensors.size())];
+        const std::uint64_t begin = random.below(known.rows);
+        const std::string fault =
+            turn % 10 == 9 ? verify_flaky(reader, known) : read_flaky(reader, known, begin, begin + 1);
+        if (!fault.empty()) failures.add("'" + known.name + "', row " + std::to_string(begin) + " " + fault);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+}  // namespace
+
+TEST_CASE("concurrency: 16 threads over a flapping source: every fault is told to who met it, and to no one else") {
+  CAPTURE(kSeed);
+  for (const bool mapped : {true, false}) {
+    Failures failures;
+    auto source = std::make_unique<FlakySource>(mapped);
+    const FlakySource& flaky = *source;
+    const cdna::Reader reader = must(cdna::Reader::open(std::move(source)));
+    flaky.flapping = true;
+    read_flaky_in_all_threads(reader, damaged_file().tensors, kSeed, failures);
+    failures.report();
+    CHECK(flaky.faults > 10);
+  }
+}
+
+TEST_CASE("concurrency: what was found damaged stays refused to all threads when the damage is gone") {
+  CAPTURE(kSeed);
+  Failures failures;
+  auto source = std::make_unique<FlakySource>(false);
+  const FlakySource& flaky = *source;
+  const cdna::Reader reader = must(cdna::Reader::open(std::move(source)));
+  std::vector<Known> tensors = damaged_file().tensors;
+  for (const Known& known : tensors) {  // All damage is seen once.
+    for (std::uint64_t row = 0; row < known.rows; row += known.rows_per_block) {
+      CHECK(check_rows(reader, known, row, row + 1).empty());
+    }
+  }
+  flaky.healed = true;
+  flaky.flapping = true;
+  for (Known& known : tensors) {
+    if (known.name == "index damaged") known.lost = false;  // Nothing of it was kept: it is read anew.
+  }
+  read_flaky_in_all_threads(reader, tensors, kSeed + 1, failures);
+  failures.report();
+  CHECK(flaky.faults > 10);
+}
+
+// ---- fork ----
+
+namespace {
+
+// A reader over a file that has no name any more.
+cdna::Reader open_temporary(const Bytes& bytes, cdna::Io io) {
+  const std::string path =
+      (std::filesystem::temp_directory_path() / ("cdna-fork-" + std::to_string(::getpid()))).string();
+  std::ofstream(path, std::ios::binary)
+      .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  cdna::OpenOptions options;
+  options.io = io;
+  auto reader = cdna::Reader::open(path, options);
+  std::filesystem::remove(path);
+  return must(std::move(reader));
+}
+
+bool all_right(const cdna::Reader& reader) {
+  for (const Known& known : damaged_file().tensors) {
+    for (std::uint64_t row = 0; row < known.rows; row += 50) {
+      if (!check_rows(reader, known, row, std::min(row + 50, known.rows)).empty()) return false;
+    }
+  }
+  return true;
+}
+
+// Two processes that wait for each other.
+class Gate {
+ public:
+  Gate() {
+    if (::pipe(ends_.data()) != 0) throw std::runtime_error("no pipe");
+  }
+  ~Gate() {
+    for (const int end : ends_) ::close(end);
+  }
+  void open() const {
+    if (::write(ends_[1], "x", 1) != 1) std::abort();
+  }
+  void pass() const {
+    char byte = 0;
+    if (::read(ends_[0], &byte, 1) != 1) std::abort();
+  }
+
+ private:
+  std::array<int, 2> ends_{};
+};
+
+int exit_code_of(pid_t child) {
+  int status = 0;
+  return ::waitpid(child, &status, 0) == child && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+}  // namespace
+
+TEST_CASE("concurrency: a forked child reads all and closes, and the parent reads on") {
+  for (const cdna::Io io : {cdna::Io::mmap, cdna::Io::pread}) {
+    std::optional<cdna::Reader> reader = open_temporary(damaged_file().bytes, io);
+    REQUIRE(check_rows(*reader, damaged_file().tensors[0], 0, 300).empty());  // Some blocks are known, some are not.
+    const pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+      const bool right = all_right(*reader);
+      reader.reset();
+      ::_exit(right ? 0 : 1);
+    }
+    CHECK(exit_code_of(child) == 0);
+    CHECK(all_right(*reader));
+  }
+}
+
+TEST_CASE("concurrency: a parent closes, and its forked child reads on") {
+  for (const cdna::Io io : {cdna::Io::mmap, cdna::Io::pread}) {
+    std::optional<cdna::Reader> reader = open_temporary(damaged_file().bytes, io);
+    REQUIRE(check_rows(*reader, damaged_file().tensors[0], 0, 300).empty());
+    const Gate gate;
+    const pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+      gate.pass();
+      ::_exit(all_right(*reader) ? 0 : 1);
+    }
+    CHECK(all_right(*reader));
+    reader.reset();
+    gate.open();
+    CHECK(exit_code_of(child) == 0);
+  }
 }
