@@ -58,7 +58,7 @@ std::optional<Error> usage_fault(const Options& options, const Model& model) {
   return std::nullopt;
 }
 
-Result<Plan> make_plan(const Options& options, const Model& model) {
+Result<Plan> make_plan(const Options& options, const Model& model, const std::atomic<bool>& stop) {
   const Preset wanted = options.encoding == "cb8" ? Preset::cb8 : Preset::exact;
   Plan plan;
   std::vector<Role> roles;
@@ -72,7 +72,7 @@ Result<Plan> make_plan(const Options& options, const Model& model) {
     roles.push_back(decision.role);
     plan.decisions.push_back(std::move(decision));
   }
-  auto alias_of = find_tied_tensors(model, roles);
+  auto alias_of = find_tied_tensors(model, roles, stop);
   if (!alias_of) return std::move(alias_of).error();
   plan.alias_of = *std::move(alias_of);
   return plan;
@@ -239,7 +239,7 @@ int run_convert(const Options& options) {
   auto sink = create_file(options.destination,
                           sink_options);  // Before the long work: a destination that is refused is refused at once.
   if (!sink) return report(kProgram, sink.error());
-  auto plan = make_plan(options, **model);
+  auto plan = make_plan(options, **model, stop);
   if (!plan) return report(kProgram, plan.error());
   if (options.explain && !options.json) print_explanation(**model, *plan);
   WriterOptions writer_options;

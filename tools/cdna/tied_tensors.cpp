@@ -1,61 +1,84 @@
-// Comparison of candidates that begin alike, a part at a time.
+// Sets of tensors that are equal so far are split by their next bytes, until a set has one tensor or no bytes are left.
 #include "tools/cdna/tied_tensors.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <map>
+#include <span>
+#include <string>
 #include <tuple>
+#include <utility>
 
 namespace cdna::tools {
 namespace {
 
-constexpr std::size_t kPartBytes = std::size_t{1} << 20;
-constexpr std::size_t kBeginningBytes = 4096;
+// Most models' embeddings differ in their first bytes: one small read each.
+constexpr std::uint64_t kPartBytesMin = 4096;
+constexpr std::uint64_t kPartBytesMax = std::uint64_t{1} << 20;
+constexpr std::uint64_t kPartsBytesMax = std::uint64_t{16} << 20;  // Of all tensors of a set together.
 
-// Tensors with different keys are different: only those with equal keys are compared in full, so that a model with
-// thousands of embeddings costs one small read for each.
-using Key = std::tuple<DType, std::vector<std::uint64_t>, std::vector<std::byte>>;
+struct EqualSoFar {
+  std::vector<std::size_t> tensors;  // Ascending.
+  std::uint64_t offset = 0;          // All bytes before it are equal.
+};
 
-Result<Key> key_of(const Model& model, std::size_t i) {
-  const ModelTensor& tensor = model.tensors()[i];
-  std::vector<std::byte> beginning(std::min<std::uint64_t>(kBeginningBytes, tensor.size_bytes));
-  if (auto result = model.read(i, 0, beginning); !result) return std::move(result).error();
-  return Key{tensor.dtype, tensor.shape, std::move(beginning)};
+std::uint64_t part_bytes(const EqualSoFar& set) {
+  if (set.offset == 0) return kPartBytesMin;
+  return std::clamp(kPartsBytesMax / set.tensors.size(), kPartBytesMin, kPartBytesMax);
 }
 
-// Requires: equal keys.
-Result<bool> are_equal(const Model& model, std::size_t a, std::size_t b) {
-  const std::uint64_t size_bytes = model.tensors()[a].size_bytes;
-  std::vector<std::byte> part_a(kPartBytes);
-  std::vector<std::byte> part_b(kPartBytes);
-  for (std::uint64_t offset = kBeginningBytes; offset < size_bytes; offset += kPartBytes) {
-    const std::size_t size = std::min<std::uint64_t>(kPartBytes, size_bytes - offset);
-    if (auto result = model.read(a, offset, std::span(part_a).first(size)); !result) return std::move(result).error();
-    if (auto result = model.read(b, offset, std::span(part_b).first(size)); !result) return std::move(result).error();
-    if (std::memcmp(part_a.data(), part_b.data(), size) != 0) return false;
+std::vector<EqualSoFar> candidates_of(const Model& model, const std::vector<Role>& roles) {
+  std::map<std::tuple<DType, std::vector<std::uint64_t>>, EqualSoFar> sets;
+  for (std::size_t i = 0; i < roles.size(); ++i) {
+    const ModelTensor& tensor = model.tensors()[i];
+    const bool may_be_tied = roles[i] == Role::embedding || roles[i] == Role::output_head;
+    if (may_be_tied && tensor.size_bytes != 0) sets[{tensor.dtype, tensor.shape}].tensors.push_back(i);
   }
-  return true;
+  std::vector<EqualSoFar> out;
+  for (auto& [key, set] : sets) out.push_back(std::move(set));
+  return out;
+}
+
+// Appends to `out` the parts into which the next bytes split the set.
+Result<void> split(const Model& model, const EqualSoFar& set, const std::atomic<bool>& stop,
+                   std::vector<EqualSoFar>& out) {
+  const std::uint64_t size_bytes = model.tensors()[set.tensors.front()].size_bytes;
+  const std::uint64_t end = set.offset + std::min(part_bytes(set), size_bytes - set.offset);
+  std::map<std::string, EqualSoFar> sets;  // By their next bytes.
+  for (const std::size_t tensor : set.tensors) {
+    if (stop.load()) {
+      Error error;
+      error.code = Code::cancelled;
+      error.message = "stopped on request";
+      return error;
+    }
+    std::string part(end - set.offset, '\0');
+    const std::span<std::byte> bytes = std::as_writable_bytes(std::span(part));
+    if (auto result = model.read(tensor, set.offset, bytes); !result) return result;
+    EqualSoFar& equal = sets[std::move(part)];
+    equal.tensors.push_back(tensor);
+    equal.offset = end;
+  }
+  for (auto& [part, equal] : sets) out.push_back(std::move(equal));
+  return {};
 }
 
 }  // namespace
 
-Result<std::vector<std::optional<std::size_t>>> find_tied_tensors(const Model& model, const std::vector<Role>& roles) {
+Result<std::vector<std::optional<std::size_t>>> find_tied_tensors(const Model& model, const std::vector<Role>& roles,
+                                                                  const std::atomic<bool>& stop) {
   std::vector<std::optional<std::size_t>> alias_of(roles.size());
-  std::map<Key, std::vector<std::size_t>> candidates;  // Not aliases themselves.
-  for (std::size_t i = 0; i < roles.size(); ++i) {
-    const bool may_be_tied = roles[i] == Role::embedding || roles[i] == Role::output_head;
-    if (!may_be_tied || model.tensors()[i].size_bytes == 0) continue;
-    auto key = key_of(model, i);
-    if (!key) return std::move(key).error();
-    std::vector<std::size_t>& alike = candidates[*std::move(key)];
-    for (const std::size_t earlier : alike) {
-      const auto equal = are_equal(model, earlier, i);
-      if (!equal) return equal.error();
-      if (!*equal) continue;
-      alias_of[i] = earlier;
-      break;
+  std::vector<EqualSoFar> sets = candidates_of(model, roles);
+  while (!sets.empty()) {
+    const EqualSoFar set = std::move(sets.back());
+    sets.pop_back();
+    if (set.tensors.size() == 1) continue;
+    if (set.offset < model.tensors()[set.tensors.front()].size_bytes) {
+      if (auto result = split(model, set, stop, sets); !result) return std::move(result).error();
+      continue;
     }
-    if (!alias_of[i]) alike.push_back(i);
+    for (const std::size_t tensor : set.tensors) {
+      if (tensor != set.tensors.front()) alias_of[tensor] = set.tensors.front();
+    }
   }
   return alias_of;
 }
