@@ -164,9 +164,19 @@ class Checker {
     }
   }
 
+  // Of one block. Whole errors would take many times the space that a bad block takes in a hostile file.
+  struct Failure {
+    std::uint32_t plane;
+    std::uint32_t error;  // Number in `errors`, or one of the following.
+    std::uint64_t block;
+  };
+  static constexpr std::uint32_t kDamaged = ~std::uint32_t{0};        // B1.
+  static constexpr std::uint32_t kNotListed = ~std::uint32_t{0} - 1;  // Operational, beyond kProblemsMax.
+
   void check_blocks(std::uint32_t item, const ItemView& view) {
     std::vector<std::vector<std::byte>> buffers(pool_.size());
-    std::vector<std::tuple<std::uint32_t, std::uint64_t, Error>> failures;
+    std::vector<Failure> failures;
+    std::vector<Error> errors;
     std::mutex mutex;
     for (std::uint32_t plane = 0; plane < view.planes.size(); ++plane) {
       const auto check_block = [&](std::size_t block, unsigned worker) -> Result<void> {
@@ -176,7 +186,14 @@ class Checker {
         auto bytes = file_->stored_block(item, plane, block, buffer);
         if (bytes) return {};
         const std::lock_guard lock(mutex);
-        failures.emplace_back(plane, block, std::move(bytes).error());
+        const bool damaged = bytes.error().code == Code::corrupt;
+        const bool listed = !damaged && errors.size() < kProblemsMax;
+        failures.push_back({plane,
+                            damaged  ? kDamaged
+                            : listed ? static_cast<std::uint32_t>(errors.size())
+                                     : kNotListed,
+                            block});
+        if (listed) errors.push_back(std::move(bytes).error());
         return {};
       };
       if (auto result = pool_.run(view.planes[plane].block_count(), check_block); !result)
@@ -184,14 +201,25 @@ class Checker {
       report_.blocks_checked += view.planes[plane].block_count();
       tell_progress(view.planes[plane].stored_length());
     }
-    std::sort(failures.begin(), failures.end(), [](const auto& a, const auto& b) {
-      return std::tie(std::get<0>(a), std::get<1>(a)) < std::tie(std::get<0>(b), std::get<1>(b));
+    std::sort(failures.begin(), failures.end(), [](const Failure& a, const Failure& b) {
+      return std::tie(a.plane, a.block) < std::tie(b.plane, b.block);
     });
     bad_blocks_[item] = !failures.empty();
-    for (auto& [plane, block, error] : failures) {
-      const std::uint64_t begin = view.planes[plane].offset() + entry_of(item, plane, block).offset();
-      add(std::move(error), {begin, begin + entry_of(item, plane, block).stored_length()});
+    for (const Failure& failure : failures) report_failure(item, view, failure, errors);
+  }
+
+  void report_failure(std::uint32_t item, const ItemView& view, const Failure& failure, std::vector<Error>& errors) {
+    if (failure.error == kNotListed) {
+      report_.operational_failure = true;
+      ++report_.problem_count;
+      return;
     }
+    const wire::IndexEntry& entry = entry_of(item, failure.plane, failure.block);
+    const std::uint64_t begin = view.planes[failure.plane].offset() + entry.offset();
+    // A damaged block is remembered as such by the file, which gives the same error again without reading.
+    Error error = failure.error == kDamaged ? file_->stored_block(item, failure.plane, failure.block, {}).error()
+                                            : std::move(errors[failure.error]);
+    add(std::move(error), {begin, begin + entry.stored_length()});
   }
 
   void check_deep() {
