@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <array>
-#include <vector>
+#include <string>
 
 #include "cdna/writer.hpp"
 #include "libcdna/format/geometry.hpp"
@@ -43,11 +43,27 @@ std::string lower(std::string_view text) {
   return out;
 }
 
-// '*' stands for any run of characters.
+// '*' stands for any run of characters. Names come from strangers and can be of any length: no recursion.
 bool matches(std::string_view pattern, std::string_view text) {
-  if (pattern.empty()) return text.empty();
-  if (pattern[0] == '*') return matches(pattern.substr(1), text) || (!text.empty() && matches(pattern, text.substr(1)));
-  return !text.empty() && pattern[0] == text[0] && matches(pattern.substr(1), text.substr(1));
+  std::size_t p = 0;
+  std::size_t t = 0;
+  std::size_t star = std::string_view::npos;  // The last one seen; what it stands for ends at run_end.
+  std::size_t run_end = 0;
+  while (t < text.size()) {
+    if (p < pattern.size() && pattern[p] == '*') {
+      star = p++;
+      run_end = t;
+    } else if (p < pattern.size() && pattern[p] == text[t]) {
+      ++p;
+      ++t;
+    } else if (star != std::string_view::npos) {
+      p = star + 1;
+      t = ++run_end;
+    } else {
+      return false;
+    }
+  }
+  return pattern.find_first_not_of('*', p) == std::string_view::npos;
 }
 
 bool matches_any(std::span<const std::string_view> patterns, std::string_view text) {
@@ -55,28 +71,27 @@ bool matches_any(std::span<const std::string_view> patterns, std::string_view te
                      [text](std::string_view pattern) { return matches(pattern, text); });
 }
 
+// Views of the name. (No list of components: it would take many times the space of a name that is all dots.)
 struct NameParts {
-  std::string whole, last, key;
+  std::string_view whole, last, key;
 };
 
+std::string_view last_component(std::string_view name) {
+  const std::size_t separator = name.find_last_of("./");
+  return separator == std::string_view::npos ? name : name.substr(separator + 1);
+}
+
+// Requires: a name in lower case.
 NameParts parts_of(std::string_view name) {
-  NameParts parts;
-  parts.whole = lower(name);
-  std::vector<std::string> components(1);
-  for (const char c : parts.whole) {
-    if (c == '.' || c == '/') {
-      components.emplace_back();
-    } else {
-      components.back() += c;
-    }
+  const std::string_view last = last_component(name);
+  std::string_view rest = name;
+  std::string_view key = last;
+  while (std::find(kParameterNames.begin(), kParameterNames.end(), key) != kParameterNames.end()) {
+    if (key.size() == rest.size()) break;  // The first component: all are parameters' names.
+    rest.remove_suffix(key.size() + 1);
+    key = last_component(rest);
   }
-  parts.last = components.back();
-  const auto is_parameter = [](const std::string& component) {
-    return std::find(kParameterNames.begin(), kParameterNames.end(), component) != kParameterNames.end();
-  };
-  const auto key = std::find_if_not(components.rbegin(), components.rend(), is_parameter);
-  parts.key = key == components.rend() ? components.front() : *key;
-  return parts;
+  return {name, last, key};
 }
 
 bool is_bias(const NameParts& name) {
@@ -97,7 +112,8 @@ std::string_view name_of(Role role) {
 std::string_view name_of(Preset preset) { return preset == Preset::cb8 ? "cb8" : "exact"; }
 
 Role role_of(std::string_view tensor_name, DType dtype, std::span<const std::uint64_t> shape) {
-  const NameParts name = parts_of(tensor_name);
+  const std::string lower_name = lower(tensor_name);
+  const NameParts name = parts_of(lower_name);
   const std::size_t rank = shape.size();
   if (rank <= 1 && is_bias(name)) return Role::bias;
   if (name.last == "gamma" || matches_any(kNormKeys, name.key)) return Role::norm;

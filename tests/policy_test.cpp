@@ -2,6 +2,7 @@
 #include "cdna/policy.hpp"
 
 #include <catch2/catch.hpp>
+#include <string>
 #include <vector>
 
 using cdna::DType;
@@ -67,4 +68,18 @@ TEST_CASE("policy: every decision has a reason and every role a row in the table
   const cdna::Decision decision =
       cdna::decide(Preset::cb8, "a.norm.weight", DType::f32, std::vector<std::uint64_t>{64, 64});
   CHECK(decision.reason == "norm stays exact");
+}
+
+TEST_CASE("policy: a name of any length and any number of components has a role") {
+  const std::string text(4'000'000, 'n');
+  CHECK(role(text.c_str(), {8}) == Role::vector);
+  CHECK(role((text + ".weight").c_str(), {8, 8}) == Role::matrix);
+  CHECK(role((text + "_norm_" + text).c_str(), {8}) == Role::norm);
+  CHECK(role((text + "_embed.weight").c_str(), {8, 8}) == Role::embedding);
+  CHECK(role((text + "_bias").c_str(), {8}) == Role::bias);
+  CHECK(role(std::string(4'000'000, '.').c_str(), {8, 8}) == Role::matrix);
+  std::string parameters = "ln";
+  for (int i = 0; i < 500'000; ++i) parameters += "/weight";
+  CHECK(role(parameters.c_str(), {8, 8}) == Role::norm);
+  CHECK(role(parameters.substr(3).c_str(), {8, 8}) == Role::matrix);
 }
