@@ -8,9 +8,12 @@
 namespace cdna {
 namespace {
 
+constexpr std::size_t kItemBytesMax = 1024;  // N1; a source file's name can be as long as its header.
+
+// Control characters, what some take for the end of a line (U+2028, U+2029), and Unicode's Bidi_Control.
 bool acts_on_terminals(char32_t c) {
-  return c < 0x20 || (c >= 0x7F && c <= 0x9F) || c == 0x200E || c == 0x200F || (c >= 0x202A && c <= 0x202E) ||
-         (c >= 0x2066 && c <= 0x2069);
+  return c < 0x20 || (c >= 0x7F && c <= 0x9F) || c == 0x061C || c == 0x200E || c == 0x200F ||
+         (c >= 0x2028 && c <= 0x202E) || (c >= 0x2066 && c <= 0x2069);
 }
 
 void append_hex(std::string& out, std::string_view bytes) {
@@ -82,7 +85,8 @@ std::string Error::describe() const {
     out += value;
   };
   if (!file.empty()) part("", escape(file));
-  if (!item.empty()) part("", "'" + escape(item) + "'");
+  const char* const rest = item.size() > kItemBytesMax ? "..." : "";
+  if (!item.empty()) part("", "'" + escape(std::string_view(item).substr(0, kItemBytesMax)) + rest + "'");
   if (plane >= 0) part("plane ", std::to_string(plane));
   if (block >= 0) part("block ", std::to_string(block));
   if (offset != kNoOffset) part("at byte ", std::to_string(offset));

@@ -294,6 +294,14 @@ void check_rebuild(std::unique_ptr<cdna::Source> source) {
   CHECK(reader->root() == rebuilt->root);
 }
 
+std::string utf8_of(std::uint32_t c) {
+  const auto byte = [](std::uint32_t value) { return static_cast<char>(value); };
+  if (c < 0x80) return {byte(c)};
+  if (c < 0x800) return {byte(0xC0 | c >> 6), byte(0x80 | (c & 63))};
+  if (c < 0x10000) return {byte(0xE0 | c >> 12), byte(0x80 | (c >> 6 & 63)), byte(0x80 | (c & 63))};
+  return {byte(0xF0 | c >> 18), byte(0x80 | (c >> 12 & 63)), byte(0x80 | (c >> 6 & 63)), byte(0x80 | (c & 63))};
+}
+
 }  // namespace
 
 TEST_CASE("hostile: every file has the outcome that its generator states") {
@@ -430,6 +438,29 @@ TEST_CASE("hostile: the meter sees what is allocated, by operator new and by C, 
   const std::uint64_t peak = meter.peak_bytes();
   CHECK(peak >= (kMeasuresHeap ? 3 * kMiB : 0));
   CHECK(peak <= (kMeasuresHeap ? 3 * kMiB + 65'536 : 0));
+}
+
+TEST_CASE("hostile: of all characters those are escaped that could act on a terminal") {
+  const auto is_escaped = [](std::uint32_t c) {
+    return c < 0x20 || (c >= 0x7F && c <= 0x9F) || c == '\\' || c == 0x61C || c == 0x200E || c == 0x200F ||
+           (c >= 0x2028 && c <= 0x202E) || (c >= 0x2066 && c <= 0x2069);
+  };
+  for (std::uint32_t c = 0; c <= 0x10FFFF; ++c) {
+    if (c >= 0xD800 && c <= 0xDFFF) continue;
+    const std::string text = utf8_of(c);
+    const std::string shown = cdna::escape(text);
+    const bool ascii = std::all_of(shown.begin(), shown.end(), [](char byte) { return byte >= 0x20 && byte < 0x7F; });
+    if (is_escaped(c) ? !ascii || shown[0] != '\\' : shown != text) FAIL_CHECK("character " << c << ": " << shown);
+  }
+  CHECK(cdna::escape("\xFF\xC0\x80\xED\xA0\x80") == R"(\xff\xc0\x80\xed\xa0\x80)");
+}
+
+TEST_CASE("hostile: a message shows the first 1024 bytes of an item's name") {
+  cdna::Error error;
+  error.item = std::string(1'000'000, 'n');
+  CHECK(error.describe().size() < 1200);
+  error.item = std::string(1024, 'n');
+  CHECK(error.describe().find("'" + error.item + "'") != std::string::npos);
 }
 
 TEST_CASE("hostile: the FlatBuffers bomb is refused in less than 50 ms") {

@@ -46,12 +46,13 @@ struct Error {
   std::int32_t os_errno = 0;         // With Code::io, and no_memory of the system.
 
   // One printable line: file, item, plane, block, byte offset, message, rule, errno text. Control characters are
-  // escaped.
+  // escaped; of the item at most 1024 bytes are shown.
   std::string describe() const;
 };
 
-// `text` with everything escaped that could act on a terminal: control characters, invalid UTF-8, and the
-// bidirectional marks (U+200E, U+200F, U+202A..U+202E, U+2066..U+2069), as \xHH per byte; backslash as \\.
+// `text` with everything escaped that could act on a terminal: control characters, invalid UTF-8, line and paragraph
+// separator (U+2028, U+2029) and the bidirectional marks (U+061C, U+200E, U+200F, U+202A..U+202E, U+2066..U+2069), as
+// \xHH per byte; backslash as \\.
 std::string escape(std::string_view text);
 
 // The value of a call, or its Error. Spelled like std::expected, which C++20 lacks. Any function that returns one may
