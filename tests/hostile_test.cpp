@@ -11,6 +11,7 @@
 //   metadata   heap <= 16 bytes per decoded byte beside that; CPU <= 100 ms + 20 ns per decoded byte
 //   deep fsck  heap <= 64 MiB + the file's length + the item's bound; CPU <= 5 s
 //   rebuild    heap <= 64 MiB + the file's length; CPU <= 5 s
+//   a safetensors header: heap <= 5 bytes per byte of it; CPU <= 5 s for a million tensors
 #include <flatbuffers/flatbuffers.h>
 #include <time.h>
 
@@ -23,6 +24,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cdna/fsck.hpp"
+#include "cdna/import.hpp"
 #include "cdna/reader.hpp"
 #include "heap_meter.hpp"
 #include "libcdna/format/tail.hpp"
@@ -438,6 +440,27 @@ TEST_CASE("hostile: the meter sees what is allocated, by operator new and by C, 
   const std::uint64_t peak = meter.peak_bytes();
   CHECK(peak >= (kMeasuresHeap ? 3 * kMiB : 0));
   CHECK(peak <= (kMeasuresHeap ? 3 * kMiB + 65'536 : 0));
+}
+
+TEST_CASE("hostile: a safetensors header of a million tensors costs no more than is stated") {
+  const int count = kMeasuresHeap ? 1'000'000 : 20'000;
+  std::string json;
+  for (int i = 0; i < count; ++i) {
+    json += (i == 0 ? "{\"" : ",\"") + std::to_string(i);
+    json += R"(":{"dtype":"U8","shape":[],"data_offsets":[)" + std::to_string(i) + "," + std::to_string(i + 1) + "]}";
+  }
+  json += "}";
+  Bytes file(8);
+  for (std::size_t i = 0; i < 8; ++i) file[i] = static_cast<std::byte>(json.size() >> (8 * i));
+  const auto text = std::as_bytes(std::span(json));
+  file.insert(file.end(), text.begin(), text.end());
+  file.resize(file.size() + static_cast<std::size_t>(count));
+  Ledger ledger("header");
+  ledger.check("a million tensors", {5 * file.size(), 5}, [&] {
+    const auto model = cdna::open_safetensors(cdna::memory_source(file));
+    REQUIRE(model);
+    CHECK((*model)->tensors().size() == static_cast<std::size_t>(count));
+  });
 }
 
 TEST_CASE("hostile: of all characters those are escaped that could act on a terminal") {
