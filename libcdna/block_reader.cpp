@@ -21,9 +21,11 @@ std::uint64_t divide_up(std::uint64_t value, std::uint64_t by) { return value / 
 }  // namespace
 
 Result<SideReader> SideReader::create(const File& file, std::uint32_t item, std::uint32_t plane,
-                                      std::uint64_t bytes_max) {
+                                      std::uint64_t row_begin, std::uint64_t row_end, std::uint64_t bytes_max) {
   const wire::Plane& info = file.footer().item(item).planes[plane];
-  PlaneReader reader = CDNA_TRY(PlaneReader::create(file, item, plane, 0, info.block_count()));
+  const std::uint64_t begin = block_at(info, row_begin, 0);
+  const std::uint64_t end = block_at(info, row_end - 1, info.row_entries() - 1) + 1;
+  PlaneReader reader = CDNA_TRY(PlaneReader::create(file, item, plane, begin, end));
   return SideReader(std::move(reader), info, bytes_max);
 }
 
@@ -79,13 +81,17 @@ Result<std::unique_ptr<BlockReader>> BlockReader::create(const File& file, std::
 Result<void> BlockReader::add_sides(const ItemView& view, std::uint64_t begin, std::uint64_t end) {
   if (begin == end) return {};
   const BlockPlace first = block_place(view.planes[0], view.matrix(), 0);  // No other block has more rows or entries.
+  const BlockPlace last = block_place(view.planes[0], view.matrix(), end - 1);
+  const std::uint64_t row_begin = block_place(view.planes[0], view.matrix(), begin).row_begin;
+  const std::uint64_t row_end = last.row_begin + last.row_count;
   if (const wire::Plane* const plane = find_plane(view, kRowScale)) {
-    row_scales_ = CDNA_TRY(SideReader::create(*file_, item_, number_of(view, *plane), first.row_count * sizeof(float)));
+    row_scales_ = CDNA_TRY(SideReader::create(*file_, item_, number_of(view, *plane), row_begin, row_end,
+                                              first.row_count * sizeof(float)));
   }
   if (const wire::Plane* const plane = find_plane(view, kGroupScale)) {
     group_ = plane->group();
     const std::uint64_t bytes = first.row_count * divide_up(first.entry_count, group_) * (plane->bits() / 8);
-    group_scales_ = CDNA_TRY(SideReader::create(*file_, item_, number_of(view, *plane), bytes));
+    group_scales_ = CDNA_TRY(SideReader::create(*file_, item_, number_of(view, *plane), row_begin, row_end, bytes));
   }
   if (const wire::Plane* const plane = find_plane(view, kOutliers)) {
     outlier_plane_ = number_of(view, *plane);

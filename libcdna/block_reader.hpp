@@ -14,8 +14,10 @@ namespace cdna {
 // A side plane of scope 1 (row or group scales), from which the rows and entries of one block are taken.
 class SideReader {
  public:
-  // For blocks that need at most `bytes_max` bytes of the plane.
-  static Result<SideReader> create(const File& file, std::uint32_t item, std::uint32_t plane, std::uint64_t bytes_max);
+  // For rows [row_begin, row_end), of which a block needs at most `bytes_max` bytes of the plane. Requires: some rows
+  // and entries.
+  static Result<SideReader> create(const File& file, std::uint32_t item, std::uint32_t plane, std::uint64_t row_begin,
+                                   std::uint64_t row_end, std::uint64_t bytes_max);
 
   // Entries [entry_begin, entry_end) of rows [row_begin, row_begin + row_count), row after row, aligned to 4.
   Result<std::span<const std::byte>> fetch(std::uint64_t row_begin, std::uint64_t row_count, std::uint64_t entry_begin,

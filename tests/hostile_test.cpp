@@ -11,6 +11,7 @@
 //   metadata   heap <= 16 bytes per decoded byte beside that; CPU <= 100 ms + 20 ns per decoded byte
 //   deep fsck  heap <= 64 MiB + the file's length + the item's bound; CPU <= 5 s
 //   rebuild    heap <= 64 MiB + the file's length; CPU <= 5 s
+//   one row    CPU <= 20 us where rows are short and blocks small, however many there are
 //   a safetensors header: heap <= 5 bytes per byte of it; CPU <= 5 s for a million tensors
 #include <flatbuffers/flatbuffers.h>
 #include <time.h>
@@ -440,6 +441,21 @@ TEST_CASE("hostile: the meter sees what is allocated, by operator new and by C, 
   const std::uint64_t peak = meter.peak_bytes();
   CHECK(peak >= (kMeasuresHeap ? 3 * kMiB : 0));
   CHECK(peak <= (kMeasuresHeap ? 3 * kMiB + 65'536 : 0));
+}
+
+TEST_CASE("hostile: reading row after row costs as much as there are rows") {
+  const fs::path path = kHostile / "many_scale_blocks.cdna";
+  const cdna::Reader reader = cdna::test::must(cdna::Reader::open(path.string()));
+  const cdna::Tensor tensor = *reader.find("t");
+  REQUIRE(tensor.rows() == 50'000);
+  Ledger ledger("rows");
+  ledger.check(path.filename().string(), {item_heap_bound(tensor), 50'000 * 20e-6}, [&] {
+    Bytes row(tensor.row_bytes(cdna::DType::f32));
+    for (std::uint64_t i = 0; i < tensor.rows(); ++i) {
+      const auto read = tensor.read_rows(i, i + 1, cdna::DType::f32, row);
+      if (!read) FAIL(read.error().describe());
+    }
+  });
 }
 
 TEST_CASE("hostile: a safetensors header of a million tensors costs no more than is stated") {

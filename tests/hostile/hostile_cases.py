@@ -11,7 +11,7 @@ from bad_cases import changed, footer, letters, only, patch, plane, standard
 from builder import (BROTLI, CODEBOOK, CODES, DATA, DTYPE_ID, GROUP_SCALE, HEAD, HEAD_MAGIC, IGNORABLE, RAW, RECORD,
                      RECORD_MAGIC, ROW_SCALE, TAIL, TAIL_MAGIC, TENSOR, ZSTD, Block, File, Item, Plane, build,
                      structure_hash, zstd_block, zstd_encoder, zstd_frame, zstd_header)
-from describe import CODEBOOK_NAME, EXACT, alias, asset, counting, exact, filled, float_plane, metadata, noise
+from describe import CODEBOOK_NAME, EXACT, alias, asset, codebook, counting, exact, float_plane, metadata, noise
 from good_cases import ignorable_plane
 
 MIB = 1 << 20
@@ -100,6 +100,10 @@ def planes_32():
     return File(items)
 
 
+def many_scales(rows):
+    return only(codebook("t", [rows, 8], 1, [0] * (8 * rows), [0.0, 1.0], row_scale=[1.0] * rows, scale_rows=1))
+
+
 COUNT_CASES = [
     Case("many_items", "CVE-2024-21836; O(n^2) duplicate checks of gguf.cpp", "20,000 aliases of one tensor", "clean",
          built(lambda: File([exact("t", "U8", [1], b"x")] + [alias(f"a{n}", 0) for n in range(20000)])),
@@ -109,6 +113,8 @@ COUNT_CASES = [
     Case("many_planes", "CVE-2024-21802", "200 items of 32 planes each", "clean", built(planes_32)),
     Case("many_blocks", "fault F60", "100,000 blocks of one byte", "clean",
          built(lambda: only(exact("t", "U8", [100000, 1], noise(100000)))), reference=False),
+    Case("many_scale_blocks", "the square of a count", "50,000 rows, whose scales are in a block each: reading row after "
+         "row must not look through all of them each time", "clean", built(lambda: many_scales(50000)), reference=False),
     Case("many_bad_blocks", "reports that outgrow the file", "60,000 blocks with wrong digests, of a tensor with a "
          "name of 1024 bytes", "item 0 B1", built(lambda: bad_blocks(60000)), reference=False),
     Case("many_scattered_bad_blocks", "reports that outgrow the file", "10,000 blocks with wrong digests, each between "
