@@ -157,3 +157,13 @@ TEST_CASE("conformance: damaged files are rebuilt to the stated bytes") {
     CHECK(cdna::fsck(cdna::memory_source(out), {cdna::FsckLevel::deep, {}, {}, 1, nullptr, {}}).valid);
   }
 }
+
+TEST_CASE("conformance: T10 what needs an unknown feature is not rebuilt into a file that cannot be opened") {
+  const std::vector<std::byte> bytes = load_file(kVectors / "bad" / "T10_bit_63.cdna");
+  std::vector<std::byte> out;
+  const auto report = cdna::rebuild(*cdna::memory_source(bytes), cdna::memory_sink(out));
+  REQUIRE(!report);
+  CHECK(report.error().rule == std::string("T10"));
+  CHECK(report.error().code == cdna::Code::unsupported);
+  CHECK(out.empty());
+}

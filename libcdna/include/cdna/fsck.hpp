@@ -70,8 +70,8 @@ struct RebuildReport {
 
 // Writes to `sink` the file that the head and the records of `source` describe (spec/format.md, section 18), and
 // commits it. A file that lost only footer and tail comes back byte for byte. Blocks are copied unchecked: run fsck on
-// the result. Errors: io, exists; corrupt (the head is damaged); malformed, limit (what the records describe breaks a
-// rule); cancelled.
+// the result. Errors: io, exists; corrupt (the head is damaged); malformed, limit, unsupported (what the records describe
+// breaks a rule, or needs a feature that this library does not know); cancelled.
 Result<RebuildReport> rebuild(const Source& source, std::unique_ptr<Sink> sink,
                               const std::atomic<bool>* stop = nullptr);
 
