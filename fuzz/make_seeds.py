@@ -1,0 +1,128 @@
+"""Writes the seed inputs of every fuzz target from the test vectors and small files made here.
+
+    make_seeds.py FOLDER     FOLDER/TARGET/NAME, and FOLDER.stamp when all are there
+
+The same vectors give the same seeds.
+"""
+import json
+import struct
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "spec/reference"), str(ROOT / "spec/vectors")]
+import builder
+import cdna_reference as cdna
+
+BYTES_MAX = 16384
+
+
+def vectors():
+    """(name, bytes) of the vectors that are not too large to be mutated well."""
+    for folder in ("good", "bad", "recover"):
+        for path in sorted((ROOT / "spec/vectors" / folder).glob("*.cdna")):
+            if path.stat().st_size <= BYTES_MAX:
+                yield f"{folder}_{path.stem}", path.read_bytes()
+
+
+def files():
+    """Whole files, each with another order of calls."""
+    for number, (name, data) in enumerate(vectors()):
+        yield name, data + bytes([number * 37 % 256])
+
+
+def blocks():
+    """Compressed blocks: codec, decoded length, stored bytes; and metadata as it is in a file."""
+    for name, data in vectors():
+        try:
+            file = cdna.File(data)
+            for item in file.items:
+                for number, entry in enumerate(file.read_index(item)):
+                    stored = file.read_stored(entry)
+                    yield f"{name}_{item.number}_{number}", item, entry, stored
+        except cdna.CdnaError:
+            continue
+
+
+def compressed():
+    for name, _, entry, stored in blocks():
+        if entry.codec in (cdna.ZSTD, cdna.BROTLI) and entry.decoded_length < 1 << 18:
+            yield name, struct.pack("<I", entry.codec % 2 | entry.decoded_length - 1 << 8) + stored
+
+
+def metadata():
+    for name, item, entry, stored in blocks():
+        if item.kind == cdna.METADATA and entry.codec == cdna.RAW and entry.stored_length <= BYTES_MAX:
+            yield name, stored
+    kinds = [(b"bool", 1, 1), (b"bytes", 6, b"\0\xFF"), (b"f64", 4, b"\0\0\0\0\0\0\xF8\x7F"), (b"i64", 2, 2**64 - 1),
+             (b"json", 7, b'{"a":[1]}'), (b"null", 0, 0), (b"string", 5, "\u00e9".encode()), (b"u64", 3, 5)]
+    as_number = [(key, kind, int.from_bytes(value, "little") if kind == 4 else value) for key, kind, value in kinds]
+    yield "every_type", builder.metadata_bytes(as_number)
+    yield "unknown", builder.metadata_bytes([(b"a", 8, b"pooled"), (b"b", 127, b""), (b"c", 128, 7), (b"d", 255, 0)])
+    yield "empty", builder.metadata_bytes([])
+
+
+def outliers():
+    """What outliers.cpp describes: geometry, then the lengths and bytes of the outlier blocks."""
+    def one(bits, dtype, rows, cols, step, blocks, order=0):
+        head = struct.pack("<BBBBBB", bits - 1, dtype, rows, cols, step, order)
+        return head + b"".join(struct.pack("<B", len(block)) + block for block in blocks)
+
+    def pairs(value_bytes, positions):
+        return bytes(range(1, 1 + value_bytes)) * len(positions) + struct.pack(f"<{len(positions)}I", *positions)
+
+    yield "none", one(8, 2, 4, 5, 2, [b"", b""])
+    for dtype, value_bytes in enumerate((2, 2, 4, 8)):
+        yield f"first_and_last_{dtype}", one(3, dtype, 4, 5, 2, [pairs(value_bytes, [0, 9]), pairs(value_bytes, [3])])
+    yield "twice", one(8, 2, 3, 4, 1, [pairs(4, [1, 1]), b"", b""])
+    yield "outside", one(1, 2, 3, 4, 0, [pairs(4, [4]), b"", b""])
+    yield "ragged", one(16, 0, 2, 2, 3, [b"abc"])
+
+
+def safetensors():
+    """Small files, good and bad."""
+    def one(header, data=b"", pad=0):
+        text = header if isinstance(header, bytes) else json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * pad
+        return struct.pack("<Q", len(text)) + text + data
+
+    def tensor(dtype, shape, begin, end):
+        return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+    yield "empty", one({})
+    yield "one", one({"w": tensor("F32", [2, 2], 0, 16)}, bytes(range(16)), 3)
+    yield "metadata", one({"__metadata__": {"format": "pt", "\u00e9": "\n"}, "b": tensor("BF16", [3], 0, 6)}, b"abcdef")
+    at, entries = 0, {}
+    for name, bits in zip(cdna.DTYPE_NAMES[1:], cdna.DTYPE_BITS[1:]):
+        entries[f"layer.{name}"] = tensor(name, [8], at, at + bits)
+        at += bits
+    yield "every_dtype", one(entries, bytes(at % 251 for at in range(at)))
+    yield "no_elements", one({"z": tensor("F16", [0, 5], 0, 0), "s": tensor("I8", [], 0, 1)}, b"x")
+    yield "overlap", one({"a": tensor("U8", [2], 0, 2), "b": tensor("U8", [2], 1, 3)}, b"abc")
+    yield "gap", one({"a": tensor("U8", [1], 0, 1), "b": tensor("U8", [1], 2, 3)}, b"abc")
+    yield "extra", one({"a": tensor("U8", [1], 0, 1) | {"x": [1, {"y": None}, True, -1.5e3]}}, b"a")
+    yield "escapes", one(b'{"\\u00e9\\ud83d\\ude00\\n":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}', b"a")
+    yield "twice", one(b'{"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"a":{}}')
+    yield "huge", one({"a": tensor("U8", [2**32, 2**32, 0], 0, 0)})
+
+
+TARGETS = {"open_raw": files, "open_repaired": files, "decode_block": compressed, "metadata": metadata,
+           "outliers": outliers, "import_safetensors": safetensors}
+
+
+def main(folder):
+    for target, seeds in TARGETS.items():
+        place = Path(folder) / target
+        place.mkdir(parents=True, exist_ok=True)
+        count = 0
+        for name, data in seeds():
+            (place / name).write_bytes(data)
+            count += 1
+        print(f"{target}: {count} seeds")
+        if not count:
+            raise SystemExit(f"no seeds for {target}")
+    Path(folder + ".stamp").touch()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
