@@ -5,6 +5,7 @@
 #include <cstring>
 #include <string>
 
+#include "libcdna/decode/codebook.hpp"
 #include "libcdna/format/encoding_rules.hpp"
 #include "libcdna/format/index.hpp"
 #include "libcdna/try.hpp"
@@ -17,6 +18,51 @@ std::uint32_t number_of(const ItemView& view, const wire::Plane& plane) {
 }
 
 std::uint64_t divide_up(std::uint64_t value, std::uint64_t by) { return value / by + (value % by != 0 ? 1 : 0); }
+
+std::uint64_t code_count_of(const BlockPlace& place) { return place.row_count * place.entry_count; }
+
+struct BlockNumber {
+  std::uint32_t item = 0;
+  std::uint32_t plane = 0;
+  std::uint64_t block = 0;
+};
+
+struct Outliers {
+  std::uint64_t count = 0;
+  std::span<const std::byte> values;
+  std::span<const std::byte> positions;
+};
+
+// Checks E5, and E6 for a block of `code_count` codes.
+Result<Outliers> split_outliers(const File& file, BlockNumber number, std::span<const std::byte> bytes,
+                                std::uint64_t code_count) {
+  const wire::Plane& plane = file.footer().item(number.item).planes[number.plane];
+  const auto malformed = [&](const char* rule, std::string message) {
+    Error error = fail(Code::malformed, rule, std::move(message), plane.offset());
+    error.plane = static_cast<std::int32_t>(number.plane);
+    error.block = static_cast<std::int64_t>(number.block);
+    return file.placed(std::move(error), number.item);
+  };
+  const std::uint64_t value_bytes = bits_of(static_cast<DType>(plane.dtype())) / 8;
+  const std::uint64_t each = value_bytes + sizeof(std::uint32_t);
+  if (bytes.size() % each != 0)
+    return malformed(
+        "E5", "outliers have " + std::to_string(bytes.size()) + " bytes, not a multiple of " + std::to_string(each));
+  Outliers outliers;
+  outliers.count = bytes.size() / each;
+  outliers.values = bytes.first(outliers.count * value_bytes);
+  outliers.positions = bytes.subspan(outliers.values.size());
+  std::uint64_t least = 0;
+  for (std::uint64_t i = 0; i < outliers.count; ++i) {
+    const auto position = load<std::uint32_t>(outliers.positions.subspan(4 * i));
+    if (position < least || position >= code_count) {
+      return malformed("E6", "outlier " + std::to_string(i) + " is at position " + std::to_string(position) +
+                                 ", out of order or of range");
+    }
+    least = std::uint64_t{position} + 1;
+  }
+  return outliers;
+}
 
 }  // namespace
 
@@ -95,7 +141,6 @@ Result<void> BlockReader::add_sides(const ItemView& view, std::uint64_t begin, s
   }
   if (const wire::Plane* const plane = find_plane(view, kOutliers)) {
     outlier_plane_ = number_of(view, *plane);
-    outlier_value_bytes_ = bits_of(static_cast<DType>(plane->dtype())) / 8;
     outliers_ = CDNA_TRY(PlaneReader::create(*file_, item_, outlier_plane_, begin, end));
   }
   return {};
@@ -121,35 +166,32 @@ Result<Block> BlockReader::fetch(std::uint64_t number) {
     block.group_scales =
         CDNA_TRY(group_scales_->fetch(place.row_begin, place.row_count, place.entry_begin / group_, end));
   }
-  if (outliers_) CDNA_TRY(fetch_outliers(block));
+  if (outliers_) {
+    const std::span<const std::byte> bytes = CDNA_TRY(outliers_->fetch(number));
+    const Outliers outliers =
+        CDNA_TRY(split_outliers(*file_, {item_, outlier_plane_, number}, bytes, code_count_of(place)));
+    block.outlier_count = outliers.count;
+    block.outlier_values = outliers.values;
+    block.outlier_positions = outliers.positions;
+  }
   return block;
 }
 
-Result<void> BlockReader::fetch_outliers(Block& block) {
-  const std::span<const std::byte> bytes = CDNA_TRY(outliers_->fetch(block.number));
-  const auto malformed = [&](const char* rule, std::string message) {
-    Error error = fail(Code::malformed, rule, std::move(message));
-    const ItemView view = file_->footer().item(item_);
-    error.plane = static_cast<std::int32_t>(outlier_plane_);
-    error.block = static_cast<std::int64_t>(block.number);
-    error.offset = view.planes[outlier_plane_].offset();
-    return file_->placed(std::move(error), item_);
-  };
-  const std::uint64_t each = outlier_value_bytes_ + sizeof(std::uint32_t);
-  if (bytes.size() % each != 0)
-    return malformed(
-        "E5", "outliers have " + std::to_string(bytes.size()) + " bytes, not a multiple of " + std::to_string(each));
-  block.outlier_count = bytes.size() / each;
-  block.outlier_values = bytes.first(block.outlier_count * outlier_value_bytes_);
-  block.outlier_positions = bytes.subspan(block.outlier_values.size());
-  std::uint64_t least = 0;
-  for (std::uint64_t i = 0; i < block.outlier_count; ++i) {
-    const auto position = load<std::uint32_t>(block.outlier_positions.subspan(4 * i));
-    if (position < least || position >= block.row_count * block.entry_count) {
-      return malformed("E6", "outlier " + std::to_string(i) + " is at position " + std::to_string(position) +
-                                 ", out of order or of range");
+Result<void> read_planes(const File& file, std::uint32_t item, const PlaneVisitor& visit) {
+  const ItemView view = file.footer().item(item);
+  for (std::uint32_t number = 0; number < view.planes.size(); ++number) {
+    const wire::Plane& plane = view.planes[number];
+    if ((plane.role() & kIgnorableRole) != 0) continue;
+    PlaneReader reader = CDNA_TRY(PlaneReader::create(file, item, number, 0, plane.block_count()));
+    for (std::uint64_t block = 0; block < plane.block_count(); ++block) {
+      std::span<const std::byte> values = CDNA_TRY(reader.fetch(block));
+      if (plane.role() == kOutliers) {
+        const std::uint64_t code_count = code_count_of(block_place(view.planes[0], view.matrix(), block));
+        values = CDNA_TRY(split_outliers(file, {item, number, block}, values, code_count)).values;
+      }
+      if (visit) visit(plane, values);
     }
-    least = std::uint64_t{position} + 1;
+    if (plane.role() == kCodebook) CDNA_TRY(load_codebook(file, item));
   }
   return {};
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -33,6 +34,12 @@ class SideReader {
   std::vector<std::byte> scratch_;
 };
 
+// Reads a codebook tensor plane after plane, block by block: the order in which the rules C1..E6 are to be reported
+// (spec/format.md, 16.2), and all of its planes, also where there are no codes. `visit` gets the entries of each
+// decoded block, of outliers their values; may be empty. Requires: a supported codebook tensor without unknown filters.
+using PlaneVisitor = std::function<void(const wire::Plane&, std::span<const std::byte>)>;
+Result<void> read_planes(const File& file, std::uint32_t item, const PlaneVisitor& visit = {});
+
 class BlockReader {
  public:
   // For blocks [begin, end) of the tensor's first plane. Requires: a supported tensor.
@@ -46,7 +53,6 @@ class BlockReader {
   BlockReader(const File& file, std::uint32_t item, PlaneReader data)
       : file_(&file), item_(item), data_(std::move(data)) {}
   Result<void> add_sides(const ItemView& view, std::uint64_t begin, std::uint64_t end);
-  Result<void> fetch_outliers(Block& block);
 
   const File* file_;
   std::uint32_t item_;
@@ -56,7 +62,6 @@ class BlockReader {
   std::uint64_t group_ = 0;
   std::optional<PlaneReader> outliers_;
   std::uint32_t outlier_plane_ = 0;
-  std::uint32_t outlier_value_bytes_ = 0;
 };
 
 }  // namespace cdna

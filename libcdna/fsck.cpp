@@ -8,7 +8,6 @@
 #include <tuple>
 
 #include "libcdna/block_reader.hpp"
-#include "libcdna/decode/codebook.hpp"
 #include "libcdna/file.hpp"
 #include "libcdna/format/encoding_rules.hpp"
 #include "libcdna/format/float_bits.hpp"
@@ -58,33 +57,15 @@ bool is_finite(DType dtype, std::span<const std::byte> bytes) {
   }
 }
 
-// Whether all entries of the tables and scales of a codebook tensor are finite. Decodes them all, also where there are
-// no codes.
-Result<bool> scales_are_finite(const File& file, std::uint32_t number, const ItemView& view) {
-  bool finite = true;
-  for (std::uint32_t i = 1; i < view.planes.size(); ++i) {
-    const wire::Plane& plane = view.planes[i];
-    if (plane.scope() == kPerBlock || (plane.role() & kIgnorableRole) != 0) continue;
-    PlaneReader reader = CDNA_TRY(PlaneReader::create(file, number, i, 0, plane.block_count()));
-    for (std::uint64_t block = 0; block < plane.block_count(); ++block) {
-      finite = is_finite(static_cast<DType>(plane.dtype()), CDNA_TRY(reader.fetch(block))) && finite;
-    }
-  }
-  return finite;
-}
-
 // U7, C, E and D1 of a codebook tensor.
 Result<void> decode_codebook(const File& file, std::uint32_t number) {
   const ItemView view = file.footer().item(number);
-  const std::uint64_t blocks = view.planes[0].block_count();
-  const auto reader = CDNA_TRY(BlockReader::create(file, number, 0, blocks));
-  CDNA_TRY(file.tables(number));
-  const wire::Plane* const outliers = find_plane(view, kOutliers);
-  bool finite = CDNA_TRY(scales_are_finite(file, number, view));
-  for (std::uint64_t i = 0; i < blocks; ++i) {
-    const Block block = CDNA_TRY(reader->fetch(i));
-    finite = finite && (outliers == nullptr || is_finite(static_cast<DType>(outliers->dtype()), block.outlier_values));
-  }
+  const TouchedItem* const touched = CDNA_TRY(file.touch(number));
+  if (!touched->filters_known) return check_filters(view, touched->entries);
+  bool finite = true;
+  CDNA_TRY(read_planes(file, number, [&finite](const wire::Plane& plane, std::span<const std::byte> values) {
+    if (plane.role() != kCodes) finite = finite && is_finite(static_cast<DType>(plane.dtype()), values);
+  }));
   const bool declared = (view.item->optional_features() & kOptionalNonfinite) != 0;
   if (!finite && !declared)
     return file.placed(

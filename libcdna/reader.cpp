@@ -214,43 +214,54 @@ struct ValueWriter {
 
 Result<void> Tensor::read_rows(std::uint64_t begin, std::uint64_t end, DType wanted, std::span<std::byte> out) const {
   return no_throw([&]() -> Result<void> {
-    assert(begin <= end && end <= rows() && out.size() == (end - begin) * row_bytes(wanted));
-    CDNA_TRY(check_supported());
-    const bool exact = encoding() == kExactEncoding;
-    const bool converts = is_float(wanted) && is_float(dtype());
-    CDNA_CHECK(converts || (exact && wanted == dtype()), Code::bad_argument, "",
-               "a tensor of " + std::string(name_of(dtype())) + " cannot be read as " + std::string(name_of(wanted)));
-    BlockRange range = CDNA_TRY(blocks(begin, end));
-    if (exact) {
-      for (const Result<Block>& block : range) {
-        if (!block) return block.error();
-        const RowSlice rows = slice_of(*block, begin, end);
-        if (wanted == dtype()) {
-          copy_rows(*block, rows, begin, row_bytes(wanted), bits_of(wanted), out);
-        } else {
-          convert_rows(*block, rows, begin, dtype(), wanted, row_bytes(wanted), out);
-        }
-      }
-      return {};
-    }
-    const ItemView view = view_of(*file_, number_);
-    const RowDecoder decoder = RowDecoder::of(view, *CDNA_TRY(file_->tables(number_)));
-    const wire::Plane* const outliers = find_plane(view, kOutliers);
-    ValueWriter writer{decoder,
-                       outliers == nullptr ? DType::f32 : static_cast<DType>(outliers->dtype()),
-                       wanted,
-                       begin,
-                       row_bytes(wanted),
-                       out,
-                       {}};
+    auto result = decode_rows(begin, end, wanted, out);
+    const bool broken = !result && (result.error().code == Code::malformed || result.error().code == Code::corrupt);
+    const bool no_codes = result && element_count() == 0;
+    if (begin != 0 || end != rows() || encoding() != kCodebookEncoding || !(broken || no_codes)) return result;
+    // Decoding goes block by block through all planes at once. Of several rules that a whole tensor breaks, the one
+    // that planes read one after the other meet first is reported; without codes nothing has read the other planes.
+    if (auto planes = read_planes(*file_, number_); !planes) return planes;
+    return result;
+  });
+}
+
+Result<void> Tensor::decode_rows(std::uint64_t begin, std::uint64_t end, DType wanted, std::span<std::byte> out) const {
+  assert(begin <= end && end <= rows() && out.size() == (end - begin) * row_bytes(wanted));
+  CDNA_TRY(check_supported());
+  const bool exact = encoding() == kExactEncoding;
+  const bool converts = is_float(wanted) && is_float(dtype());
+  CDNA_CHECK(converts || (exact && wanted == dtype()), Code::bad_argument, "",
+             "a tensor of " + std::string(name_of(dtype())) + " cannot be read as " + std::string(name_of(wanted)));
+  BlockRange range = CDNA_TRY(blocks(begin, end));
+  if (exact) {
     for (const Result<Block>& block : range) {
       if (!block) return block.error();
       const RowSlice rows = slice_of(*block, begin, end);
-      writer.write_rows(*block, rows);
-      writer.write_outliers(*block, rows);
+      if (wanted == dtype()) {
+        copy_rows(*block, rows, begin, row_bytes(wanted), bits_of(wanted), out);
+      } else {
+        convert_rows(*block, rows, begin, dtype(), wanted, row_bytes(wanted), out);
+      }
     }
     return {};
-  });
+  }
+  const ItemView view = view_of(*file_, number_);
+  const RowDecoder decoder = RowDecoder::of(view, *CDNA_TRY(file_->tables(number_)));
+  const wire::Plane* const outliers = find_plane(view, kOutliers);
+  ValueWriter writer{decoder,
+                     outliers == nullptr ? DType::f32 : static_cast<DType>(outliers->dtype()),
+                     wanted,
+                     begin,
+                     row_bytes(wanted),
+                     out,
+                     {}};
+  for (const Result<Block>& block : range) {
+    if (!block) return block.error();
+    const RowSlice rows = slice_of(*block, begin, end);
+    writer.write_rows(*block, rows);
+    writer.write_outliers(*block, rows);
+  }
+  return {};
 }
 
 Result<std::span<const std::byte>> Tensor::contiguous() const {

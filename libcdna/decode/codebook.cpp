@@ -72,19 +72,24 @@ Result<std::vector<float>> load_table(const File& file, std::uint32_t item, cons
 
 }  // namespace
 
+Result<std::vector<float>> load_codebook(const File& file, std::uint32_t item) {
+  const ItemView view = file.footer().item(item);
+  const wire::Plane* const plane = find_plane(view, kCodebook);
+  std::vector<float> codebook = CDNA_TRY(load_table(file, item, view, *plane));
+  for (std::size_t i = 0; i < codebook.size(); ++i) {
+    if (!std::isnan(codebook[i]) && (i == 0 || codebook[i - 1] <= codebook[i])) continue;
+    Error error = fail(Code::malformed, "E3", "codebook entry " + std::to_string(i) + " is NaN or below the one before",
+                       plane->offset());
+    error.plane = static_cast<std::int32_t>(plane - view.planes.data());
+    return file.placed(std::move(error), item);
+  }
+  return codebook;
+}
+
 Result<CodebookTables> load_codebook_tables(const File& file, std::uint32_t item) {
   const ItemView view = file.footer().item(item);
-  const wire::Plane* const codebook = find_plane(view, kCodebook);
   CodebookTables tables;
-  tables.codebook = CDNA_TRY(load_table(file, item, view, *codebook));
-  for (std::size_t i = 0; i < tables.codebook.size(); ++i) {
-    const bool sorted = !std::isnan(tables.codebook[i]) && (i == 0 || tables.codebook[i - 1] <= tables.codebook[i]);
-    if (sorted) continue;
-    Error error = fail(Code::malformed, "E3", "codebook entry " + std::to_string(i) + " is NaN or below the one before",
-                       codebook->offset());
-    error.plane = static_cast<std::int32_t>(codebook - view.planes.data());
-    return error;
-  }
+  tables.codebook = CDNA_TRY(load_codebook(file, item));
   if (const wire::Plane* const table = find_plane(view, kScaleTable)) {
     tables.scale_table = CDNA_TRY(load_table(file, item, view, *table));
   }

@@ -10,6 +10,9 @@
 
 namespace cdna {
 
+// Reads the codebook, widened; checks E3. Requires: a supported codebook tensor.
+Result<std::vector<float>> load_codebook(const File& file, std::uint32_t item);
+
 // Reads codebook and scale table; checks E3. Requires: a supported codebook tensor.
 Result<CodebookTables> load_codebook_tables(const File& file, std::uint32_t item);
 

@@ -841,6 +841,14 @@ def codes_bytes(data):
     return only(base)
 
 
+def codes_before(book=SMALL_BOOK, outliers=b""):
+    """2 x 5 codes of 3 bits in two blocks, the second with a padding bit; and something wrong in a later plane."""
+    base = codebook("q", [2, 5], 3, [1] * 10, book, rows_per_block=1, outliers=("F32", [[], []]))
+    base.planes[0].blocks[1].stored = bytes.fromhex("A686")
+    base.planes[2].blocks[0] = raw_block(outliers)
+    return only(base)
+
+
 E_TOUCH_CASES = [
     ("E3_descending", "the codebook descends", book_entries(SMALL_BOOK[::-1])),
     ("E3_two_swapped", "two entries of the codebook are swapped",
@@ -850,6 +858,9 @@ E_TOUCH_CASES = [
     ("E4_codes", "the bit after the last code", codes_bytes(bytes.fromhex("C87A A686"))),
     ("E4_codes_first_row", "the bit after the last code of a row within the block", codes_bytes(
         bytes.fromhex("C8FA A606"))),
+    ("E4_before_codebook", "the bit after the last code, and a codebook that descends", codes_before(SMALL_BOOK[::-1])),
+    ("E4_before_outliers", "the bit after the last code of the second block, and 7 bytes of outliers for the first",
+     codes_before(outliers=bytes(7))),
     ("E4_f4", "the upper half of the last byte of an F4 tensor", only(
         exact("t", "F4", [3], b"\x21\x13", row_dims=0))),
     ("E4_f6", "the last bits of an F6 tensor", only(exact("t", "F6_E2M3", [1], b"\x40", row_dims=0))),

@@ -231,6 +231,9 @@ class Tensor : public Item {
 
   // The 2^bits codebook entries, widened to f32. Valid while the Reader lives.
   Result<std::span<const float>> codebook() const;
+
+ private:
+  Result<void> decode_rows(std::uint64_t begin, std::uint64_t end, DType dtype, std::span<std::byte> out) const;
 };
 
 class Asset : public Item {
