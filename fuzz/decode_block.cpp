@@ -1,6 +1,9 @@
-// Fuzz target: any stored bytes given to a block decoder. Byte 0 chooses the codec, bytes 1 to 3 the decoded length.
+// Fuzz target: any stored bytes given to a block decoder. Byte 0 chooses the codec, and in one of four whether a new
+// decoder is compared with the one of all runs before; bytes 1 to 3 are the decoded length less one.
 #include <algorithm>
 #include <cstring>
+#include <memory>
+#include <string>
 #include <vector>
 
 #include "fuzz/open_file.hpp"
@@ -60,10 +63,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto rest = std::as_bytes(std::span(data, size).subspan(kPrefixBytes));
   const Bytes stored(rest.begin(), rest.end());
 
-  BlockDecoder fresh;
   Guarded first(decoded_length, std::byte{0x00});
   Guarded second(decoded_length, std::byte{0xFF});
-  const std::string rule = outcome(fresh, codec, stored, first);
+  const bool compare = (prefix >> 1 & 3U) == 0;
+  const std::string rule =
+      compare ? outcome(*std::make_unique<BlockDecoder>(), codec, stored, first) : outcome(old, codec, stored, first);
   require(rule == outcome(old, codec, stored, second), "a used decoder decides as a new one");
   const char family = codec == Codec::zstd ? '1' : '3';
   require(rule.empty() || (rule.size() == 2 && rule[0] == 'C' && (rule[1] == family || rule[1] == family + 1)),

@@ -25,7 +25,13 @@ class Repairer {
   explicit Repairer(std::span<std::byte> file) : file_(file), layout_(layout_of(file)) {}
 
   void run(std::uint8_t what) {
-    if ((what & kRepairBlocks) != 0) for_each(PartKind::block, [&](const FilePart& part) { repair_block(part); });
+    if ((what & kRepairBlocks) != 0) {
+      for_each(PartKind::block,
+               [&](const FilePart& part) { repair_digest(part.parent, bytes(part.begin, part.size())); });
+      for_each(PartKind::index_entry, [&](const FilePart& part) {
+        if (get<wire::IndexEntry>(part.begin).stored_length() == 0) repair_digest(part.begin, {});
+      });
+    }
     if ((what & kRepairSources) != 0)
       for_each(PartKind::item, [&](const FilePart& part) { repair_source(part.begin); });
     if ((what & kRepairIndices) != 0) for_each(PartKind::item, [&](const FilePart& part) { repair_index(part.begin); });
@@ -53,10 +59,10 @@ class Repairer {
     }
   }
 
-  void repair_block(const FilePart& block) {
-    auto entry = get<wire::IndexEntry>(block.parent);
-    set_bytes(entry.mutable_digest(), bulk_digest(bytes(block.begin, block.size())));
-    put(block.parent, entry);
+  void repair_digest(std::size_t entry_at, std::span<const std::byte> stored) {
+    auto entry = get<wire::IndexEntry>(entry_at);
+    set_bytes(entry.mutable_digest(), bulk_digest(stored));
+    put(entry_at, entry);
   }
 
   void repair_source(std::size_t item_at) {

@@ -29,7 +29,7 @@ SANITIZED = ["-Dbuildtype=debugoptimized", "-Doptimization=1", "-Db_lundef=false
 # Name: folder, compiler, meson options, what to build (nothing: all).
 BUILDS = {
     "release": ("build/check-release", "g++", ["-Dbuildtype=release"], []),
-    "asan": ("build/check-asan", "clang++-14", [*SANITIZED, "-Db_sanitize=address,undefined"], []),
+    "asan": ("build/check-asan", "clang++-14", [*SANITIZED, "-Db_sanitize=address,undefined", "-Dfuzz=true"], []),
     "tsan": ("build/check-tsan", "clang++-14", [*SANITIZED, "-Db_sanitize=thread"], ["tests/concurrency_test"]),
 }
 SANITIZED_ENVIRONMENT = {
@@ -97,6 +97,8 @@ def suites():
     yield from test_scripts()
     yield programs("asan")
     yield programs("tsan", "concurrency")
+    # The seeds are replayed by the test programs of both builds; this looks for new inputs, 8 s for each target.
+    yield script("fuzz/run.py", BUILDS["asan"][0], "--seconds", "48", "--jobs", "1", needs=("build asan",))
     yield script("scripts/same_bytes.py", *(BUILDS[build][0] for build in ("release", "asan")),
                  needs=("build release", "build asan"))
 

@@ -13,7 +13,7 @@ LINES_MAX, COLUMNS_MAX = 600, 160
 TEST_LINES_MAX = 1200  # A test program is a list of cases.
 CPP = {".hpp", ".cpp", ".h", ".c", ".cu", ".cuh"}
 SOURCE = CPP | {".py", ".sh", ".fbs"}
-SCRIPTS = ("quickstart", "check", ".ci/run")
+SCRIPTS = ("quickstart", "check", "check-long", ".ci/run")
 LONG_ON_PURPOSE = {
     "spec/reference/cdna_reference.py": "one file, so that it can be read and copied beside the specification",
     "spec/vectors/bad_cases.py": "a table with an entry for each vector",
@@ -109,10 +109,10 @@ def importers_keep_apart():
 
 
 def clients_use_public_headers():
-    """Tools, examples, fuzzers and bindings include cdna/*.hpp and files of their own folder."""
+    """Tools, examples and bindings include cdna/*.hpp and files of their own folder."""
     for path, bracket, name in includes():
         folder = path.parts[0]
-        if folder not in ("tools", "examples", "fuzz", "bindings"):
+        if folder not in ("tools", "examples", "bindings"):
             continue
         own = name.startswith(folder + "/") or (bracket == '"' and "/" not in name)
         if name.startswith(("libcdna/", "kernels/", "../")) or (bracket == '"' and not own and not name.startswith("cdna/")):
