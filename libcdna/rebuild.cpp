@@ -29,7 +29,10 @@ Result<void> check_stop(const std::atomic<bool>* stop) {
 class RecordScan {
  public:
   RecordScan(const Source& source, std::uint8_t align_log2, const std::atomic<bool>* stop)
-      : source_(source), stop_(stop), walk_(align_log2), window_(kCopyBytes) {}
+      : source_(source),
+        stop_(stop),
+        walk_(align_log2),
+        window_(std::min<std::uint64_t>(kCopyBytes, source.size_bytes())) {}
 
   Result<void> run() {
     while (!walk_.has_metadata() && CDNA_TRY(find_next())) {
@@ -99,10 +102,10 @@ Result<std::uint8_t> alignment_of(const Source& source) {
 }
 
 Result<void> copy_bytes(const Source& source, std::uint64_t count, Sink& sink, const std::atomic<bool>* stop) {
-  std::vector<std::byte> buffer(kCopyBytes);
+  std::vector<std::byte> buffer(std::min<std::uint64_t>(kCopyBytes, count));
   for (std::uint64_t done = 0; done < count;) {
     CDNA_TRY(check_stop(stop));
-    const std::span<std::byte> part = std::span(buffer).first(std::min<std::uint64_t>(kCopyBytes, count - done));
+    const std::span<std::byte> part = std::span(buffer).first(std::min<std::uint64_t>(buffer.size(), count - done));
     CDNA_TRY(source.read_at(done, part));
     CDNA_TRY(sink.write(part));
     done += part.size();
