@@ -250,10 +250,18 @@ void check_rebuild(std::span<const std::byte> file, const FsckReport& report, bo
 void check_items(const Reader& mapped, const Reader& copied, const FsckReport& report, std::uint8_t order) {
   check_names(mapped);
   const std::uint32_t count = mapped.item_count();
+  std::uint32_t first_broken = count;
+  Outcome first;
   for (std::uint32_t i = 0; i < count; ++i) {
     const std::uint32_t number = (order & kBackwards) != 0 ? count - 1 - i : i;
-    check_report(report, check_item(mapped, copied, number, order), (order & kDeep) != 0);
+    Outcome outcome = check_item(mapped, copied, number, order);
+    check_report(report, outcome, (order & kDeep) != 0);
+    if (outcome.ok || outcome.rule.starts_with('U') || number >= first_broken) continue;
+    first_broken = number;
+    first = std::move(outcome);
   }
+  if (first_broken == count || (order & kDeep) == 0) return;
+  require(report.problems.at(0).error.rule == first.rule, "fsck reports the first broken rule first");
 }
 
 }  // namespace

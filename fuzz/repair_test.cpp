@@ -93,6 +93,26 @@ TEST_CASE("repair: a changed byte of any part breaks its digest, and after repai
   for (const auto& [part, count] : damaged) CHECK(count >= 5);
 }
 
+TEST_CASE("fsck: problems come in the order of the format, not in that in which they are found") {
+  const Bytes sample = cdna::test::make_small_sample();
+  std::map<std::uint32_t, Region> first_block;
+  for (const Region& region : cdna::test::regions_of(sample)) {
+    if (region.part == Part::block) first_block.emplace(region.item, region);
+  }
+  constexpr std::uint32_t kRaw = 1, kZstd = 2, kAsset = 5;  // In the sample's order.
+  Bytes file = sample;
+  file[first_block.at(kRaw).begin] ^= std::byte{1};   // D2: the block's digest is repaired, the source's is not.
+  file[first_block.at(kZstd).begin] ^= std::byte{1};  // C1.
+  cdna::fuzz::repair(file, cdna::fuzz::kRepairAll & ~cdna::fuzz::kRepairSources);
+  file[first_block.at(kAsset).begin] ^= std::byte{1};  // B1.
+  cdna::FsckOptions options;
+  options.level = cdna::FsckLevel::deep;
+  std::string rules;
+  for (const auto& problem : cdna::fsck(cdna::memory_source(file), options).problems)
+    rules += problem.error.rule + std::string(" ");
+  CHECK(rules == "C1 B1 D2 ");
+}
+
 TEST_CASE("repair: each bit repairs its own part only") {
   using namespace cdna::fuzz;
   const Bytes sample = cdna::test::make_small_sample();

@@ -126,9 +126,29 @@ class Checker {
     }
     check_items();
     if (options_.level == FsckLevel::deep) check_deep();
+    sort_problems();
   }
 
  private:
+  // Of section 16.2. Problems are found in another order: all digests first, then items are decoded side by side.
+  enum class Step : std::uint8_t { open, items, values, gaps };
+
+  struct Place {
+    Step step = Step::open;
+    std::uint32_t item = 0;
+    std::size_t problem = 0;
+  };
+
+  void sort_problems() {
+    std::stable_sort(places_.begin(), places_.end(), [](const Place& a, const Place& b) {
+      return std::tie(a.step, a.item) < std::tie(b.step, b.item);
+    });
+    std::vector<FsckProblem> sorted;
+    sorted.reserve(places_.size());
+    for (const Place& place : places_) sorted.push_back(std::move(report_.problems[place.problem]));
+    report_.problems = std::move(sorted);
+  }
+
   void check_items() {
     no_index_.assign(file_->footer().item_count(), false);
     bad_blocks_.assign(file_->footer().item_count(), false);
@@ -137,7 +157,8 @@ class Checker {
       if (auto touched = file_->touch(item); !touched) {
         no_index_[item] = true;
         const std::uint64_t begin = view.item->index_offset();
-        add(std::move(touched).error(), {begin, begin + sizeof(wire::IndexEntry) * view.item->entry_count()});
+        add(std::move(touched).error(), {begin, begin + sizeof(wire::IndexEntry) * view.item->entry_count()},
+            Step::items, item);
         continue;
       }
       if (options_.level != FsckLevel::quick) check_blocks(item, view);
@@ -200,7 +221,7 @@ class Checker {
     // A damaged block is remembered as such by the file, which gives the same error again without reading.
     Error error = failure.error == kDamaged ? file_->stored_block(item, failure.plane, failure.block, {}).error()
                                             : std::move(errors[failure.error]);
-    add(std::move(error), {begin, begin + entry.stored_length()});
+    add(std::move(error), {begin, begin + entry.stored_length()}, Step::items, item);
   }
 
   void check_deep() {
@@ -222,7 +243,8 @@ class Checker {
         ++report_.unsupported_count;
         continue;
       }
-      add(std::move(error), extent_of(item));
+      const Step step = error.rule[0] == 'D' ? Step::values : Step::items;
+      add(std::move(error), extent_of(item), step, item);
     }
     check_gaps_and_records();
   }
@@ -265,14 +287,14 @@ class Checker {
     for (std::uint64_t at = begin; at < end; at += buffer.size()) {
       const std::span<std::byte> part = std::span(buffer).first(std::min<std::uint64_t>(buffer.size(), end - at));
       if (auto result = file_->source().read_at(at, part); !result)
-        return add(std::move(result).error(), {at, at + part.size()});
+        return add(std::move(result).error(), {at, at + part.size()}, Step::gaps);
       const auto found = std::find_if(part.begin(), part.end(), [](std::byte byte) { return byte != std::byte{0}; });
       if (found == part.end()) continue;
       const std::uint64_t offset = at + static_cast<std::uint64_t>(found - part.begin());
       Error error = fail(Code::corrupt, "G1", "a byte between blocks is not zero", offset);
       if (item < report_.item_count) error = file_->placed(std::move(error), static_cast<std::uint32_t>(item));
       error.file = file_->source().name();
-      return add(std::move(error), {begin, end});
+      return add(std::move(error), {begin, end}, Step::gaps);
     }
   }
 
@@ -282,11 +304,11 @@ class Checker {
     std::vector<std::byte> found(expected.size());
     const Extent extent{offset, offset + expected.size()};
     if (auto result = file_->source().read_at(offset, found); !result) {
-      add(std::move(result).error(), extent);
+      add(std::move(result).error(), extent, Step::gaps);
     } else if (found != expected) {
       add(file_->placed(fail(Code::corrupt, "R1", "the record is not the copy of the item that it must be", offset),
                         item),
-          extent);
+          extent, Step::gaps);
     }
     return extent.end;
   }
@@ -306,7 +328,7 @@ class Checker {
     return extent;
   }
 
-  void add(Error error, Extent extent) {
+  void add(Error error, Extent extent, Step step = Step::open, std::uint32_t item = 0) {
     if (is_operational(error.code)) report_.operational_failure = true;
     ++report_.problem_count;
     if (!report_.problems.empty()) {
@@ -319,8 +341,9 @@ class Checker {
         return;
       }
     }
-    if (report_.problems.size() < kProblemsMax)
-      report_.problems.push_back({std::move(error), extent.begin, extent.end});
+    if (report_.problems.size() >= kProblemsMax) return;
+    places_.push_back({step, item, report_.problems.size()});
+    report_.problems.push_back({std::move(error), extent.begin, extent.end});
   }
 
   bool stopped() {
@@ -344,6 +367,7 @@ class Checker {
   std::shared_ptr<const File> file_;
   std::vector<bool> no_index_;    // Items whose index is damaged: where their blocks lie is not known.
   std::vector<bool> bad_blocks_;  // Items that are not decoded.
+  std::vector<Place> places_;     // Of the report's problems.
   std::uint64_t bytes_done_ = 0;
   std::atomic<bool> stop_seen_{false};
 };
