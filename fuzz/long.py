@@ -76,7 +76,7 @@ def print_coverage(targets):
     for line in report.splitlines():
         columns = line.split()
         if len(columns) == 7 and columns[0] != "Filename":
-            print(f"{columns[0]:44} {columns[4]:>6} lines {columns[6]:>8}")
+            print(f"{columns[0].removeprefix('../../'):44} {columns[4]:>6} lines {columns[6]:>8}")
 
 
 def main():

@@ -152,6 +152,32 @@ void check_views(const Tensor& tensor, const Outcome& whole) {
   require(std::is_sorted(codebook->begin(), codebook->end()), "an accepted codebook ascends");
 }
 
+// What an item says of its own size.
+void check_sizes(const Item& item, const Outcome& whole, std::uint64_t file_bytes) {
+  require(item.stored_bytes() <= file_bytes, "an item is stored within the file");
+  std::uint64_t blocks = 0;
+  for (std::uint32_t i = 0; i < item.plane_count(); ++i) {
+    const PlaneInfo plane = item.plane(i);
+    require(plane.offset <= file_bytes && plane.stored_bytes <= file_bytes - plane.offset, "a plane lies in the file");
+    blocks += plane.block_count;
+  }
+  require(blocks == item.block_count(), "the blocks of an item are those of its planes");
+  const bool exact = item.kind() == ItemKind::tensor && item.type() == "cdna.exact";
+  require(!whole.ok || !exact || item.source_bytes() == whole.bytes.size(), "an exact tensor has its source's size");
+}
+
+// Parts of an asset are parts of the whole.
+void check_parts(const Item& item, const Outcome& whole) {
+  if (!whole.ok || whole.bytes.empty()) return;
+  const Asset asset(item);
+  for (const std::size_t begin : {whole.bytes.size() - 1, whole.bytes.size() / 2}) {
+    Bytes part(whole.bytes.size() - begin);
+    require(asset.read(begin, part).has_value(), "a part of a readable asset can be read");
+    require(std::equal(part.begin(), part.end(), whole.bytes.begin() + static_cast<std::ptrdiff_t>(begin)),
+            "a part of an asset is that of the whole");
+  }
+}
+
 Outcome check_item(const Reader& mapped, const Reader& copied, std::uint32_t number, std::uint8_t order) {
   const Item item = mapped.item(number);
   const bool is_tensor = item.kind() == ItemKind::tensor;
@@ -161,6 +187,8 @@ Outcome check_item(const Reader& mapped, const Reader& copied, std::uint32_t num
   require(outcome == read_item(copied, number), "both modes read the same");
   require(outcome == read_item(mapped, number), "reading twice gives the same");
   require(!outcome.ok || blocks, "the blocks of a readable tensor can be read");
+  check_sizes(item, outcome, mapped.file_bytes());
+  if (item.kind() == ItemKind::asset || item.kind() == ItemKind::metadata) check_parts(item, outcome);
   if (!is_tensor) return outcome;
   const Tensor tensor = mapped.resolve(item);
   check_views(tensor, outcome);
