@@ -11,35 +11,25 @@
 #include "libcdna/hash/sha256_kernel.hpp"
 
 namespace cdna {
-namespace {
 
-Sha256& thread_hasher() {
-  thread_local Sha256 hasher;
-  return hasher;
+Sha256::Sha256() {
+  static_assert(sizeof(SHA256_CTX) == kContextBytes && alignof(SHA256_CTX) <= 8);
+  SHA256_Init(reinterpret_cast<SHA256_CTX*>(context_));
 }
 
-Sha256& thread_outer_hasher() {
-  thread_local Sha256 hasher;
-  return hasher;
+void Sha256::update(std::span<const std::byte> bytes) {
+  SHA256_Update(reinterpret_cast<SHA256_CTX*>(context_), bytes.data(), bytes.size());
 }
-
-}  // namespace
-
-Sha256::Sha256() : context_(new SHA256_CTX) { SHA256_Init(context_); }
-
-Sha256::~Sha256() { delete context_; }
-
-void Sha256::update(std::span<const std::byte> bytes) { SHA256_Update(context_, bytes.data(), bytes.size()); }
 
 Digest Sha256::finish() {
   Digest digest;
-  SHA256_Final(reinterpret_cast<unsigned char*>(digest.data()), context_);
-  SHA256_Init(context_);
+  SHA256_Final(reinterpret_cast<unsigned char*>(digest.data()), reinterpret_cast<SHA256_CTX*>(context_));
+  SHA256_Init(reinterpret_cast<SHA256_CTX*>(context_));
   return digest;
 }
 
 Digest sha256(std::span<const std::byte> bytes) {
-  Sha256& hasher = thread_hasher();
+  Sha256 hasher;
   hasher.update(bytes);
   return hasher.finish();
 }
@@ -67,7 +57,7 @@ std::span<const std::byte> hash_pieces(std::span<const std::byte> bytes, Sha256&
 }  // namespace
 
 Digest bulk_digest(std::span<const std::byte> bytes) {
-  Sha256& outer = thread_outer_hasher();
+  Sha256 outer;
   const std::span<const std::byte> rest = hash_pieces(bytes, outer);
   if (!rest.empty()) outer.update(sha256(rest));
   return outer.finish();

@@ -3,35 +3,31 @@
 
 #include <cstddef>
 #include <span>
-#include <utility>
 
 #include "cdna/digest.hpp"
 
-struct SHA256state_st;
-
 namespace cdna {
 
-// One SHA-256 in progress. Reusable: finish() leaves it ready for the next message.
-// Construction can throw std::bad_alloc; hashing itself cannot fail and allocates nothing.
+// One SHA-256 in progress. Reusable: finish() leaves it ready for the next message. Cannot fail and allocates nothing.
 class Sha256 {
  public:
   Sha256();
-  ~Sha256();
-  Sha256(Sha256&& other) noexcept : context_(std::exchange(other.context_, nullptr)) {}
-  Sha256& operator=(Sha256&&) = delete;
+  Sha256(const Sha256&) = delete;
+  Sha256(Sha256&&) = default;
   void update(std::span<const std::byte> bytes);
   Digest finish();
 
  private:
-  SHA256state_st* context_;
+  static constexpr std::size_t kContextBytes = 112;  // Of SHA256_CTX, which stays out of this header.
+  alignas(8) std::byte context_[kContextBytes];
 };
 
 inline constexpr std::size_t kPieceBytes = 16384;  // spec/format.md, section 4.
 
-// H(x). Allocates nothing after the first call of a thread.
+// H(x). Allocates nothing.
 Digest sha256(std::span<const std::byte> bytes);
 
-// D(x): SHA-256 over the SHA-256s of the 16 KiB pieces. Allocates nothing after the first call of a thread.
+// D(x): SHA-256 over the SHA-256s of the 16 KiB pieces. Allocates nothing.
 Digest bulk_digest(std::span<const std::byte> bytes);
 
 // D of bytes that arrive in parts of any size.

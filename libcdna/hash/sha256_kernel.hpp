@@ -28,7 +28,7 @@ Sha256Kernel sha256_kernel();
 Result<void> check_sha256_kernel();
 
 // SHA-256 of messages.size() messages of `bytes` bytes each. Requires: is_available(kernel), digests.size() ==
-// messages.size(). Allocates nothing after the first call of a thread.
+// messages.size(). Allocates nothing.
 void sha256_many(Sha256Kernel kernel, std::span<const std::byte* const> messages, std::size_t bytes,
                  std::span<Digest> digests);
 

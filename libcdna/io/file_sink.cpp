@@ -54,12 +54,19 @@ class FileSink final : public Sink {
   }
 
   Result<void> write(std::span<const std::byte> bytes) override {
-    auto result = write_all(file_system_, file_.get(), bytes);
-    if (!result) result.error().file = path_;
-    return result;
+    return no_throw([&] {
+      auto result = write_all(file_system_, file_.get(), bytes);
+      if (!result) result.error().file = path_;
+      return result;
+    });
   }
 
   Result<void> commit() override {
+    return no_throw([this] { return publish(); });
+  }
+
+ private:
+  Result<void> publish() {
     if (replacing_)
       call(&FileSystem::fchmod, file_.get(), replaced_mode_);  // Best effort, as cp --preserve=mode on odd systems.
     // A failed fsync is final: the kernel may have dropped the dirty pages, so a second call could succeed over lost
@@ -76,7 +83,6 @@ class FileSink final : public Sink {
     return {};
   }
 
- private:
   template <class R, class... Parameters, class... Arguments>
   R call(R (FileSystem::*function)(Parameters...), Arguments... arguments) {
     return retrying(file_system_, function, arguments...);
