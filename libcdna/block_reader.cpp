@@ -147,8 +147,7 @@ Result<void> BlockReader::add_sides(const ItemView& view, std::uint64_t begin, s
 }
 
 Result<Block> BlockReader::fetch(std::uint64_t number) {
-  const ItemView view = file_->footer().item(item_);
-  const BlockPlace place = block_place(view.planes[0], view.matrix(), number);
+  const BlockPlace place = block_place(*plane_, matrix_, number);
   Block block;
   block.number = number;
   block.row_begin = place.row_begin;

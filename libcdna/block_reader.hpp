@@ -51,11 +51,17 @@ class BlockReader {
 
  private:
   BlockReader(const File& file, std::uint32_t item, PlaneReader data)
-      : file_(&file), item_(item), data_(std::move(data)) {}
+      : file_(&file),
+        item_(item),
+        plane_(file.footer().item(item).planes.data()),
+        matrix_(file.footer().item(item).matrix()),
+        data_(std::move(data)) {}
   Result<void> add_sides(const ItemView& view, std::uint64_t begin, std::uint64_t end);
 
   const File* file_;
   std::uint32_t item_;
+  const wire::Plane* plane_;  // The first: codes or elements.
+  MatrixView matrix_;
   PlaneReader data_;
   std::optional<SideReader> row_scales_;
   std::optional<SideReader> group_scales_;

@@ -122,36 +122,40 @@ Result<void> File::verify_stored(const wire::IndexEntry& entry, std::span<const 
   return {};
 }
 
-Result<std::span<const std::byte>> File::stored_block(std::uint32_t item, std::uint32_t plane_number,
-                                                      std::uint64_t block, std::span<std::byte> buffer) const {
+Result<TouchedPlane> File::touch(std::uint32_t item, std::uint32_t plane) const {
   const TouchedItem* const touched = CDNA_TRY(touch(item));
-  const wire::Plane& plane = footer_.item(item).planes[plane_number];
-  const std::uint64_t number = touched->plane_first[plane_number] + block;
-  const wire::IndexEntry& entry = touched->entries[number];
-  const std::uint64_t offset = plane.offset() + entry.offset();
+  return TouchedPlane{item, plane, &footer_.item(item).planes[plane], touched, touched->plane_first[plane]};
+}
+
+// A block that has not been verified, or is read anew at each use.
+Result<std::span<const std::byte>> File::verified_block(const TouchedPlane& plane, std::uint64_t block,
+                                                        std::span<std::byte> buffer) const {
+  const std::uint64_t number = plane.first_entry + block;
+  const BlockBits& bits = plane.touched->bits;
+  const std::uint64_t size = plane.entry(block).stored_length();
+  const std::uint64_t offset = plane.offset_of(block);
   const auto located = [&](Error error) {
-    error.plane = static_cast<std::int32_t>(plane_number);
+    error.plane = static_cast<std::int32_t>(plane.number);
     error.block = static_cast<std::int64_t>(block);
     error.offset = offset;
-    return placed(std::move(error), item);
+    return placed(std::move(error), plane.item);
   };
-  if (touched->bits.failed(number)) return located(fail(Code::corrupt, "B1", "the block does not match its digest"));
+  if (bits.failed(number)) return located(fail(Code::corrupt, "B1", "the block does not match its digest"));
   std::span<const std::byte> bytes;
   if (zero_copy_) {
-    bytes = source_->mapping().subspan(offset, entry.stored_length());
-    if (touched->bits.verified(number)) return bytes;
-    if (auto result = source_->populate(offset, bytes.size()); !result) return located(std::move(result).error());
+    bytes = source_->mapping().subspan(offset, size);
+    if (auto result = source_->populate(offset, size); !result) return located(std::move(result).error());
   } else {
-    const std::span<std::byte> copy = buffer.first(entry.stored_length());
+    const std::span<std::byte> copy = buffer.first(size);
     if (auto result = source_->read_at(offset, copy); !result) return located(std::move(result).error());
-    counters_.bytes_read += copy.size();
+    counters_.bytes_read += size;
     bytes = copy;
   }
-  if (auto result = verify_stored(entry, bytes); !result) {
-    touched->bits.set_failed(number);
+  if (auto result = verify_stored(plane.entry(block), bytes); !result) {
+    plane.touched->bits.set_failed(number);
     return located(std::move(result).error());
   }
-  touched->bits.set_verified(number);
+  plane.touched->bits.set_verified(number);
   return bytes;
 }
 

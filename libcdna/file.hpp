@@ -55,6 +55,18 @@ struct TouchedItem {
   mutable std::atomic<const CodebookTables*> tables{nullptr};
 };
 
+// A plane of an item whose index has been checked: all that its blocks are found with.
+struct TouchedPlane {
+  std::uint32_t item = 0;
+  std::uint32_t number = 0;
+  const wire::Plane* plane = nullptr;
+  const TouchedItem* touched = nullptr;
+  std::uint64_t first_entry = 0;
+
+  const wire::IndexEntry& entry(std::uint64_t block) const { return touched->entries[first_entry + block]; }
+  std::uint64_t offset_of(std::uint64_t block) const { return plane->offset() + entry(block).offset(); }
+};
+
 class File {
  public:
   // Checks tail, footer and head. A checker passes over the head here, so that its damage hides no other.
@@ -72,9 +84,16 @@ class File {
   // The item's index, checked at the first call. Errors: io, corrupt, malformed, unsupported (X2), limit.
   Result<const TouchedItem*> touch(std::uint32_t item) const;
 
+  // Errors: those of touch().
+  Result<TouchedPlane> touch(std::uint32_t item, std::uint32_t plane) const;
+
   // The verified stored bytes of a block: in the mapping, or read into `buffer` (at least stored_length bytes).
-  Result<std::span<const std::byte>> stored_block(std::uint32_t item, std::uint32_t plane, std::uint64_t block,
-                                                  std::span<std::byte> buffer) const;
+  Result<std::span<const std::byte>> stored_block(const TouchedPlane& plane, std::uint64_t block,
+                                                  std::span<std::byte> buffer) const {
+    if (zero_copy_ && plane.touched->bits.verified(plane.first_entry + block))
+      return source_->mapping().subspan(plane.offset_of(block), plane.entry(block).stored_length());
+    return verified_block(plane, block, buffer);
+  }
 
   // Decoding tables of a supported codebook tensor, made at the first call.
   Result<const CodebookTables*> tables(std::uint32_t item) const;
@@ -97,6 +116,8 @@ class File {
   Result<std::vector<std::byte>> read(std::uint64_t offset, std::uint64_t size) const;
   Result<std::unique_ptr<TouchedItem>> load_index(std::uint32_t item) const;
   Result<void> check_decoded_limit(const ItemView& view, std::span<const wire::IndexEntry> entries) const;
+  Result<std::span<const std::byte>> verified_block(const TouchedPlane& plane, std::uint64_t block,
+                                                    std::span<std::byte> buffer) const;
   Result<void> verify_stored(const wire::IndexEntry& entry, std::span<const std::byte> bytes) const;
 
   std::unique_ptr<Source> source_;

@@ -185,7 +185,7 @@ class Checker {
         if (stopped()) return {};
         std::vector<std::byte>& buffer = buffers[worker];
         buffer.resize(std::max<std::size_t>(buffer.size(), entry_of(item, plane, block).stored_length()));
-        auto bytes = file_->stored_block(item, plane, block, buffer);
+        auto bytes = file_->stored_block(touched_plane(item, plane), block, buffer);
         if (bytes) return {};
         const std::lock_guard lock(mutex);
         const bool damaged = bytes.error().code == Code::corrupt;
@@ -219,8 +219,9 @@ class Checker {
     const wire::IndexEntry& entry = entry_of(item, failure.plane, failure.block);
     const std::uint64_t begin = view.planes[failure.plane].offset() + entry.offset();
     // A damaged block is remembered as such by the file, which gives the same error again without reading.
-    Error error = failure.error == kDamaged ? file_->stored_block(item, failure.plane, failure.block, {}).error()
-                                            : std::move(errors[failure.error]);
+    Error error = failure.error == kDamaged
+                      ? file_->stored_block(touched_plane(item, failure.plane), failure.block, {}).error()
+                      : std::move(errors[failure.error]);
     add(std::move(error), {begin, begin + entry.stored_length()}, Step::items, item);
   }
 
@@ -313,9 +314,11 @@ class Checker {
     return extent.end;
   }
 
+  // Requires: the item's index was checked before, without an error.
+  TouchedPlane touched_plane(std::uint32_t item, std::uint32_t plane) const { return *file_->touch(item, plane); }
+
   const wire::IndexEntry& entry_of(std::uint32_t item, std::uint32_t plane, std::uint64_t block) const {
-    const TouchedItem& touched = **file_->touch(item);  // Succeeded before.
-    return touched.entries[touched.plane_first[plane] + block];
+    return touched_plane(item, plane).entry(block);
   }
 
   Extent extent_of(std::uint32_t item) const {

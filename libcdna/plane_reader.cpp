@@ -26,12 +26,11 @@ Result<void> check_padding(const wire::Plane& plane, const BlockPlace& place, st
 
 Result<PlaneReader> PlaneReader::create(const File& file, std::uint32_t item, std::uint32_t plane, std::uint64_t begin,
                                         std::uint64_t end) {
-  PlaneReader reader(file, item, plane);
-  const TouchedItem* const touched = CDNA_TRY(file.touch(item));
+  PlaneReader reader(file, CDNA_TRY(file.touch(item, plane)));
   std::size_t stored_max = 0;
   std::size_t decoded_max = 0;
   for (std::uint64_t block = begin; block < end; ++block) {
-    const wire::IndexEntry& entry = touched->entries[touched->plane_first[plane] + block];
+    const wire::IndexEntry& entry = reader.plane_.entry(block);
     stored_max = std::max<std::size_t>(stored_max, entry.stored_length());
     if (entry.codec() != 0) decoded_max = std::max<std::size_t>(decoded_max, entry.decoded_length());
   }
@@ -47,12 +46,10 @@ Result<std::span<const std::byte>> PlaneReader::fetch(std::uint64_t block) {
   if (!result) {
     Error error = std::move(result).error();
     if (error.plane >= 0) return error;  // Located by File already.
-    const wire::Plane& plane = file_->footer().item(item_).planes[plane_];
-    error.plane = static_cast<std::int32_t>(plane_);
+    error.plane = static_cast<std::int32_t>(plane_.number);
     error.block = static_cast<std::int64_t>(block);
-    const TouchedItem* const touched = CDNA_TRY(file_->touch(item_));
-    error.offset = plane.offset() + touched->entries[touched->plane_first[plane_] + block].offset();
-    return file_->placed(std::move(error), item_);
+    error.offset = plane_.offset_of(block);
+    return file_->placed(std::move(error), plane_.item);
   }
   current_block_ = block;
   current_ = *result;
@@ -60,21 +57,18 @@ Result<std::span<const std::byte>> PlaneReader::fetch(std::uint64_t block) {
 }
 
 Result<std::span<const std::byte>> PlaneReader::decode(std::uint64_t block) {
-  const std::span<const std::byte> stored = CDNA_TRY(file_->stored_block(item_, plane_, block, stored_));
-  const ItemView view = file_->footer().item(item_);
-  const wire::Plane& plane = view.planes[plane_];
-  const TouchedItem* const touched = CDNA_TRY(file_->touch(item_));
-  const wire::IndexEntry& entry = touched->entries[touched->plane_first[plane_] + block];
+  std::span<const std::byte> bytes = CDNA_TRY(file_->stored_block(plane_, block, stored_));
+  const wire::IndexEntry& entry = plane_.entry(block);
   CDNA_CHECK(entry.filter() == 0, Code::unsupported, "U7", "the block's filter is not known");
-  std::span<const std::byte> bytes = stored;
   in_place_ = entry.codec() == 0 && file_->zero_copy();
   if (entry.codec() != 0) {
     const std::span<std::byte> out = std::span(decoded_).first(entry.decoded_length());
     ++file_->counters().blocks_decoded;
-    CDNA_TRY(decoder_.decode(static_cast<Codec>(entry.codec()), stored, out));
+    CDNA_TRY(decoder_.decode(static_cast<Codec>(entry.codec()), bytes, out));
     bytes = out;
   }
-  if (plane.scope() != kPerBlock) CDNA_TRY(check_padding(plane, block_place(plane, view.matrix(), block), bytes));
+  if (plane_.plane->scope() != kPerBlock)
+    CDNA_TRY(check_padding(*plane_.plane, block_place(*plane_.plane, matrix_, block), bytes));
   return bytes;
 }
 

@@ -27,12 +27,13 @@ class PlaneReader {
 
  private:
   static constexpr std::uint64_t kNone = ~std::uint64_t{0};
-  PlaneReader(const File& file, std::uint32_t item, std::uint32_t plane) : file_(&file), item_(item), plane_(plane) {}
+  PlaneReader(const File& file, const TouchedPlane& plane)
+      : file_(&file), plane_(plane), matrix_(file.footer().item(plane.item).matrix()) {}
   Result<std::span<const std::byte>> decode(std::uint64_t block);
 
   const File* file_;
-  std::uint32_t item_;
-  std::uint32_t plane_;
+  TouchedPlane plane_;
+  MatrixView matrix_;
   BlockDecoder decoder_;
   std::vector<std::byte> stored_;
   std::vector<std::byte> decoded_;

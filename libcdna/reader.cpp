@@ -79,10 +79,10 @@ Result<void> Item::verify() const {
     for (const wire::IndexEntry& entry : touched->entries)
       largest = std::max<std::uint64_t>(largest, entry.stored_length());
     std::vector<std::byte> buffer(file_->zero_copy() ? 0 : largest);
-    for (std::uint32_t plane = 0; plane < view.planes.size(); ++plane) {
-      for (std::uint64_t block = 0; block < view.planes[plane].block_count(); ++block) {
-        CDNA_TRY(file_->stored_block(number_, plane, block, buffer));
-      }
+    for (std::uint32_t number = 0; number < view.planes.size(); ++number) {
+      const TouchedPlane plane = CDNA_TRY(file_->touch(number_, number));
+      for (std::uint64_t block = 0; block < plane.plane->block_count(); ++block)
+        CDNA_TRY(file_->stored_block(plane, block, buffer));
     }
     return {};
   });

@@ -117,8 +117,8 @@ class IoBench {
   Result<void> run() {
     const bool own = options_.file.empty();
     const std::vector<std::function<Result<void>()>> cases{
-        [&] { return own ? open_many(10000, true) : open_file(); },
-        [&] { return own ? open_many(140000, options_.full) : Result<void>(); },
+        [&] { return own ? open_many(10000, Coding::codebook) : open_file(); },
+        [&] { return own ? open_many(140000, options_.full ? Coding::codebook : Coding::exact) : Result<void>(); },
         [&] { return own ? write_sample(big_matrices(kBigMatrices), scratch_.path("big"), stop_) : Result<void>(); },
         [&] { return first_touch(1); },
         [&] {
@@ -146,11 +146,11 @@ class IoBench {
 
   std::string big_file() const { return options_.file.empty() ? scratch_.path("big") : options_.file; }
 
-  Result<void> open_many(std::uint32_t count, bool compress) {
+  Result<void> open_many(std::uint32_t count, Coding coding) {
     const std::string path = scratch_.path("many");
-    if (auto result = write_sample(many_tensors(count, compress), path, stop_); !result) return result;
+    if (auto result = write_sample(many_tensors(count, coding), path, stop_); !result) return result;
     const double limit_ms = count == 10000 ? 10 : 150;
-    open_rows(path, {{"tensors", count}, {"encoding", compress ? "codebook" : "exact"}}, limit_ms);
+    open_rows(path, {{"tensors", count}, {"encoding", coding == Coding::codebook ? "codebook" : "exact"}}, limit_ms);
     std::filesystem::remove(path);
     return {};
   }

@@ -105,7 +105,7 @@ Scratch::~Scratch() {
 
 SampleModel minilm_shapes() {
   SampleModel model;
-  model.compress = true;
+  model.coding = Coding::cb8;
   const auto add = [&model](std::string name, std::vector<std::uint64_t> shape) {
     model.tensors.push_back(tensor(std::move(name), DType::f32, std::move(shape)));
   };
@@ -176,9 +176,9 @@ SampleModel lora_shapes() {
   return model;
 }
 
-SampleModel many_tensors(std::uint32_t count, bool compress) {
+SampleModel many_tensors(std::uint32_t count, Coding coding) {
   SampleModel model;
-  model.compress = compress;
+  model.coding = coding;
   for (std::uint32_t i = 0; i < count; ++i)
     model.tensors.push_back(
         tensor(fmt::format("model.layers.{}.mlp.experts.{}.down_proj.weight", i / 128, i % 128), DType::f32, {32, 32}));
@@ -202,8 +202,9 @@ Result<void> write_sample(const SampleModel& model, const std::string& path, con
   if (!writer) return std::move(writer).error();
   for (const TensorSpec& spec : model.tensors) {
     const ByteReader data = reader_of(model.content, spec.dtype);
-    const Preset wanted = model.compress ? Preset::cb8 : Preset::exact;
-    const bool coded = decide(wanted, spec.name, spec.dtype, spec.shape).preset == Preset::cb8;
+    const bool coded =
+        model.coding == Coding::codebook ||
+        (model.coding == Coding::cb8 && decide(Preset::cb8, spec.name, spec.dtype, spec.shape).preset == Preset::cb8);
     const auto added = coded ? writer->add_codebook(spec, {}, data) : writer->add_exact(spec, data);
     if (!added) return added.error();
   }

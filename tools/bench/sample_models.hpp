@@ -28,9 +28,15 @@ enum class Content {
   zeros,   // The file has holes where its planes are, and takes no room on the disk.
 };
 
+enum class Coding {
+  exact,
+  cb8,       // Wherever `cdna convert --encoding cb8` would.
+  codebook,  // Every tensor, however small.
+};
+
 struct SampleModel {
   std::vector<TensorSpec> tensors;
-  bool compress = false;  // cb8 wherever `cdna convert` would.
+  Coding coding = Coding::exact;
   Content content = Content::random;
 };
 
@@ -41,7 +47,7 @@ SampleModel four_gib_shapes();
 // A LoRA adapter of rank 16 on 48 layers of a 4096-wide model: 672 tensors of BF16.
 SampleModel lora_shapes();
 // `count` small tensors of a name's usual length.
-SampleModel many_tensors(std::uint32_t count, bool compress);
+SampleModel many_tensors(std::uint32_t count, Coding coding);
 // BF16 matrices of 16 MiB.
 SampleModel big_matrices(std::uint32_t count);
 

@@ -3,6 +3,7 @@
 
 #include <cassert>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -102,25 +103,25 @@ template <>
 class [[nodiscard]] Result<void> {
  public:
   Result() = default;
-  Result(Error error) : error_(std::move(error)), failed_(true) {}
-  bool has_value() const { return !failed_; }
-  explicit operator bool() const { return !failed_; }
+  Result(Error error) : error_(std::move(error)) {}
+  bool has_value() const { return !error_.has_value(); }
+  explicit operator bool() const { return has_value(); }
+  // Requires: !has_value().
   Error& error() & {
-    assert(failed_);
-    return error_;
+    assert(error_);
+    return *error_;
   }
   const Error& error() const& {
-    assert(failed_);
-    return error_;
+    assert(error_);
+    return *error_;
   }
   Error&& error() && {
-    assert(failed_);
-    return std::move(error_);
+    assert(error_);
+    return *std::move(error_);
   }
 
  private:
-  Error error_;
-  bool failed_ = false;
+  std::optional<Error> error_;
 };
 
 }  // namespace cdna
