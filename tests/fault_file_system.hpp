@@ -63,6 +63,9 @@ class FaultFileSystem : public cdna::FileSystem {
   int fstatat(int directory, const char* path, struct stat* out, int flags) override {
     return done<int>("fstatat", [&] { return FileSystem::fstatat(directory, path, out, flags); });
   }
+  int64_t readlinkat(int directory, const char* path, char* out, std::size_t size) override {
+    return done<int64_t>("readlinkat", [&] { return FileSystem::readlinkat(directory, path, out, size); });
+  }
   int64_t fstatfs_type(int fd) override {
     return done<int64_t>("fstatfs", [&] { return FileSystem::fstatfs_type(fd); });
   }

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 #include <cerrno>
 #include <optional>
@@ -21,7 +22,7 @@ constexpr const char* kConfigName = "config.json";
 constexpr const char* kIndexName = "model.safetensors.index.json";
 constexpr const char* kSingleName = "model.safetensors";
 
-enum class EntryKind : std::uint8_t { file, folder, dangling_link, other };
+enum class EntryKind : std::uint8_t { file, folder, dangling_link, outward_link, other };
 
 // A folder and the names in it.
 class Folder {
@@ -34,6 +35,8 @@ class Folder {
   FileSystem& file_system() const { return descriptor_.file_system(); }
   // Follows links. Errors: io.
   Result<EntryKind> kind_of(const std::string& name) const;
+  // The same, but for a link to a file elsewhere: outward_link. Errors: io.
+  Result<EntryKind> kind_within(const std::string& name) const;
   Error fail_here(Code code, std::string message) const;
   // The same result; an error about no file in particular names the folder.
   template <class T>
@@ -66,6 +69,24 @@ Result<EntryKind> Folder::kind_of(const std::string& name) const {
   if (result < 0) return fail_io("cannot look at the file", result, path_of(name));
   if (S_ISREG(status.st_mode)) return EntryKind::file;
   return S_ISDIR(status.st_mode) ? EntryKind::folder : EntryKind::other;
+}
+
+// Whether the text of a link leads to a file of the same folder, or is one that the Hub's cache makes: its snapshots
+// are links to ../../blobs/DIGEST.
+bool stays_within(std::string_view target) {
+  constexpr std::string_view kBlobs = "../../blobs/";
+  if (target.starts_with(kBlobs)) target.remove_prefix(kBlobs.size());
+  return target.find('/') == std::string_view::npos && target != ".." && !target.empty();
+}
+
+Result<EntryKind> Folder::kind_within(const std::string& name) const {
+  std::array<char, 4096> target;
+  const std::int64_t size =
+      retrying(file_system(), &FileSystem::readlinkat, descriptor_.get(), name.c_str(), target.data(), target.size());
+  if (size < 0 && size != -EINVAL) return fail_io("cannot look at the file", size, path_of(name));  // EINVAL: no link.
+  const EntryKind kind = CDNA_TRY(kind_of(name));
+  const bool within = size < 0 || stays_within({target.data(), static_cast<std::size_t>(size)});
+  return kind == EntryKind::file && !within ? EntryKind::outward_link : kind;
 }
 
 Error Folder::fail_here(Code code, std::string message) const {
@@ -182,6 +203,8 @@ std::string_view obstacle(EntryKind kind) {
       return "a folder; only the top level is read";
     case EntryKind::dangling_link:
       return "a link to nothing";
+    case EntryKind::outward_link:
+      return "a link to a file outside of the folder, which is not followed";
     case EntryKind::other:
       return "not a regular file";
   }
@@ -193,7 +216,7 @@ Result<void> collect_files(const Folder& folder, const std::vector<std::string>&
                            std::vector<Note>& notes) {
   for (const std::string& name : folder.names()) {
     if (std::binary_search(weights.begin(), weights.end(), name)) continue;
-    const EntryKind kind = CDNA_TRY(folder.kind_of(name));
+    const EntryKind kind = CDNA_TRY(folder.kind_within(name));
     const FileUse use = use_of(name);
     if (kind == EntryKind::file && !use.media_type.empty()) {
       assets.push_back(CDNA_TRY(open_asset(folder, name, use.media_type)));

@@ -30,6 +30,9 @@ int FileSystem::fstat(int fd, struct stat* out) { return or_errno(::fstat(fd, ou
 int FileSystem::fstatat(int directory, const char* path, struct stat* out, int flags) {
   return or_errno(::fstatat(directory, path, out, flags));
 }
+int64_t FileSystem::readlinkat(int directory, const char* path, char* out, std::size_t size) {
+  return or_errno(static_cast<int64_t>(::readlinkat(directory, path, out, size)));
+}
 int64_t FileSystem::fstatfs_type(int fd) {
   struct statfs info {};
   const int result = or_errno(::fstatfs(fd, &info));

@@ -392,6 +392,32 @@ class HostileFolderTest(LimitedTest):
             self.assertIn(name, notes)
         self.assertEqual([asset['name'] for asset in self.inspect('out.cdna')['assets']], ['config.json'])
 
+    def test_links_carry_no_file_from_elsewhere_along(self):
+        self.write('secret.txt', b'secret')
+        self.write('in/sub/inner.txt', b'inner')
+        os.symlink('../secret.txt', self.path('in/vocab.txt'))
+        os.symlink(self.path('secret.txt'), self.path('in/merges.txt'))
+        os.symlink('sub/../../secret.txt', self.path('in/notice.txt'))
+        os.symlink('../../blobs/../secret.txt', self.path('in/readme.md'))
+        self.write('in/own.txt', b'own')
+        os.symlink('own.txt', self.path('in/license.txt'))
+        _, out, _ = self.limited('cdna', 'convert', 'in', 'out.cdna', '--json', codes=[CLEAN])
+        notes = json.loads(out)['notes']
+        for name in ('vocab.txt', 'merges.txt', 'notice.txt'):
+            self.assertTrue(any(note.startswith(name + ': a link to a file outside') for note in notes), notes)
+        assets = [asset['name'] for asset in self.inspect('out.cdna')['assets']]
+        self.assertEqual(assets, ['config.json', 'license.txt', 'own.txt'])
+        self.assertNotIn(b'secret', self.read('out.cdna'))
+
+    def test_the_files_of_a_snapshot_in_the_cache_of_the_hub_are_kept(self):
+        os.makedirs(self.path('cache/snapshots/1'))
+        os.makedirs(self.path('cache/blobs'))
+        for name in os.listdir(self.path('in')):
+            os.rename(self.path('in/' + name), self.path('cache/blobs/' + name + '0'))
+            os.symlink('../../blobs/' + name + '0', self.path('cache/snapshots/1/' + name))
+        self.limited('cdna', 'convert', 'cache/snapshots/1', 'out.cdna', codes=[CLEAN])
+        self.assertEqual([asset['name'] for asset in self.inspect('out.cdna')['assets']], ['config.json'])
+
     def test_pipes_and_devices_in_the_place_of_weights_and_configuration_are_refused_at_once(self):
         for name in ('config.json', 'model.safetensors.index.json', 'model.safetensors'):
             for make in (os.mkfifo, lambda path: os.symlink('/dev/zero', path), os.mkdir):

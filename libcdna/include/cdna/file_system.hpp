@@ -22,6 +22,7 @@ class FileSystem {
   virtual int close(int fd);
   virtual int fstat(int fd, struct stat* out);
   virtual int fstatat(int directory, const char* path, struct stat* out, int flags);
+  virtual int64_t readlinkat(int directory, const char* path, char* out, std::size_t size);
   virtual int64_t fstatfs_type(int fd);  // f_type of fstatfs, >= 0, or -errno.
   virtual int64_t pread(int fd, void* out, std::size_t size, std::uint64_t offset);
   virtual int64_t write(int fd, const void* data, std::size_t size);
