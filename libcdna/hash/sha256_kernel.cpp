@@ -83,7 +83,7 @@ std::string_view sha256_implementation() { return name_of(sha256_kernel()); }
 
 Result<void> check_sha256_kernel() {
   CDNA_CHECK(choice().wanted.empty(), Code::bad_argument, "",
-             "CDNA_SHA256=" + escape(choice().wanted) + " is not available on this machine");
+             "CDNA_SHA256=" + choice().wanted + " is not available on this machine");
   return {};
 }
 

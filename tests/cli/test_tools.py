@@ -1,5 +1,6 @@
 # Tests of the command line tools: test_tools.py BUILD_DIR [TEST_NAME_PART]...
-import convert_cases  # noqa: F401  The tests; found by module name.
+import bench_cases  # noqa: F401  The tests; found by module name.
+import convert_cases  # noqa: F401
 import fsck_cases  # noqa: F401
 import hostile_cases  # noqa: F401
 import inspect_cases  # noqa: F401
@@ -8,4 +9,4 @@ import source_cases  # noqa: F401
 import runner
 
 if __name__ == '__main__':
-    runner.main('convert_cases', 'source_cases', 'inspect_cases', 'fsck_cases', 'process_cases', 'hostile_cases')
+    runner.main('bench_cases', 'convert_cases', 'source_cases', 'inspect_cases', 'fsck_cases', 'process_cases', 'hostile_cases')

@@ -24,12 +24,12 @@ using Bytes = std::span<const std::byte>;
 
 Reader open_or_throw(const std::string& path) {
   auto reader = Reader::open(path);
-  if (!reader) throw std::runtime_error(reader.error().describe());
+  if (!reader) throw Failure(reader.error());
   return *std::move(reader);
 }
 
 void require(const Result<void>& result) {
-  if (!result) throw std::runtime_error(result.error().describe());
+  if (!result) throw Failure(result.error());
 }
 
 // One SHA-256 as OpenSSL does it, without the allocations of a context per call.
@@ -302,9 +302,9 @@ class IoBench {
   static void for_each_block(const std::vector<Tensor>& tensors, const std::function<void(const Block&)>& use) {
     for (const Tensor& tensor : tensors) {
       auto range = tensor.blocks();
-      if (!range) throw std::runtime_error(range.error().describe());
+      if (!range) throw Failure(range.error());
       for (const Result<Block>& block : *range) {
-        if (!block) throw std::runtime_error(block.error().describe());
+        if (!block) throw Failure(block.error());
         use(*block);
       }
     }

@@ -3,13 +3,22 @@
 
 #include <chrono>
 #include <functional>
+#include <stdexcept>
+#include <utility>
 #include <vector>
 
+#include "cdna/error.hpp"
 #include "tools/bench/report.hpp"
 
 namespace cdna::tools::bench {
 
 inline constexpr int kRepetitions = 7;
+
+// Leaves a measurement, which returns a figure.
+struct Failure : std::runtime_error {
+  explicit Failure(Error cause) : std::runtime_error(cause.message), error(std::move(cause)) {}
+  Error error;
+};
 
 // Runs something once and returns a figure: seconds, or bytes per second.
 using Measurement = std::function<double()>;

@@ -93,7 +93,8 @@ Result<std::unique_ptr<Sink>> sink_for(Content content, const std::string& path)
 }  // namespace
 
 Scratch::Scratch() {
-  std::string pattern = (std::filesystem::temp_directory_path() / "cdna-bench-XXXXXX").string();
+  const char* const folder = std::getenv("TMPDIR");
+  std::string pattern = std::string(folder == nullptr || *folder == '\0' ? "/tmp" : folder) + "/cdna-bench-XXXXXX";
   if (::mkdtemp(pattern.data()) == nullptr) throw std::system_error(errno, std::generic_category(), pattern);
   folder_ = pattern;
 }

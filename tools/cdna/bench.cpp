@@ -6,6 +6,7 @@
 #include <system_error>
 
 #include "tools/bench/io_bench.hpp"
+#include "tools/bench/measure.hpp"
 #include "tools/cdna/commands.hpp"
 #include "tools/exit_code.hpp"
 #include "tools/interrupt.hpp"
@@ -25,7 +26,9 @@ int run(Options& options) {
   try {
     if (auto result = bench::run_io(options.io, report, stop_on_signals()); !result)
       return tools::report("cdna bench io", result.error());
-  } catch (const std::runtime_error& error) {  // From within a measurement; also std::system_error.
+  } catch (const bench::Failure& failure) {
+    return tools::report("cdna bench io", failure.error);
+  } catch (const std::runtime_error& error) {  // A folder that cannot be made, OpenSSL.
     fmt::print(stderr, "cdna bench io: {}\n", error.what());
     return kOperational;
   }
