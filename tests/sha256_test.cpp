@@ -44,15 +44,16 @@ Digest expected_bulk_digest(std::span<const std::byte> bytes) {
 
 // `count` messages of `size` bytes, at places that are not aligned, then compared one by one.
 void compare(cdna::Sha256Kernel kernel, std::size_t count, std::size_t size, std::span<const std::byte> bytes) {
-  std::vector<const std::byte*> messages;
-  for (std::size_t i = 0; i < count; ++i) messages.push_back(bytes.data() + i * 37);
+  std::vector<const unsigned char*> messages;
+  for (std::size_t i = 0; i < count; ++i)
+    messages.push_back(reinterpret_cast<const unsigned char*>(bytes.data()) + i * 37);
   std::vector<Digest> digests(count + 1);
   digests[count].fill(std::remove_reference_t<decltype(digests[0][0])>{0x5A});
   const Digest guard = digests[count];
   cdna::sha256_many(kernel, messages, size, std::span(digests).first(count));
   for (std::size_t i = 0; i < count; ++i) {
     INFO(cdna::name_of(kernel) << ": message " << i << " of " << count << ", " << size << " bytes");
-    REQUIRE(digests[i] == openssl_digest({messages[i], size}));
+    REQUIRE(digests[i] == openssl_digest(std::as_bytes(std::span(messages[i], size))));
   }
   REQUIRE(digests[count] == guard);
 }

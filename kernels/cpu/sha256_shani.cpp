@@ -37,9 +37,11 @@ CDNA_INLINE void schedule_group(const unsigned char* block, __m128i& latest, Sch
     const __m128i swap = _mm_set_epi64x(0x0C0D0E0F08090A0B, 0x0405060700010203);
     latest = _mm_shuffle_epi8(load(block + 16 * kGroup), swap);
   } else {
-    __m128i* const w = out.group + kGroup;
-    asm("" : "+m"(w[-4]), "+m"(w[-3]), "+m"(w[-2]));  // From memory: the compiler would spill the states instead.
-    const __m128i sum = _mm_add_epi32(_mm_sha256msg1_epu32(w[-4], w[-3]), _mm_alignr_epi8(latest, w[-2], 4));
+    __m128i& w4 = out.group[kGroup - 4];
+    __m128i& w3 = out.group[kGroup - 3];
+    __m128i& w2 = out.group[kGroup - 2];
+    asm("" : "+m"(w4), "+m"(w3), "+m"(w2));  // From memory: the compiler would spill the states instead.
+    const __m128i sum = _mm_add_epi32(_mm_sha256msg1_epu32(w4, w3), _mm_alignr_epi8(latest, w2, 4));
     latest = _mm_sha256msg2_epu32(sum, latest);
   }
   if constexpr (kGroup < 14) out.group[kGroup] = latest;

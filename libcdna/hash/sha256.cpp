@@ -40,13 +40,13 @@ constexpr std::size_t kBatchPieces = 64;  // 1 MiB: the usual block.
 
 // Hashes whole pieces, many at a time, into `outer`. Returns what is left: less than a piece.
 std::span<const std::byte> hash_pieces(std::span<const std::byte> bytes, Sha256& outer) {
-  std::array<const std::byte*, kBatchPieces> pieces;
+  std::array<const unsigned char*, kBatchPieces> pieces;
   std::array<Digest, kBatchPieces> digests;
   while (bytes.size() >= kPieceBytes) {
     const std::size_t count = std::min(bytes.size() / kPieceBytes, kBatchPieces);
-    for (std::size_t i = 0; i < count; ++i) pieces[i] = bytes.data() + i * kPieceBytes;
-    // One message alone is what OpenSSL is best at.
-    const Sha256Kernel kernel = count == 1 ? Sha256Kernel::openssl : sha256_kernel();
+    for (std::size_t i = 0; i < count; ++i)
+      pieces[i] = reinterpret_cast<const unsigned char*>(bytes.data()) + i * kPieceBytes;
+    const Sha256Kernel kernel = count < least_count(sha256_kernel()) ? Sha256Kernel::openssl : sha256_kernel();
     sha256_many(kernel, std::span(pieces).first(count), kPieceBytes, std::span(digests).first(count));
     outer.update(std::as_bytes(std::span(digests).first(count)));
     bytes = bytes.subspan(count * kPieceBytes);

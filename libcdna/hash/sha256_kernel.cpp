@@ -1,8 +1,10 @@
 // Choice and call of the SHA-256 kernels.
 #include "libcdna/hash/sha256_kernel.hpp"
 
+#include <array>
 #include <cassert>
 #include <cstdlib>
+#include <iterator>
 #include <string>
 
 #include "kernels/cpu/sha256.h"
@@ -44,6 +46,16 @@ cdna_sha256_many_function function_of(Sha256Kernel kernel) {
 cdna_sha256_many_function function_of(Sha256Kernel) { return nullptr; }
 #endif
 
+// Asked once: under a hypervisor each question to the CPU costs microseconds.
+cdna_sha256_many_function known_function_of(Sha256Kernel kernel) {
+  static const auto functions = [] {
+    std::array<cdna_sha256_many_function, std::size(kSha256Kernels)> found{};
+    for (const Sha256Kernel each : kSha256Kernels) found[static_cast<std::size_t>(each)] = function_of(each);
+    return found;
+  }();
+  return functions[static_cast<std::size_t>(kernel)];
+}
+
 struct Choice {
   Sha256Kernel kernel = Sha256Kernel::openssl;
   std::string wanted;  // What CDNA_SHA256 says, where it cannot be had.
@@ -52,7 +64,7 @@ struct Choice {
 Choice choose() {
   Choice choice;
   for (const Sha256Kernel kernel : kSha256Kernels) {
-    if (is_available(kernel)) choice.kernel = kernel;  // The last is the fastest.
+    if (is_available(kernel)) choice.kernel = kernel;  // The last is the fastest on all machines known to have it.
   }
   const char* const wanted = std::getenv("CDNA_SHA256");
   if (wanted == nullptr || *wanted == '\0') return choice;
@@ -75,7 +87,9 @@ std::string_view name_of(Sha256Kernel kernel) {
   return kNames[static_cast<std::size_t>(kernel)];
 }
 
-bool is_available(Sha256Kernel kernel) { return kernel == Sha256Kernel::openssl || function_of(kernel) != nullptr; }
+bool is_available(Sha256Kernel kernel) {
+  return kernel == Sha256Kernel::openssl || known_function_of(kernel) != nullptr;
+}
 
 Sha256Kernel sha256_kernel() { return choice().kernel; }
 
@@ -87,16 +101,18 @@ Result<void> check_sha256_kernel() {
   return {};
 }
 
-void sha256_many(Sha256Kernel kernel, std::span<const std::byte* const> messages, std::size_t bytes,
+void sha256_many(Sha256Kernel kernel, std::span<const unsigned char* const> messages, std::size_t bytes,
                  std::span<Digest> digests) {
   assert(digests.size() == messages.size());
-  if (kernel == Sha256Kernel::openssl) {
-    for (std::size_t i = 0; i < messages.size(); ++i) digests[i] = sha256({messages[i], bytes});
-    return;
+  if (kernel != Sha256Kernel::openssl) {
+    return known_function_of(kernel)(messages.data(), messages.size(), bytes,
+                                     reinterpret_cast<unsigned char*>(digests.data()));
   }
-  // Bytes may be looked at as unsigned char; a Digest is 32 of them.
-  function_of(kernel)(reinterpret_cast<const unsigned char* const*>(messages.data()), messages.size(), bytes,
-                      reinterpret_cast<unsigned char*>(digests.data()));
+  for (std::size_t i = 0; i < messages.size(); ++i) {
+    digests[i] = sha256(std::as_bytes(std::span(messages[i], bytes)));
+  }
 }
+
+std::size_t least_count(Sha256Kernel kernel) { return kernel == Sha256Kernel::shani ? 2 : 4; }
 
 }  // namespace cdna

@@ -29,7 +29,10 @@ Result<void> check_sha256_kernel();
 
 // SHA-256 of messages.size() messages of `bytes` bytes each. Requires: is_available(kernel), digests.size() ==
 // messages.size(). Allocates nothing.
-void sha256_many(Sha256Kernel kernel, std::span<const std::byte* const> messages, std::size_t bytes,
+void sha256_many(Sha256Kernel kernel, std::span<const unsigned char* const> messages, std::size_t bytes,
                  std::span<Digest> digests);
+
+// For fewer messages a kernel is slower than OpenSSL one by one: its idle lanes take their time all the same.
+std::size_t least_count(Sha256Kernel kernel);
 
 }  // namespace cdna
