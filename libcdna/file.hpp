@@ -95,6 +95,12 @@ class File {
     return verified_block(plane, block, buffer);
   }
 
+  // Has the disk read a block that will be needed soon.
+  void prefetch(const TouchedPlane& plane, std::uint64_t block) const {
+    if (zero_copy_ && !plane.touched->bits.verified(plane.first_entry + block))
+      source_->prefetch(plane.offset_of(block), plane.entry(block).stored_length());
+  }
+
   // Decoding tables of a supported codebook tensor, made at the first call.
   Result<const CodebookTables*> tables(std::uint32_t item) const;
 

@@ -36,6 +36,7 @@ Result<PlaneReader> PlaneReader::create(const File& file, std::uint32_t item, st
   }
   if (!file.zero_copy()) reader.stored_.resize(stored_max);
   reader.decoded_.resize(decoded_max);
+  reader.end_ = end;
   return reader;
 }
 
@@ -57,6 +58,7 @@ Result<std::span<const std::byte>> PlaneReader::fetch(std::uint64_t block) {
 }
 
 Result<std::span<const std::byte>> PlaneReader::decode(std::uint64_t block) {
+  if (block + 1 < end_) file_->prefetch(plane_, block + 1);
   std::span<const std::byte> bytes = CDNA_TRY(file_->stored_block(plane_, block, stored_));
   const wire::IndexEntry& entry = plane_.entry(block);
   CDNA_CHECK(entry.filter() == 0, Code::unsupported, "U7", "the block's filter is not known");

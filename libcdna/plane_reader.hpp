@@ -34,6 +34,7 @@ class PlaneReader {
   const File* file_;
   TouchedPlane plane_;
   MatrixView matrix_;
+  std::uint64_t end_ = 0;  // Of the blocks that will be fetched, mostly in order.
   BlockDecoder decoder_;
   std::vector<std::byte> stored_;
   std::vector<std::byte> decoded_;

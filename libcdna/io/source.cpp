@@ -76,11 +76,8 @@ class MappedSource final : public FileSource {
   }
 
   Result<void> populate(std::uint64_t offset, std::uint64_t size) const override {
-    static const auto page_bytes = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
     if (size == 0) return {};
-    const auto begin = reinterpret_cast<std::uintptr_t>(mapping().data()) + offset;
-    const std::uintptr_t page = begin - begin % page_bytes;
-    const int result = ::madvise(reinterpret_cast<void*>(page), begin + size - page, MADV_POPULATE_READ);
+    const int result = advise(offset, size, MADV_POPULATE_READ);
     // EINVAL: a kernel before 5.14. The pages then come in when they are touched.
     if (result == 0 || errno == EINVAL) return {};
     const int populate_errno = errno;
@@ -92,7 +89,18 @@ class MappedSource final : public FileSource {
     });
   }
 
+  void prefetch(std::uint64_t offset, std::uint64_t size) const override {
+    if (size != 0) advise(offset, size, MADV_WILLNEED);
+  }
+
  private:
+  int advise(std::uint64_t offset, std::uint64_t size, int advice) const {
+    static const auto page_bytes = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+    const auto begin = reinterpret_cast<std::uintptr_t>(mapping().data()) + offset;
+    const std::uintptr_t page = begin - begin % page_bytes;
+    return ::madvise(reinterpret_cast<void*>(page), begin + size - page, advice);
+  }
+
   interprocess::mapped_region region_;
 };
 
@@ -163,6 +171,7 @@ Result<std::unique_ptr<Source>> map_file(FileSource file, bool asked_for) {
 }  // namespace
 
 Result<void> Source::populate(std::uint64_t, std::uint64_t) const { return {}; }
+void Source::prefetch(std::uint64_t, std::uint64_t) const {}
 
 namespace {
 
