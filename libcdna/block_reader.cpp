@@ -36,9 +36,10 @@ struct Outliers {
 // Checks E5, and E6 for a block of `code_count` codes.
 Result<Outliers> split_outliers(const File& file, BlockNumber number, std::span<const std::byte> bytes,
                                 std::uint64_t code_count) {
-  const wire::Plane& plane = file.footer().item(number.item).planes[number.plane];
+  const TouchedPlane touched = CDNA_TRY(file.touch(number.item, number.plane));
+  const wire::Plane& plane = *touched.plane;
   const auto malformed = [&](const char* rule, std::string message) {
-    Error error = fail(Code::malformed, rule, std::move(message), plane.offset());
+    Error error = fail(Code::malformed, rule, std::move(message), touched.offset_of(number.block));
     error.plane = static_cast<std::int32_t>(number.plane);
     error.block = static_cast<std::int64_t>(number.block);
     return file.placed(std::move(error), number.item);

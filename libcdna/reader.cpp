@@ -81,8 +81,11 @@ Result<void> Item::verify() const {
     std::vector<std::byte> buffer(file_->zero_copy() ? 0 : largest);
     for (std::uint32_t number = 0; number < view.planes.size(); ++number) {
       const TouchedPlane plane = CDNA_TRY(file_->touch(number_, number));
-      for (std::uint64_t block = 0; block < plane.plane->block_count(); ++block)
+      const std::uint64_t end = plane.plane->block_count();
+      for (std::uint64_t block = 0; block < end; ++block) {
+        if (block + 1 < end) file_->prefetch(plane, block + 1);
         CDNA_TRY(file_->stored_block(plane, block, buffer));
+      }
     }
     return {};
   });
@@ -217,10 +220,11 @@ Result<void> Tensor::read_rows(std::uint64_t begin, std::uint64_t end, DType wan
     auto result = decode_rows(begin, end, wanted, out);
     const bool broken = !result && (result.error().code == Code::malformed || result.error().code == Code::corrupt);
     const bool no_codes = result && element_count() == 0;
-    if (begin != 0 || end != rows() || encoding() != kCodebookEncoding || !(broken || no_codes)) return result;
-    // Decoding goes block by block through all planes at once. Of several rules that a whole tensor breaks, the one
-    // that planes read one after the other meet first is reported; without codes nothing has read the other planes.
-    if (auto planes = read_planes(*file_, number_); !planes) return planes;
+    if (begin != 0 || end != rows() || !(broken || no_codes)) return result;
+    // Decoding goes block by block through all planes at once. Of several rules that a whole tensor breaks, the first
+    // in the order of spec/format.md 16.2 is reported; without codes nothing has read the other planes.
+    CDNA_TRY(verify());
+    if (encoding() == kCodebookEncoding) CDNA_TRY(read_planes(*file_, number_));
     return result;
   });
 }
@@ -302,8 +306,11 @@ Result<void> Asset::read(std::uint64_t offset, std::span<std::byte> out) const {
     const std::uint64_t first = block_at(plane, 0, offset);
     const std::uint64_t last = block_at(plane, 0, offset + out.size() - 1);
     const auto reader = CDNA_TRY(BlockReader::create(*file_, number_, first, last + 1));
+    const bool whole = out.size() == size_bytes();
     for (std::uint64_t number = first; number <= last; ++number) {
-      const Block block = CDNA_TRY(reader->fetch(number));
+      auto fetched = reader->fetch(number);
+      if (!fetched && whole) CDNA_TRY(verify());  // Of a whole item, damage is reported before what decoders say.
+      const Block block = CDNA_TRY(std::move(fetched));
       const std::uint64_t begin = std::max(offset, block.entry_begin);
       const std::uint64_t end = std::min(offset + out.size(), block.entry_begin + block.entry_count);
       std::memcpy(out.data() + (begin - offset), block.data.data() + (begin - block.entry_begin), end - begin);

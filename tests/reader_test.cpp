@@ -179,6 +179,38 @@ Bytes slice(const Bytes& bytes, std::uint64_t begin, std::uint64_t end) {
 
 // ---- Zero copy ----
 
+TEST_CASE("reader: a bad outlier is reported in its block and at that block's place") {
+  const Bytes file = load_file(fs::path(CDNA_SOURCE_DIR) / "spec" / "vectors" / "bad" / "E6_second_block.cdna");
+  const auto reader = cdna::Reader::open(cdna::memory_source(file));
+  REQUIRE(reader);
+  const cdna::Tensor tensor = *reader->find("q");
+  const std::uint32_t last = tensor.plane_count() - 1;
+  std::vector<std::byte> out(3 * tensor.row_bytes(cdna::DType::f32));
+  const auto result = tensor.read_rows(0, 3, cdna::DType::f32, out);
+  REQUIRE_FALSE(result);
+  CHECK(std::string_view(result.error().rule) == "E6");
+  CHECK(result.error().plane == static_cast<std::int32_t>(last));
+  CHECK(result.error().block == 1);
+  CHECK(result.error().offset == tensor.plane(last).offset + 64);  // Packed: the first block has 8 bytes.
+}
+
+TEST_CASE("reader: damage of a whole tensor is reported before what decoding says, as spec/format.md 16.2 has it") {
+  Bytes file = load_file(fs::path(CDNA_SOURCE_DIR) / "spec" / "vectors" / "bad" / "E4_before_outliers.cdna");
+  const auto rule_of_reading = [](const Bytes& bytes) -> std::string {
+    const auto reader = cdna::Reader::open(cdna::memory_source(bytes));
+    REQUIRE(reader);
+    const cdna::Tensor tensor = reader->resolve(reader->tensor_item(0));
+    std::vector<std::byte> out(tensor.rows() * tensor.row_bytes(cdna::DType::f32));
+    const auto result = tensor.read_rows(0, tensor.rows(), cdna::DType::f32, out);
+    return result ? "" : result.error().rule;
+  };
+  REQUIRE(rule_of_reading(file) == "E4");
+  const auto reader = cdna::Reader::open(cdna::memory_source(file));
+  const std::uint64_t codebook = reader->resolve(reader->tensor_item(0)).plane(1).offset;
+  file[codebook] ^= std::byte{1};
+  CHECK(rule_of_reading(file) == "B1");
+}
+
 TEST_CASE("reader: a raw block is the mapped bytes themselves") {
   const Bytes& file = blocks_file();
   const cdna::Reader reader = open_memory(file);

@@ -873,6 +873,9 @@ E_TOUCH_CASES = [
     ("E6_padding", "a position in the padding bits of a short block", only(with_planes(
         codebook("q", [3, 5], 3, code_noise(15, 3), SMALL_BOOK, rows_per_block=2),
         outlier_plane("F32", [[], [(5, 1.0)]])))),
+    ("E6_second_block", "position 5 of 5 codes in the second block, after a good one", only(with_planes(
+        codebook("q", [3, 5], 3, code_noise(15, 3), SMALL_BOOK, rows_per_block=2),
+        outlier_plane("F32", [[(0, 1.0)], [(5, 1.0)]])))),
 ]
 
 

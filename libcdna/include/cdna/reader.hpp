@@ -120,7 +120,7 @@ class Item {
 
   std::uint64_t source_bytes() const;  // Of the row-major source; 0 for an unknown dtype.
   std::uint64_t stored_bytes() const;  // Planes and block index; without record and alignment gaps.
-  std::uint64_t record_bytes() const;  // Of the copy of the item that stands beside its planes (spec/format.md, 12).
+  std::uint64_t record_bytes() const;  // Of the copy of the item that stands beside its planes (spec/format.md, 10).
   Digest source_digest() const;        // All zero: unknown.
   // Sums over the source values (0 for exact tensors, +Inf unknown) and the largest error (an upper bound).
   double sum_squares() const;
