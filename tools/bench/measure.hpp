@@ -20,7 +20,7 @@ struct Failure : std::runtime_error {
   Error error;
 };
 
-// Runs something once and returns a figure: seconds, or bytes per second.
+// Runs something once and returns a figure: a time or a rate.
 using Measurement = std::function<double()>;
 
 struct Pair {

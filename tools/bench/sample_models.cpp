@@ -65,11 +65,15 @@ class SparseSink final : public Sink {
  public:
   explicit SparseSink(std::string path)
       : path_(std::move(path)), fd_(::open(path_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600)) {}
-  ~SparseSink() override { ::close(fd_); }
+  ~SparseSink() override {
+    if (is_open()) ::close(fd_);
+  }
+  bool is_open() const { return fd_ >= 0; }
 
   Result<void> write(std::span<const std::byte> bytes) override {
     const bool zeros = std::all_of(bytes.begin(), bytes.end(), [](std::byte byte) { return byte == std::byte{0}; });
     const auto size = static_cast<ssize_t>(bytes.size());
+    errno = ENOSPC;  // Of a write that is merely short.
     if (!zeros && ::pwrite(fd_, bytes.data(), bytes.size(), position_) != size) return io_error(path_);
     position_ += size;
     return {};
@@ -87,7 +91,9 @@ class SparseSink final : public Sink {
 
 Result<std::unique_ptr<Sink>> sink_for(Content content, const std::string& path) {
   if (content == Content::random) return create_file(path);
-  return std::unique_ptr<Sink>(std::make_unique<SparseSink>(path));
+  auto sink = std::make_unique<SparseSink>(path);
+  if (!sink->is_open()) return io_error(path);
+  return std::unique_ptr<Sink>(std::move(sink));
 }
 
 }  // namespace

@@ -42,7 +42,7 @@ struct SampleModel {
 
 // all-MiniLM-L6-v2: 103 tensors of F32, 90.9 MB.
 SampleModel minilm_shapes();
-// A Llama-like model of 4 GiB of BF16, all zero: 24 layers, 219 tensors.
+// A Llama-like model of 4 GiB of BF16, all zero: 24 layers, 220 tensors.
 SampleModel four_gib_shapes();
 // A LoRA adapter of rank 16 on 48 layers of a 4096-wide model: 672 tensors of BF16.
 SampleModel lora_shapes();

@@ -33,7 +33,7 @@ ordered_json or_null(const std::optional<T>& value) {
 // each name is compared with all of its object.
 bool is_too_much(std::string_view json) {
   constexpr int kDepthMax = 64;
-  constexpr int kNamesMax = 256;
+  constexpr int kNamesMax = 8192;
   int depth = 0;
   int names = 0;
   bool in_string = false;

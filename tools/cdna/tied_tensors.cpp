@@ -12,7 +12,8 @@ namespace cdna::tools {
 namespace {
 
 // Most models' embeddings differ in their first bytes: one small read each.
-constexpr std::uint64_t kPartBytesMin = 4096;
+constexpr std::uint64_t kFirstPartBytes = 4096;
+constexpr std::uint64_t kPartBytesMin = 64;
 constexpr std::uint64_t kPartBytesMax = std::uint64_t{1} << 20;
 constexpr std::uint64_t kPartsBytesMax = std::uint64_t{16} << 20;  // Of all tensors of a set together.
 
@@ -22,8 +23,8 @@ struct EqualSoFar {
 };
 
 std::uint64_t part_bytes(const EqualSoFar& set) {
-  if (set.offset == 0) return kPartBytesMin;
-  return std::clamp(kPartsBytesMax / set.tensors.size(), kPartBytesMin, kPartBytesMax);
+  const std::uint64_t most = set.offset == 0 ? kFirstPartBytes : kPartBytesMax;
+  return std::clamp(kPartsBytesMax / set.tensors.size(), kPartBytesMin, most);
 }
 
 std::vector<EqualSoFar> candidates_of(const Model& model, const std::vector<Role>& roles) {
