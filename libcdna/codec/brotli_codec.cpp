@@ -105,6 +105,13 @@ std::size_t encode_stream(EncoderMemory& memory, std::span<const std::byte> deco
   return done == BROTLI_TRUE && BrotliEncoderIsFinished(state) == BROTLI_TRUE ? out.size() - out_left : 0;
 }
 
+// encode_stream, or an exception where it runs out of memory. What the jump may leave undefined is in no local
+// variable.
+std::size_t encode_or_throw(EncoderMemory& memory, std::span<const std::byte> decoded, std::span<std::byte> out) {
+  if (setjmp(memory.out_of_memory) != 0) throw std::bad_alloc();
+  return encode_stream(memory, decoded, out);
+}
+
 }  // namespace
 
 BrotliHeap::~BrotliHeap() {
@@ -167,8 +174,7 @@ Result<void> decode_brotli(BrotliHeap& heap, std::span<const std::byte> stored, 
 bool encode_brotli(std::span<const std::byte> decoded, std::vector<std::byte>& out) {
   out.resize(BrotliEncoderMaxCompressedSize(decoded.size()));
   EncoderMemory memory;
-  if (setjmp(memory.out_of_memory) != 0) throw std::bad_alloc();
-  const std::size_t size = encode_stream(memory, decoded, out);
+  const std::size_t size = encode_or_throw(memory, decoded, out);
   out.resize(size);
   return size != 0;
 }

@@ -85,8 +85,13 @@ Result<EntryKind> Folder::kind_within(const std::string& name) const {
       retrying(file_system(), &FileSystem::readlinkat, descriptor_.get(), name.c_str(), target.data(), target.size());
   if (size < 0 && size != -EINVAL) return fail_io("cannot look at the file", size, path_of(name));  // EINVAL: no link.
   const EntryKind kind = CDNA_TRY(kind_of(name));
-  const bool within = size < 0 || stays_within({target.data(), static_cast<std::size_t>(size)});
-  return kind == EntryKind::file && !within ? EntryKind::outward_link : kind;
+  if (size < 0 || kind != EntryKind::file) return kind;
+  const std::string goal(target.data(), static_cast<std::size_t>(size));
+  struct stat status {};  // Of what the link names: another link could lead anywhere.
+  const int result =
+      retrying(file_system(), &FileSystem::fstatat, descriptor_.get(), goal.c_str(), &status, AT_SYMLINK_NOFOLLOW);
+  const bool within = stays_within(goal) && result == 0 && S_ISREG(status.st_mode);
+  return within ? EntryKind::file : EntryKind::outward_link;
 }
 
 Error Folder::fail_here(Code code, std::string message) const {

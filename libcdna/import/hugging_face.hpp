@@ -14,9 +14,9 @@ namespace cdna {
 // Opens one file, and says of files in other formats what they are. Errors: those of open_model.
 Result<std::unique_ptr<Model>> open_safetensors_file(const std::string& path, FileSystem& file_system);
 
-// Opens a folder; open_model has the rules. Symbolic links are followed where they hold weights; assets only within
-// the folder and to the blobs of the Hub's cache, where every file is one: a folder of unknown origin must not carry
-// other files of this machine along.
+// Opens a folder; open_model has the rules. Symbolic links are followed where they hold weights; assets only to
+// files of the folder and blobs of the Hub's cache, where every file is such a link: a folder of unknown origin must
+// not carry other files of this machine along.
 Result<std::unique_ptr<Model>> open_hugging_face(const std::string& path, FileSystem& file_system);
 
 // What becomes of a file that holds no weights in use.

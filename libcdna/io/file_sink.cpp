@@ -70,7 +70,7 @@ class FileSink final : public Sink {
     if (replacing_)
       call(&FileSystem::fchmod, file_.get(), replaced_mode_);  // Best effort, as cp --preserve=mode on odd systems.
     // A failed fsync is final: the kernel may have dropped the dirty pages, so a second call could succeed over lost
-    // data.
+    // data. (One that a signal interrupts has not failed, and goes on.)
     if (const int result = call(&FileSystem::fsync, file_.get()); result < 0)
       return abandon("cannot sync the file", result);
     CDNA_TRY(give_name());

@@ -399,11 +399,12 @@ class HostileFolderTest(LimitedTest):
         os.symlink(self.path('secret.txt'), self.path('in/merges.txt'))
         os.symlink('sub/../../secret.txt', self.path('in/notice.txt'))
         os.symlink('../../blobs/../secret.txt', self.path('in/readme.md'))
+        os.symlink('vocab.txt', self.path('in/chain.txt'))
         self.write('in/own.txt', b'own')
         os.symlink('own.txt', self.path('in/license.txt'))
         _, out, _ = self.limited('cdna', 'convert', 'in', 'out.cdna', '--json', codes=[CLEAN])
         notes = json.loads(out)['notes']
-        for name in ('vocab.txt', 'merges.txt', 'notice.txt'):
+        for name in ('vocab.txt', 'merges.txt', 'notice.txt', 'chain.txt'):
             self.assertTrue(any(note.startswith(name + ': a link to a file outside') for note in notes), notes)
         assets = [asset['name'] for asset in self.inspect('out.cdna')['assets']]
         self.assertEqual(assets, ['config.json', 'license.txt', 'own.txt'])

@@ -53,8 +53,8 @@ struct FsckReport {
   std::uint64_t unsupported_count = 0;  // Items that this version cannot decode; verified all the same.
   std::uint64_t blocks_checked = 0;
   std::uint64_t problem_count = 0;
-  // In the order of spec/format.md 16.2, adjacent bad blocks of a plane joined; the first 1000. Without memory even
-  // for "no memory" they are fewer than problem_count.
+  // The first 1000 found, in the order of spec/format.md 16.2, adjacent bad blocks of a plane joined. Without memory
+  // even for "no memory" they are fewer than problem_count.
   std::vector<FsckProblem> problems;
 };
 
@@ -70,8 +70,8 @@ struct RebuildReport {
 
 // Writes to `sink` the file that the head and the records of `source` describe (spec/format.md, section 18), and
 // commits it. A file that lost only footer and tail comes back byte for byte. Blocks are copied unchecked: run fsck on
-// the result. Errors: io, exists; corrupt (the head is damaged); malformed, limit, unsupported (what the records describe
-// breaks a rule, or needs a feature that this library does not know); cancelled.
+// the result. Errors: io, exists; corrupt (the head is damaged); malformed, limit, unsupported (what the records
+// describe breaks a rule, or needs a feature that this library does not know); cancelled.
 Result<RebuildReport> rebuild(const Source& source, std::unique_ptr<Sink> sink,
                               const std::atomic<bool>* stop = nullptr);
 
