@@ -81,7 +81,8 @@ pid_t start(const std::string& program, const std::string& source, const std::st
   }
   const rlimit limit{kDataBytesMax, kDataBytesMax};
   ::setrlimit(RLIMIT_DATA, &limit);
-  ::dup2(STDERR_FILENO, STDOUT_FILENO);
+  const int null = ::open("/dev/null", O_WRONLY | O_CLOEXEC);
+  if (null >= 0) ::dup2(null, STDOUT_FILENO);
   ::execv(program.c_str(), const_cast<char* const*>(arguments));
   ::_exit(127);
 }
