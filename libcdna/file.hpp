@@ -95,10 +95,12 @@ class File {
     return verified_block(plane, block, buffer);
   }
 
-  // Has the disk read a block that will be needed soon.
+  // Has the disk read a block that will be needed soon. Small ones come with their neighbours anyway.
   void prefetch(const TouchedPlane& plane, std::uint64_t block) const {
-    if (zero_copy_ && !plane.touched->bits.verified(plane.first_entry + block))
-      source_->prefetch(plane.offset_of(block), plane.entry(block).stored_length());
+    constexpr std::uint32_t kWorthwhileBytes = 64 << 10;
+    const std::uint32_t size = plane.entry(block).stored_length();
+    if (size >= kWorthwhileBytes && zero_copy_ && !plane.touched->bits.verified(plane.first_entry + block))
+      source_->prefetch(plane.offset_of(block), size);
   }
 
   // Decoding tables of a supported codebook tensor, made at the first call.
