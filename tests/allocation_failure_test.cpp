@@ -19,6 +19,7 @@
 #include "cdna/policy.hpp"
 #include "libcdna/thread_pool.hpp"
 #include "sample_file.hpp"
+#include "temporary_folder.hpp"
 
 // ---- The allocator of this whole process: operator new, zstd, brotli and OpenSSL end here too ----
 
@@ -93,6 +94,8 @@ namespace fs = std::filesystem;
 using cdna::Code;
 using cdna::Result;
 using cdna::test::must;
+using cdna::test::save_file;
+using cdna::test::TemporaryFolder;
 using Bytes = std::vector<std::byte>;
 
 // What the test itself needs in the middle of an operation is granted.
@@ -179,25 +182,6 @@ void fail_everywhere(const char* name, const Operation& operation, Failure failu
               static_cast<unsigned long long>(refused));
 }
 
-class Folder {
- public:
-  Folder() {
-    std::string pattern = (fs::temp_directory_path() / "cdna-allocation-XXXXXX").string();
-    if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("no temporary folder");
-    path_ = pattern;
-  }
-  ~Folder() { fs::remove_all(path_); }
-  std::string operator/(const char* name) const { return (path_ / name).string(); }
-
- private:
-  fs::path path_;
-};
-
-void save(const std::string& path, std::span<const std::byte> bytes) {
-  std::ofstream(path, std::ios::binary)
-      .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
-}
-
 // ---- Reading ----
 
 const Bytes& sample() {
@@ -274,9 +258,9 @@ TEST_CASE("allocation failure: opening and reading all of a file, mapped and str
 }
 
 TEST_CASE("allocation failure: opening a path, by mmap and pread") {
-  const Folder folder;
+  const TemporaryFolder folder;
   const std::string path = folder / "a name beyond the small string buffer.cdna";
-  save(path, small_sample());
+  save_file(path, small_sample());
   const Expected expected(small_sample());
   for (const cdna::Io io : {cdna::Io::automatic, cdna::Io::mmap, cdna::Io::pread}) {
     cdna::OpenOptions options;
@@ -438,9 +422,9 @@ TEST_CASE("allocation failure: what is written is the same bytes, or no_memory")
 }
 
 TEST_CASE("allocation failure: a file is replaced whole or not at all") {
-  const Folder folder;
+  const TemporaryFolder folder;
   const std::string path = folder / "a name beyond the small string buffer.cdna";
-  save(folder / "a neighbour with a name beyond the buffer", {});
+  save_file(folder / "a neighbour with a name beyond the buffer", {});
   const Bytes bytes = cdna::test::Random(6).bytes(2000);
   const cdna::ByteReader reader = cdna::test::reader_of(bytes);
   const Kind kind = kinds(bytes, reader)[1];
@@ -457,7 +441,7 @@ TEST_CASE("allocation failure: a file is replaced whole or not at all") {
   cdna::FileSinkOptions options;
   options.force = true;
   fail_everywhere("replace a file", [&] {
-    granted_to_test([&] { save(path, old); });
+    granted_to_test([&] { save_file(path, old); });
     auto sink = cdna::create_file(path, options);
     if (!sink) return stands_there(old) ? outcome_of(sink) : Outcome::wrong;
     const Outcome outcome = write_with(*std::move(sink), kind, {});
@@ -513,21 +497,21 @@ Outcome convert(const cdna::Model& model, Bytes& out) {
 }  // namespace
 
 TEST_CASE("allocation failure: a safetensors file and a folder are imported and converted, or no_memory") {
-  const Folder folder;
-  const Folder sharded;
+  const TemporaryFolder folder;
+  const TemporaryFolder sharded;
   const auto text = [](const std::string& path, const std::string& content) {
-    save(path, std::as_bytes(std::span(content)));
+    save_file(path, std::as_bytes(std::span(content)));
   };
-  save(folder / "model.safetensors", safetensors_file("0"));
-  save(sharded / "model-00001-of-00002.safetensors", safetensors_file("0"));
-  save(sharded / "model-00002-of-00002.safetensors", safetensors_file("1"));
+  save_file(folder / "model.safetensors", safetensors_file("0"));
+  save_file(sharded / "model-00001-of-00002.safetensors", safetensors_file("0"));
+  save_file(sharded / "model-00002-of-00002.safetensors", safetensors_file("1"));
   text(sharded / "model.safetensors.index.json",
        R"({"weight_map":{"model.layers.0.attention.weight":"model-00001-of-00002.safetensors",)"
        R"("model.layers.0.norm.weight":"model-00001-of-00002.safetensors",)"
        R"("model.layers.1.attention.weight":"model-00002-of-00002.safetensors",)"
        R"("model.layers.1.norm.weight":"model-00002-of-00002.safetensors"}})");
   text(sharded / "program_code_with_a_long_name.py", "");
-  for (const Folder* const each : {&folder, &sharded})
+  for (const TemporaryFolder* const each : {&folder, &sharded})
     text(*each / "config.json", R"({"architectures": ["OneThatHasALongName"]})");
   for (const std::string& path : {folder / "model.safetensors", folder / "", sharded / ""}) {
     Bytes expected;

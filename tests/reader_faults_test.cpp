@@ -17,6 +17,7 @@
 #include <thread>
 
 #include "sample_file.hpp"
+#include "temporary_folder.hpp"
 
 namespace {
 
@@ -26,31 +27,14 @@ using cdna::Code;
 using cdna::Io;
 using cdna::Trust;
 using cdna::test::must;
+using cdna::test::save_file;
+using cdna::test::TemporaryFolder;
 
 constexpr std::uint64_t kSeed = 4711;
 constexpr std::uint64_t kBlockBytes = std::uint64_t{256} << 10;
 constexpr std::uint64_t kBlocks = 4;
 constexpr std::uint64_t kRowBytes = 1024;
 constexpr std::uint64_t kRowsPerBlock = kBlockBytes / kRowBytes;
-
-class Folder {
- public:
-  Folder() {
-    std::string pattern = (fs::temp_directory_path() / "cdna-faults-XXXXXX").string();
-    if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("no temporary folder");
-    path_ = pattern;
-  }
-  ~Folder() { fs::remove_all(path_); }
-  std::string operator/(const char* name) const { return (path_ / name).string(); }
-
- private:
-  fs::path path_;
-};
-
-void save(const std::string& path, const Bytes& bytes) {
-  std::ofstream(path, std::ios::binary)
-      .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
-}
 
 // Changes bytes of the file where it stands, as another process might.
 void overwrite(const std::string& path, std::uint64_t offset, const Bytes& bytes) {
@@ -145,10 +129,10 @@ bool exited_with(int status, int code) { return WIFEXITED(status) && WEXITSTATUS
 // ---- Cut off, replaced, overwritten: strict ----
 
 TEST_CASE("reader faults: strict, a file cut off while open is an error with its place, and what is left can be read") {
-  const Folder folder;
+  const TemporaryFolder folder;
   const std::string path = folder / "model.cdna";
   for (const auto& [io, trust] : kStrictWays) {
-    save(path, the_file());
+    save_file(path, the_file());
     const cdna::Reader reader = must(cdna::Reader::open(path, options_of(io, trust)));
     REQUIRE(is_right(read_block_row(reader, 3), 3));
     REQUIRE(::truncate(path.c_str(), static_cast<off_t>(offset_of(reader, 2) + 5)) == 0);
@@ -163,21 +147,21 @@ TEST_CASE("reader faults: strict, a file cut off while open is an error with its
     const auto again = cdna::Reader::open(path, options_of(io, trust));
     REQUIRE_FALSE(again);
     CHECK(again.error().code == Code::truncated);
-    save(path, the_file());  // The same inode has its bytes again: an I/O error is not remembered.
+    save_file(path, the_file());  // The same inode has its bytes again: an I/O error is not remembered.
     CHECK(is_right(read_block_row(reader, 3), 3));
   }
 }
 
 TEST_CASE("reader faults: a file replaced by rename stays the old one to an open reader, in every mode") {
-  const Folder folder;
+  const TemporaryFolder folder;
   const std::string path = folder / "model.cdna";
   const Bytes other = make_file(kSeed + 1);
   const Bytes other_content = content_of(kSeed + 1);
   for (const auto& [io, trust] :
        {std::pair{Io::pread, Trust::strict}, {Io::mmap, Trust::strict}, {Io::mmap, Trust::zero_copy}}) {
-    save(path, the_file());
+    save_file(path, the_file());
     const cdna::Reader reader = must(cdna::Reader::open(path, options_of(io, trust)));
-    save(folder / "new.cdna", other);
+    save_file(folder / "new.cdna", other);
     fs::rename(folder / "new.cdna", path);
     for (std::uint64_t block = 0; block < kBlocks; ++block) CHECK(is_right(read_block_row(reader, block), block));
     const cdna::Reader again = must(cdna::Reader::open(path, options_of(io, trust)));
@@ -189,10 +173,10 @@ TEST_CASE("reader faults: a file replaced by rename stays the old one to an open
 }
 
 TEST_CASE("reader faults: strict, bytes overwritten in place are an error at the next use, and stay one") {
-  const Folder folder;
+  const TemporaryFolder folder;
   const std::string path = folder / "model.cdna";
   for (const auto& [io, trust] : kStrictWays) {
-    save(path, the_file());
+    save_file(path, the_file());
     const cdna::Reader reader = must(cdna::Reader::open(path, options_of(io, trust)));
     REQUIRE(is_right(read_block_row(reader, 1), 1));
     const std::uint64_t place = offset_of(reader, 1) + 1000;
@@ -210,9 +194,9 @@ TEST_CASE("reader faults: strict, bytes overwritten in place are an error at the
 }
 
 TEST_CASE("reader faults: strict, what another process writes all the time is never handed out") {
-  const Folder folder;
+  const TemporaryFolder folder;
   const std::string path = folder / "model.cdna";
-  save(path, the_file());
+  save_file(path, the_file());
   const std::uint64_t place = offset_of(must(cdna::Reader::open(path)), 2);
   std::atomic<bool> stop{false};
   std::thread writer([&] {
@@ -244,9 +228,9 @@ TEST_CASE("reader faults: strict, what another process writes all the time is ne
 // ---- Zero-copy: what is promised, and what is not ----
 
 TEST_CASE("reader faults: zero-copy, a file cut off before a block's first touch is an error") {
-  const Folder folder;
+  const TemporaryFolder folder;
   const std::string path = folder / "model.cdna";
-  save(path, the_file());
+  save_file(path, the_file());
   const cdna::Reader reader = must(cdna::Reader::open(path, options_of(Io::mmap, Trust::zero_copy)));
   REQUIRE(is_right(read_block_row(reader, 0), 0));
   // In the middle of block 1: its last page that is left reads as zeros from there on.
@@ -265,7 +249,7 @@ TEST_CASE("reader faults: zero-copy, a file cut off before a block's first touch
   CHECK(is_right(read_block_row(reader, 0), 0));
   // All but the last 100 bytes of block 0: no page is missing, and the zeros do not match the digest.
   const cdna::Reader fresh = [&] {
-    save(path, the_file());
+    save_file(path, the_file());
     return must(cdna::Reader::open(path, options_of(Io::mmap, Trust::zero_copy)));
   }();
   REQUIRE(is_right(read_block_row(fresh, 1), 1));  // Its index is known now.
@@ -276,9 +260,9 @@ TEST_CASE("reader faults: zero-copy, a file cut off before a block's first touch
 }
 
 TEST_CASE("reader faults: zero-copy, touching a verified block of a file that was cut off since raises SIGBUS") {
-  const Folder folder;
+  const TemporaryFolder folder;
   const std::string path = folder / "model.cdna";
-  save(path, the_file());
+  save_file(path, the_file());
   const cdna::Reader reader = must(cdna::Reader::open(path, options_of(Io::mmap, Trust::zero_copy)));
   for (std::uint64_t block = 0; block < kBlocks; ++block) REQUIRE(is_right(read_block_row(reader, block), block));
   REQUIRE(::truncate(path.c_str(), static_cast<off_t>(offset_of(reader, 2))) == 0);
@@ -291,9 +275,9 @@ TEST_CASE("reader faults: zero-copy, touching a verified block of a file that wa
 
 TEST_CASE(
     "reader faults: zero-copy, bytes rewritten after the first touch are not noticed until the file is reopened") {
-  const Folder folder;
+  const TemporaryFolder folder;
   const std::string path = folder / "model.cdna";
-  save(path, the_file());
+  save_file(path, the_file());
   const auto options = options_of(Io::mmap, Trust::zero_copy);
   const cdna::Reader reader = must(cdna::Reader::open(path, options));
   REQUIRE(is_right(read_block_row(reader, 1), 1));
@@ -347,9 +331,9 @@ class FailingFileSystem final : public cdna::FileSystem {
 }  // namespace
 
 TEST_CASE("reader faults: an unreadable block is an I/O error with its place, is read once, and heals") {
-  const Folder folder;
+  const TemporaryFolder folder;
   const std::string path = folder / "model.cdna";
-  save(path, the_file());
+  save_file(path, the_file());
   for (const auto& [io, trust] : kStrictWays) {
     FailingFileSystem file_system;
     const cdna::Reader reader = must(cdna::Reader::open(path, options_of(io, trust, file_system)));
@@ -369,9 +353,9 @@ TEST_CASE("reader faults: an unreadable block is an I/O error with its place, is
 }
 
 TEST_CASE("reader faults: an unreadable tail, footer or index is an I/O error of the open or of the item") {
-  const Folder folder;
+  const TemporaryFolder folder;
   const std::string path = folder / "model.cdna";
-  save(path, the_file());
+  save_file(path, the_file());
   std::uint64_t index_at = 0;
   for (const cdna::test::Region& region : cdna::test::regions_of(the_file())) {
     if (region.part == cdna::test::Part::index && region.item == 0) index_at = region.begin;
@@ -404,10 +388,10 @@ TEST_CASE("reader faults: an unreadable tail, footer or index is an I/O error of
 
 TEST_CASE("reader faults: of 100,000 reads through a source that flaps, those fail that met a fault, and no other") {
   CAPTURE(kSeed);
-  const Folder folder;
+  const TemporaryFolder folder;
   const std::string path = folder / "model.cdna";
   const Bytes file = cdna::test::make_sample();
-  save(path, file);
+  save_file(path, file);
   const cdna::Reader reference = must(cdna::Reader::open(cdna::memory_source(file)));
   std::vector<Bytes> contents;
   for (std::uint32_t i = 0; i < reference.item_count(); ++i)
@@ -484,9 +468,9 @@ void check_reads_right(const cdna::Reader& reader) {
 }  // namespace
 
 TEST_CASE("reader faults: network, FUSE and unknown file systems are read with pread and strict, and say why") {
-  const Folder folder;
+  const TemporaryFolder folder;
   const std::string path = folder / "model.cdna";
-  save(path, the_file());
+  save_file(path, the_file());
   // statfs(2); Lustre, BeeGFS and virtiofs-as-FUSE from their own sources.
   const std::pair<std::int64_t, const char*> types[] = {
       {0x6969, "0x6969"},         {0xFF534D42, "0xff534d42"},
@@ -513,9 +497,9 @@ TEST_CASE("reader faults: network, FUSE and unknown file systems are read with p
 }
 
 TEST_CASE("reader faults: a file system that does not tell its type is read with pread") {
-  const Folder folder;
+  const TemporaryFolder folder;
   const std::string path = folder / "model.cdna";
-  save(path, the_file());
+  save_file(path, the_file());
   for (const int error : {ENOSYS, EIO, EACCES}) {
     OddFileSystem file_system;
     file_system.type = -error;
@@ -528,9 +512,9 @@ TEST_CASE("reader faults: a file system that does not tell its type is read with
 }
 
 TEST_CASE("reader faults: local file systems are mapped, and say which they are") {
-  const Folder folder;
+  const TemporaryFolder folder;
   const std::string path = folder / "model.cdna";
-  save(path, the_file());
+  save_file(path, the_file());
   const std::pair<std::int64_t, const char*> types[] = {
       {0xEF53, "ext4"}, {0x58465342, "xfs"}, {0x9123683E, "btrfs"}, {0x01021994, "tmpfs"}, {0x794C7630, "overlayfs"}};
   for (const auto& [type, name] : types) {
@@ -545,9 +529,9 @@ TEST_CASE("reader faults: local file systems are mapped, and say which they are"
 }
 
 TEST_CASE("reader faults: a file that cannot be mapped (ENODEV) is read with pread, unless mmap was asked for") {
-  const Folder folder;
+  const TemporaryFolder folder;
   const std::string path = folder / "model.cdna";
-  save(path, the_file());
+  save_file(path, the_file());
   OddFileSystem file_system;
   file_system.unmappable_path = "/proc/self/status";
   const cdna::Reader reader = must(cdna::Reader::open(path, options_of(Io::automatic, Trust::automatic, file_system)));
@@ -565,11 +549,11 @@ TEST_CASE("reader faults: a file that cannot be mapped (ENODEV) is read with pre
 }
 
 TEST_CASE("reader faults: where address space is short (ENOMEM) a file is read with pread") {
-  const Folder folder;
+  const TemporaryFolder folder;
   const std::string path = folder / "model.cdna";
   // 512 MiB of zeros, of which the disk sees nothing but the last block.
   constexpr std::uint64_t kZeros = std::uint64_t{512} << 20;
-  save(path, {});
+  save_file(path, {});
   REQUIRE(::truncate(path.c_str(), kZeros) == 0);
   const int status = status_of_child([&] {
     rlimit limit{};
@@ -593,9 +577,9 @@ TEST_CASE("reader faults: where address space is short (ENOMEM) a file is read w
 }
 
 TEST_CASE("reader faults: a file that shrinks between fstat and the mapping is an error, not a signal") {
-  const Folder folder;
+  const TemporaryFolder folder;
   const std::string path = folder / "model.cdna";
-  save(path, the_file());
+  save_file(path, the_file());
   for (const Io io : {Io::automatic, Io::mmap, Io::pread}) {
     OddFileSystem file_system;
     file_system.more_bytes = std::uint64_t{1} << 20;

@@ -15,6 +15,7 @@
 #include "cdna/fsck.hpp"
 #include "libcdna/format/wire.hpp"
 #include "sample_file.hpp"
+#include "temporary_folder.hpp"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define CDNA_COUNTS_ALLOCATIONS 0
@@ -85,6 +86,8 @@ using cdna::test::must;
 using cdna::test::Part;
 using cdna::test::reader_of;
 using cdna::test::Region;
+using cdna::test::save_file;
+using cdna::test::TemporaryFolder;
 using Bytes = std::vector<std::byte>;
 namespace fs = std::filesystem;
 
@@ -96,27 +99,6 @@ Bytes load_file(const fs::path& path) {
   const auto bytes = std::as_bytes(std::span(text));
   return {bytes.begin(), bytes.end()};
 }
-
-void save_file(const fs::path& path, const Bytes& bytes) {
-  std::ofstream stream(path, std::ios::binary);
-  stream.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
-}
-
-// A folder that goes away.
-class Folder {
- public:
-  Folder() {
-    std::string name = (fs::temp_directory_path() / "cdna-reader-test-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
-    path_ = name;
-  }
-  ~Folder() { fs::remove_all(path_); }
-  fs::path operator/(const char* name) const { return path_ / name; }
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
 
 cdna::Reader open_memory(const Bytes& file, bool mapped = true, const cdna::OpenOptions& options = {}) {
   return must(cdna::Reader::open(cdna::memory_source(file, mapped), options));
@@ -550,8 +532,8 @@ TEST_CASE("reader: looking up a tensor and asking for its properties allocates n
 // ---- Damage ----
 
 TEST_CASE("reader: one damaged block leaves the others readable, and its error says where it is") {
-  const Folder folder;
-  const std::string path = (folder / "model.cdna").string();
+  const TemporaryFolder folder;
+  const std::string path = folder / "model.cdna";
   Bytes file = blocks_file();
   const auto regions = cdna::test::regions_of(file);
   const cdna::Reader intact_reader = open_memory(blocks_file());
@@ -801,8 +783,8 @@ TEST_CASE("reader: names that would act on a terminal are escaped in errors") {
   });
   const std::uint64_t at = open_memory(file).find(name)->plane(0).offset;
   file[at] ^= std::byte{1};
-  const Folder folder;
-  const std::string path = (folder / "m\x1B[2J\n.cdna").string();
+  const TemporaryFolder folder;
+  const std::string path = folder / "m\x1B[2J\n.cdna";
   save_file(path, file);
   const auto result = must(cdna::Reader::open(path)).find(name)->verify();
   REQUIRE_FALSE(result);
@@ -816,8 +798,8 @@ TEST_CASE("reader: names that would act on a terminal are escaped in errors") {
 // ---- Files ----
 
 TEST_CASE("reader: mapped and read files give the same bytes, and say why they are mapped or read") {
-  const Folder folder;
-  const std::string path = (folder / "model.cdna").string();
+  const TemporaryFolder folder;
+  const std::string path = folder / "model.cdna";
   const Bytes file = cdna::test::make_sample();
   save_file(path, file);
   std::vector<std::vector<Bytes>> contents;
@@ -840,8 +822,8 @@ TEST_CASE("reader: mapped and read files give the same bytes, and say why they a
 }
 
 TEST_CASE("reader: a file that another process truncates is an I/O error at first touch, not a signal") {
-  const Folder folder;
-  const std::string path = (folder / "model.cdna").string();
+  const TemporaryFolder folder;
+  const std::string path = folder / "model.cdna";
   save_file(path, blocks_file());
   for (const cdna::Io io : {cdna::Io::mmap, cdna::Io::pread}) {
     save_file(path, blocks_file());
@@ -876,7 +858,7 @@ TEST_CASE("reader: bytes at odd addresses decode to the same") {
 }
 
 TEST_CASE("reader: what is not a readable regular file is refused without waiting") {
-  const Folder folder;
+  const TemporaryFolder folder;
   const auto error_of = [](const fs::path& path) {
     const auto reader = cdna::Reader::open(path.string());
     REQUIRE_FALSE(reader);
