@@ -18,6 +18,7 @@
 #include "fuzz/mutate.hpp"
 #include "fuzz/repair.hpp"
 #include "libcdna/hash/sha256.hpp"
+#include "tests/sample_file.hpp"
 
 namespace {
 
@@ -40,26 +41,6 @@ Bytes load_file(const std::string& path) {
 
 json fault_of(const Error& error) { return {{"rule", error.rule}, {"class", name_of(error.code)}}; }
 
-Result<Bytes> read_item(const Reader& reader, const Item& item) {
-  if (auto result = item.verify(); !result) return result.error();
-  Bytes bytes;
-  if (item.kind() == ItemKind::tensor) {
-    const Tensor tensor = reader.resolve(item);
-    if (auto result = tensor.check_supported(); !result) return result.error();
-    const DType dtype = tensor.encoding() == "cdna.exact" ? tensor.dtype() : DType::f32;
-    bytes.resize(tensor.rows() * tensor.row_bytes(dtype));
-    if (auto result = tensor.read_rows(0, tensor.rows(), dtype, bytes); !result) return result.error();
-    return bytes;
-  }
-  const Asset asset(item);
-  bytes.resize(asset.size_bytes());
-  if (auto result = asset.read(0, bytes); !result) return result.error();
-  if (item.kind() == ItemKind::metadata) {
-    if (auto metadata = reader.metadata(); !metadata) return metadata.error();
-  }
-  return bytes;
-}
-
 // Members that both decoders copy from the footer alike (name, shape) are left out: the footer's own bytes are checked.
 json item_outcome(const Reader& reader, std::uint32_t number) {
   const Item item = reader.item(number);
@@ -69,7 +50,7 @@ json item_outcome(const Reader& reader, std::uint32_t number) {
     if (auto result = item.verify(); !result) out["status"] = fault_of(result.error());
     return out;
   }
-  const auto bytes = read_item(reader, item);
+  const auto bytes = test::read_item(reader, number);
   if (bytes) {
     out["decoded_sha256"] = to_hex(sha256(*bytes));
   } else {

@@ -15,22 +15,11 @@ import sys
 sys.dont_write_bytecode = True
 HERE = pathlib.Path(__file__).resolve().parent
 SPEC = HERE.parents[1] / "spec"
-sys.path[:0] = [str(HERE), str(SPEC / "vectors"), str(SPEC / "reference")]
-import cdna_reference  # noqa: E402
+sys.path[:0] = [str(HERE), str(HERE.parent / "python"), str(SPEC / "vectors"), str(SPEC / "reference")]
 import field_sweep  # noqa: E402
 from hostile_cases import CASES  # noqa: E402
 from make_vectors import CLASS_OF  # noqa: E402
-
-
-def first_fault(data, expected_root=None):
-    """The outcome in the words of the table."""
-    outcome = cdna_reference.examine(data, expected_root)
-    if outcome["open"] != "ok":
-        return f"open {outcome['open']['rule']}"
-    for item in outcome["items"]:
-        if item["status"] != "ok":
-            return f"item {item['number']} {item['status']['rule']}"
-    return "clean" if outcome["deep"] == "clean" else f"deep {outcome['deep']['rule']}"
+from reference_outcome import first_fault  # noqa: E402
 
 
 def write_file(path, made):

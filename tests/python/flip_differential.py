@@ -13,22 +13,11 @@ import tempfile
 from multiprocessing import Pool
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "spec" / "reference"))
-import cdna_reference as cdna
+from reference_outcome import first_fault
 
 PROCESSES = 2
 CHUNK = 2048                      # bits per task
 SHOWN = 20                        # differences that are printed
-
-def first_fault(data):
-    """The outcome as examine_flips prints it: open rule, else first item that is not ok, else deep, else clean."""
-    outcome = cdna.examine(data)
-    if outcome["open"] != "ok":
-        return f"open {outcome['open']['rule']}"
-    for item in outcome["items"]:
-        if item["status"] != "ok":
-            return f"item {item['number']} {item['status']['rule']}"
-    return "clean" if outcome["deep"] == "clean" else f"deep {outcome['deep']['rule']}"
 
 def compare(task):
     """(lines compared, the differences) for a range of bits."""
