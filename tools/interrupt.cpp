@@ -13,6 +13,13 @@ void handle(int) { stop_flag.store(true, std::memory_order_relaxed); }
 
 }  // namespace
 
+Error stopped() {
+  Error error;
+  error.code = Code::cancelled;
+  error.message = "stopped on request";
+  return error;
+}
+
 const std::atomic<bool>& stop_on_signals() {
   struct sigaction action {};
   action.sa_handler = handle;

@@ -2,8 +2,7 @@
 #include <immintrin.h>
 
 #include "kernels/cpu/sha256.h"
-
-#define CDNA_INLINE inline __attribute__((always_inline))
+#include "kernels/cpu/sha256_padding.h"
 
 namespace {
 

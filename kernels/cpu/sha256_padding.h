@@ -1,8 +1,10 @@
-// What the SHA-256 kernels share: the constants of FIPS 180-4 and the padding of the last blocks.
+// What the SHA-256 kernels share: the constants of FIPS 180-4, the padding of the last blocks, inlining.
 #ifndef CDNA_KERNELS_CPU_SHA256_PADDING_H
 #define CDNA_KERNELS_CPU_SHA256_PADDING_H
 
 #include <stddef.h>
+
+#define CDNA_INLINE inline __attribute__((always_inline))
 
 namespace {
 

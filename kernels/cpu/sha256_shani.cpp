@@ -11,8 +11,6 @@
 #include "kernels/cpu/sha256.h"
 #include "kernels/cpu/sha256_padding.h"
 
-#define CDNA_INLINE inline __attribute__((always_inline))
-
 namespace {
 
 constexpr size_t kLanesMax = 4;

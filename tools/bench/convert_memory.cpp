@@ -17,6 +17,7 @@
 #include <thread>
 
 #include "tools/bench/measure.hpp"
+#include "tools/interrupt.hpp"
 
 namespace cdna::tools::bench {
 namespace {
@@ -107,7 +108,7 @@ Result<ConvertMemory> peak_memory_of_convert(const std::string& program, const S
     }
   });
   std::filesystem::remove(destination);
-  if (stop.load()) return fail(Code::cancelled, "stopped on request");
+  if (stop.load()) return stopped();
   if (waited < 0) return fail(Code::io, "cannot run " + program);
   found.completed = WIFEXITED(status) && WEXITSTATUS(status) == 0;
   if (!found.completed) found.mebibytes = std::max(found.mebibytes, kConvertLimitMebibytes + 1);

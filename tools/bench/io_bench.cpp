@@ -15,6 +15,7 @@
 #include "tools/bench/convert_memory.hpp"
 #include "tools/bench/measure.hpp"
 #include "tools/bench/sample_models.hpp"
+#include "tools/interrupt.hpp"
 
 namespace cdna::tools::bench {
 namespace {
@@ -138,20 +139,13 @@ class IoBench {
         [&] { return own && options_.full ? convert_memory() : Result<void>(); },
     };
     for (const auto& run_case : cases) {
-      if (stop_.load()) return cancelled();
+      if (stop_.load()) return stopped();
       if (auto result = run_case(); !result) return result;
     }
     return {};
   }
 
  private:
-  static Error cancelled() {
-    Error error;
-    error.code = Code::cancelled;
-    error.message = "stopped on request";
-    return error;
-  }
-
   std::string big_file() const { return options_.file.empty() ? scratch_.path("big") : options_.file; }
 
   Result<void> open_many(std::uint32_t count, Coding coding) {

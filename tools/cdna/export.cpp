@@ -118,12 +118,7 @@ class Export {
   }
 
   Result<void> append(std::span<const std::byte> bytes) {
-    if (stop_.load()) {
-      Error error;
-      error.code = Code::cancelled;
-      error.message = "stopped on request";
-      return error;
-    }
+    if (stop_.load()) return stopped();
     done_bytes_ += bytes.size();
     progress_.show(done_bytes_, all_bytes_);
     return writer_.append(bytes);

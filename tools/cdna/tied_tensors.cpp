@@ -8,6 +8,8 @@
 #include <tuple>
 #include <utility>
 
+#include "tools/interrupt.hpp"
+
 namespace cdna::tools {
 namespace {
 
@@ -46,12 +48,7 @@ Result<void> split(const Model& model, const EqualSoFar& set, const std::atomic<
   const std::uint64_t end = set.offset + std::min(part_bytes(set), size_bytes - set.offset);
   std::map<std::string, EqualSoFar> sets;  // By their next bytes.
   for (const std::size_t tensor : set.tensors) {
-    if (stop.load()) {
-      Error error;
-      error.code = Code::cancelled;
-      error.message = "stopped on request";
-      return error;
-    }
+    if (stop.load()) return stopped();
     std::string part(end - set.offset, '\0');
     const std::span<std::byte> bytes = std::as_writable_bytes(std::span(part));
     if (auto result = model.read(tensor, set.offset, bytes); !result) return result;
