@@ -109,8 +109,6 @@ std::string_view name_of(Role role) {
   return "other";
 }
 
-std::string_view name_of(Preset preset) { return preset == Preset::cb8 ? "cb8" : "exact"; }
-
 Role role_of(std::string_view tensor_name, DType dtype, std::span<const std::uint64_t> shape) {
   const std::string lower_name = lower(tensor_name);
   const NameParts name = parts_of(lower_name);
@@ -125,22 +123,23 @@ Role role_of(std::string_view tensor_name, DType dtype, std::span<const std::uin
   return rank == 1 ? Role::vector : Role::other;
 }
 
-Decision decide(Preset wanted, std::string_view tensor_name, DType dtype, std::span<const std::uint64_t> shape) {
+Decision decide(const Preset& wanted, std::string_view tensor_name, DType dtype, std::span<const std::uint64_t> shape) {
   Decision decision;
   decision.role = role_of(tensor_name, dtype, shape);
   const auto exact = [&decision](std::string reason) {
     decision.reason = std::move(reason);
     return decision;
   };
-  if (wanted == Preset::exact) return exact("asked for");
-  if (decision.role != Role::matrix && decision.role != Role::convolution)
+  if (wanted.method == Preset::Method::exact) return exact("asked for");
+  const bool codebook = wanted.method == Preset::Method::codebook;
+  if (codebook && decision.role != Role::matrix && decision.role != Role::convolution)
     return exact(std::string(name_of(decision.role)) + " stays exact");
   if (!is_float(dtype)) return exact(std::string(name_of(dtype)) + " is not F16, BF16, F32 or F64");
   const MatrixView matrix = matrix_view(shape, default_row_dims(dtype, shape));
   if (matrix.rows * matrix.cols < kElementsMin) return exact("fewer than 4096 elements");
-  if (matrix.cols < kColsMin) return exact("rows of fewer than 64");
-  if (matrix.cols > kColsMax) return exact("rows of more than 2^24");
-  decision.preset = Preset::cb8;
+  if (codebook && matrix.cols < kColsMin) return exact("rows of fewer than 64");
+  if (codebook && matrix.cols > kColsMax) return exact("rows of more than 2^24");
+  decision.preset = wanted;
   decision.reason =
       std::to_string(matrix.rows) + " x " + std::to_string(matrix.cols) + " " + std::string(name_of(decision.role));
   return decision;

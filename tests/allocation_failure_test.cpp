@@ -555,9 +555,9 @@ TEST_CASE("allocation failure: policies give their decision or std::bad_alloc, f
   fail_everywhere(
       "decide",
       [&] {
-        const cdna::Decision decision =
-            cdna::decide(cdna::Preset::cb8, "model.layers.0.attention.weight", cdna::DType::bf16, shape);
-        return decision.preset == cdna::Preset::cb8 ? Outcome::right : Outcome::wrong;
+        const cdna::Decision decision = cdna::decide({cdna::Preset::Method::codebook, {}},
+                                                     "model.layers.0.attention.weight", cdna::DType::bf16, shape);
+        return decision.preset.method == cdna::Preset::Method::codebook ? Outcome::right : Outcome::wrong;
       },
       Failure::exception);
 }

@@ -296,7 +296,7 @@ void check_promises(const Encoded& encoded) {
   // Outliers are exact to the bit in the source dtype.
   const Bytes restored = read_rows(encoded, encoded.dtype);
   const std::vector<RawOutlier> outliers = raw.all_outliers();
-  CHECK(outliers.size() == encoded.written.outlier_count);
+  CHECK(outliers.size() == encoded.written.statistics.outlier_count);
   std::vector<bool> is_outlier(count);
   std::uint64_t inexact = 0;
   for (const RawOutlier& outlier : outliers) {
@@ -515,7 +515,7 @@ TEST_CASE("codebook: tensors of every float type and odd shapes keep all promise
       const std::uint64_t count = product(shapes[i]);
       const Encoded encoded = encode(dtype, shapes[i], heavy_values(seed, count));
       check_promises(encoded);
-      CHECK(encoded.written.outlier_count * 1000 <= count);
+      CHECK(encoded.written.statistics.outlier_count * 1000 <= count);
     }
   }
 }
@@ -628,14 +628,15 @@ TEST_CASE("codebook: a million gaussian values keep 43 dB, of Student's t with 5
       std::vector<double> values(1024 * 1024);
       for (double& value : values) value = 0.02 * (c.degrees == 0 ? random.gaussian() : random.student(c.degrees));
       const Encoded encoded = encode(dtype, {1024, 1024}, values);
-      const double stated = snr_db(encoded.written.sum_squares, encoded.written.sum_squared_error);
+      const double stated =
+          snr_db(encoded.written.statistics.sum_squares, encoded.written.statistics.sum_squared_error);
       const double measured = measured_snr(encoded);
       WARN(c.name << " " << name_of(dtype) << ", seed " << kSeed << ": " << stated << " dB, "
-                  << encoded.written.outlier_count << " outliers");
+                  << encoded.written.statistics.outlier_count << " outliers");
       CHECK(stated >= c.least_db);
       // Sums of 2^20 positive f64 terms in two orders differ by at most 2^20 * 2^-53 of themselves: 1.2e-10.
       CHECK(std::abs(stated - measured) <= 1e-9 * measured);
-      CHECK(encoded.written.outlier_count * 1000 <= encoded.count());
+      CHECK(encoded.written.statistics.outlier_count * 1000 <= encoded.count());
     }
   }
 }
@@ -648,7 +649,7 @@ TEST_CASE("codebook: rows of very different size lose no more than equal ones") 
     values[i] = random.gaussian() * std::ldexp(1.0, static_cast<int>(i / 512 % 60) - 30);
   const Encoded encoded = encode(DType::f32, {512, 512}, values);
   check_promises(encoded);
-  CHECK(snr_db(encoded.written.sum_squares, encoded.written.sum_squared_error) >= 43);
+  CHECK(snr_db(encoded.written.statistics.sum_squares, encoded.written.statistics.sum_squared_error) >= 43);
 }
 
 TEST_CASE("codebook: rows of zeros decode to +0, whatever the signs of the others") {
@@ -668,7 +669,7 @@ TEST_CASE("codebook: rows of zeros decode to +0, whatever the signs of the other
         if (values[i] == 0) wrong += std::bit_cast<std::uint32_t>(decoded[i]) != 0 && (kind == 0 || i / 65 % 3 == 0);
       }
       CHECK(wrong == 0);
-      if (kind == 0) CHECK(encoded.written.max_abs_error == 0);
+      if (kind == 0) CHECK(encoded.written.statistics.max_abs_error == 0);
     }
   }
 }
@@ -725,7 +726,7 @@ TEST_CASE("codebook: subnormal values are neither lost nor flushed") {
     for (double& value : values) value = std::ldexp(random.unit() * (random.below(2) == 0 ? 1 : -1), lowest + range);
     const Encoded encoded = encode(dtype, {100, 333}, values);
     check_promises(encoded);
-    CHECK(snr_db(encoded.written.sum_squares, encoded.written.sum_squared_error) > 40);
+    CHECK(snr_db(encoded.written.statistics.sum_squares, encoded.written.statistics.sum_squared_error) > 40);
   }
 }
 
@@ -733,7 +734,7 @@ TEST_CASE("codebook: F64 values below all of f32 decode to zero, with an error b
   const Encoded encoded = encode(DType::f64, {2, 3}, {1e-60, -1e-200, 0, 5e-324, 1e-50, -1e-46});
   check_promises(encoded);
   for (const float value : read_floats(encoded)) CHECK(value == 0.0F);
-  CHECK(encoded.written.max_abs_error == 0x1p-149);
+  CHECK(encoded.written.statistics.max_abs_error == 0x1p-149);
 }
 
 TEST_CASE("codebook: values near the end of the range decode to finite ones") {
@@ -751,8 +752,8 @@ TEST_CASE("codebook: values near the end of the range decode to finite ones") {
       }
       const Encoded encoded = encode(dtype, {200, 300}, values);
       check_promises(encoded);
-      CHECK(encoded.written.outlier_count < encoded.count() / 100);
-      CHECK(std::isfinite(encoded.written.sum_squares));
+      CHECK(encoded.written.statistics.outlier_count < encoded.count() / 100);
+      CHECK(std::isfinite(encoded.written.statistics.sum_squares));
     }
   }
   check_promises(encode(DType::f16, {200, 300}, std::vector<double>(200 * 300, 65504)));
@@ -778,8 +779,8 @@ TEST_CASE("codebook: without outliers allowed there are none") {
     std::memcpy(out.data(), source.data() + offset, out.size());
     return {};
   };
-  const auto item = must(writer.add_codebook({"x", DType::f32, {64, 64}, Role::matrix, Codec::raw}, {0.0}, read));
-  CHECK(writer.written(item).outlier_count == 0);
+  const auto item = must(writer.add_codebook({"x", DType::f32, {64, 64}, Role::matrix}, {.outlier_fraction = 0}, read));
+  CHECK(writer.written(item).statistics.outlier_count == 0);
   must(writer.finish());
   check_promises({DType::f32, 64, source, file, writer.written(item)});
 }

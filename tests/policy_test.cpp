@@ -13,8 +13,11 @@ namespace {
 
 Role role(const char* name, std::vector<std::uint64_t> shape) { return cdna::role_of(name, DType::f32, shape); }
 
+const Preset kExact;
+const Preset kCb8{Preset::Method::codebook, {}};
+
 Preset preset(const char* name, std::vector<std::uint64_t> shape, DType dtype = DType::bf16) {
-  return cdna::decide(Preset::cb8, name, dtype, shape).preset;
+  return cdna::decide(kCb8, name, dtype, shape).preset;
 }
 
 }  // namespace
@@ -43,30 +46,28 @@ TEST_CASE("policy: roles follow from the tensor's own name and rank") {
 }
 
 TEST_CASE("policy: cb8 takes float matrices of 4096 elements and rows of 64, and nothing else") {
-  CHECK(preset("a.q_proj.weight", {64, 64}) == Preset::cb8);
-  CHECK(preset("a.q_proj.weight", {63, 64}) == Preset::exact);   // 4032 elements.
-  CHECK(preset("a.q_proj.weight", {100, 63}) == Preset::exact);  // Rows of 63.
-  CHECK(preset("a.q_proj.weight", {4096}) == Preset::exact);     // Rank 1.
-  CHECK(preset("a.q_proj.weight", {1, 1U << 24}) == Preset::cb8);
-  CHECK(preset("a.q_proj.weight", {1, (1U << 24) + 1}) == Preset::exact);
-  CHECK(preset("conv.weight", {64, 8, 3, 3}) == Preset::cb8);     // 64 x 72.
-  CHECK(preset("conv.weight", {512, 3, 3, 3}) == Preset::exact);  // Rows of 27.
-  CHECK(preset("experts.w1", {8, 16, 64}) == Preset::cb8);        // 128 x 64.
-  CHECK(preset("model.embed_tokens.weight", {1000, 64}) == Preset::exact);
-  CHECK(preset("lm_head.weight", {1000, 64}) == Preset::exact);
+  CHECK(preset("a.q_proj.weight", {64, 64}) == kCb8);
+  CHECK(preset("a.q_proj.weight", {63, 64}) == kExact);   // 4032 elements.
+  CHECK(preset("a.q_proj.weight", {100, 63}) == kExact);  // Rows of 63.
+  CHECK(preset("a.q_proj.weight", {4096}) == kExact);     // Rank 1.
+  CHECK(preset("a.q_proj.weight", {1, 1U << 24}) == kCb8);
+  CHECK(preset("a.q_proj.weight", {1, (1U << 24) + 1}) == kExact);
+  CHECK(preset("conv.weight", {64, 8, 3, 3}) == kCb8);     // 64 x 72.
+  CHECK(preset("conv.weight", {512, 3, 3, 3}) == kExact);  // Rows of 27.
+  CHECK(preset("experts.w1", {8, 16, 64}) == kCb8);        // 128 x 64.
+  CHECK(preset("model.embed_tokens.weight", {1000, 64}) == kExact);
+  CHECK(preset("lm_head.weight", {1000, 64}) == kExact);
   for (const DType dtype : {DType::f16, DType::bf16, DType::f32, DType::f64})
-    CHECK(preset("w.x", {64, 64}, dtype) == Preset::cb8);
+    CHECK(preset("w.x", {64, 64}, dtype) == kCb8);
   for (const DType dtype : {DType::i8, DType::f8_e4m3, DType::c64, DType::f4, DType::boolean})
-    CHECK(preset("w.x", {64, 64}, dtype) == Preset::exact);
-  CHECK(cdna::decide(Preset::exact, "a.q_proj.weight", DType::f32, std::vector<std::uint64_t>{64, 64}).preset ==
-        Preset::exact);
+    CHECK(preset("w.x", {64, 64}, dtype) == kExact);
+  CHECK(cdna::decide(kExact, "a.q_proj.weight", DType::f32, std::vector<std::uint64_t>{64, 64}).preset == kExact);
 }
 
 TEST_CASE("policy: every decision has a reason and every role a row in the table") {
   for (const cdna::RoleRule& rule : cdna::role_rules()) CHECK(cdna::name_of(rule.role) == rule.name);
   CHECK(cdna::name_of(static_cast<Role>(999)) == "other");
-  const cdna::Decision decision =
-      cdna::decide(Preset::cb8, "a.norm.weight", DType::f32, std::vector<std::uint64_t>{64, 64});
+  const cdna::Decision decision = cdna::decide(kCb8, "a.norm.weight", DType::f32, std::vector<std::uint64_t>{64, 64});
   CHECK(decision.reason == "norm stays exact");
 }
 

@@ -591,12 +591,12 @@ TEST_CASE("writer: what written() says of a codebook tensor are section 17's sum
       sum_squared_error +=
           ((errors[0] + errors[1]) + (errors[2] + errors[3])) + ((errors[4] + errors[5]) + (errors[6] + errors[7]));
     }
-    CHECK(written.sum_squares == sum_squares);
-    CHECK(written.sum_squared_error == sum_squared_error);
+    CHECK(written.statistics.sum_squares == sum_squares);
+    CHECK(written.statistics.sum_squared_error == sum_squared_error);
     auto rounded = static_cast<float>(largest);
     if (static_cast<double>(rounded) < largest)
       rounded = std::nextafter(rounded, std::numeric_limits<float>::infinity());
-    CHECK(written.max_abs_error == static_cast<double>(rounded));
+    CHECK(written.statistics.max_abs_error == static_cast<double>(rounded));
     CHECK(tensor.sum_squares() == sum_squares);
     CHECK(tensor.sum_squared_error() == sum_squared_error);
     CHECK(tensor.max_abs_error() == static_cast<double>(rounded));
@@ -605,7 +605,7 @@ TEST_CASE("writer: what written() says of a codebook tensor are section 17's sum
     std::uint64_t outliers = 0;
     auto blocks = must(tensor.blocks());
     for (const Result<Block>& block : blocks) outliers += must(block).outlier_count;
-    CHECK(written.outlier_count == outliers);
+    CHECK(written.statistics.outlier_count == outliers);
     CHECK(outliers > 0);
     CHECK(outliers * 1000 <= kRows * kCols);
   }
@@ -939,7 +939,8 @@ TEST_CASE("writer: a block holds as many outliers as the format allows, or the t
   const Bytes source = weights(kSeed, DType::f64, kCols);
   Bytes out;
   Writer writer = must(Writer::create(memory_sink(out)));
-  const auto item = writer.add_codebook(spec_of("x", DType::f64, {1, kCols}), {0.5}, reader_of(source));
+  const auto item =
+      writer.add_codebook(spec_of("x", DType::f64, {1, kCols}), {.outlier_fraction = 0.5}, reader_of(source));
   if (!item) {
     CHECK((item.error().code == Code::limit || item.error().code == Code::bad_argument));
     return;
@@ -954,7 +955,8 @@ TEST_CASE("writer: an outlier fraction outside 0..1 is refused") {
        {-0.001, 1.001, std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
     INFO(fraction);
     CHECK(error_of([&](Writer& writer) {
-            return writer.add_codebook(spec_of("x", DType::f32, {64, 64}), {fraction}, reader_of(source));
+            return writer.add_codebook(spec_of("x", DType::f32, {64, 64}), {.outlier_fraction = fraction},
+                                       reader_of(source));
           }).code == Code::bad_argument);
   }
 }
@@ -991,7 +993,8 @@ TEST_CASE("writer: planes that outgrow their memory budget come back right") {
   const Bytes source = weights(kSeed, DType::f32, kCount);
   const Bytes file = file_of({4096, 2, nullptr}, [&](Writer& writer) {
     must(writer.add_codebook(spec_of("rows", DType::f32, {kCount, 1}), {}, reader_of(source)));
-    must(writer.add_codebook(spec_of("outliers", DType::f32, {kCount / 500, 500}), {0.5}, reader_of(source)));
+    must(writer.add_codebook(spec_of("outliers", DType::f32, {kCount / 500, 500}), {.outlier_fraction = 0.5},
+                             reader_of(source)));
   });
   check_deep(file);
   const Reader reader = open_bytes(file);

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <string>
 
+#include "libcdna/encode/codebook_options.hpp"
 #include "libcdna/format/encoding_rules.hpp"
 #include "libcdna/try.hpp"
 #include "libcdna/write/writer_session.hpp"
@@ -101,9 +102,9 @@ Result<void> Writer::Session::encode_tensor(const CodebookPlan& plan, const Byte
       source_hasher.update(block.source);
       CDNA_TRY(packet.append(kCodesAt, block.codes));
       CDNA_TRY(packet.append(kOutliersAt, block.outliers));
-      written.outlier_count += block.encoded.outlier_count;
-      written.sum_squares += block.encoded.sum_squares;
-      written.sum_squared_error += block.encoded.sum_squared_error;
+      written.statistics.outlier_count += block.encoded.outlier_count;
+      written.statistics.sum_squares += block.encoded.sum_squares;
+      written.statistics.sum_squared_error += block.encoded.sum_squared_error;
       scales.insert(scales.end(), block.encoded.row_scales.begin(), block.encoded.row_scales.end());
       if (scales.size() == plan.scale_rows_per_block) {
         CDNA_TRY(packet.append(kRowScaleAt,
@@ -116,16 +117,15 @@ Result<void> Writer::Session::encode_tensor(const CodebookPlan& plan, const Byte
     CDNA_TRY(packet.append(kRowScaleAt,
                            prepare_block(encoders_[0], Codec::raw, copy_bytes(std::as_bytes(std::span(scales))))));
   set_bytes(packet.item().mutable_source_digest(), source_hasher.finish());
-  packet.item().mutate_sum_squares(written.sum_squares);
-  packet.item().mutate_sum_squared_error(written.sum_squared_error);
+  packet.item().mutate_sum_squares(written.statistics.sum_squares);
+  packet.item().mutate_sum_squared_error(written.statistics.sum_squared_error);
   return {};
 }
 
 Result<std::uint32_t> Writer::Session::add_codebook(const TensorSpec& spec, const CodebookOptions& options,
                                                     const ByteReader& data) {
   CDNA_CHECK(is_float(spec.dtype), Code::bad_argument, "", "only F16, BF16, F32 and F64 can be codebook-encoded");
-  CDNA_CHECK(options.outlier_fraction >= 0 && options.outlier_fraction <= 1, Code::bad_argument, "",
-             "the outlier fraction is not in 0..1");
+  CDNA_TRY(check_options(options));
   ItemDraft draft = CDNA_TRY(draft_tensor(spec, kCodebookEncoding));
   CodebookPlan plan;
   plan.name = spec.name;

@@ -184,7 +184,7 @@ Result<std::uint32_t> Writer::Session::copy_from(const ByteReader& data) {
 Result<std::uint32_t> Writer::Session::close_item(PacketWriter& packet, WrittenItem written) {
   CDNA_TRY(packet.finish(walk_, footer_));
   written.stored_bytes = packet.stored_bytes();
-  written.max_abs_error = static_cast<double>(packet.item().max_abs_error());
+  written.statistics.max_abs_error = static_cast<double>(packet.item().max_abs_error());
   written_.push_back(written);
   is_tensor_.push_back(packet.item().kind() == kTensor);
   return footer_.item_count() - 1;

@@ -18,6 +18,8 @@
 namespace cdna::tools::bench {
 namespace {
 
+const Preset kCb8{Preset::Method::codebook, {}};
+
 TensorSpec tensor(std::string name, DType dtype, std::vector<std::uint64_t> shape) {
   TensorSpec spec;
   spec.role = role_of(name, dtype, shape);
@@ -209,9 +211,8 @@ Result<void> write_sample(const SampleModel& model, const std::string& path, con
   if (!writer) return std::move(writer).error();
   for (const TensorSpec& spec : model.tensors) {
     const ByteReader data = reader_of(model.content, spec.dtype);
-    const bool coded =
-        model.coding == Coding::codebook ||
-        (model.coding == Coding::cb8 && decide(Preset::cb8, spec.name, spec.dtype, spec.shape).preset == Preset::cb8);
+    const bool coded = model.coding == Coding::codebook ||
+                       (model.coding == Coding::cb8 && decide(kCb8, spec.name, spec.dtype, spec.shape).preset == kCb8);
     const auto added = coded ? writer->add_codebook(spec, {}, data) : writer->add_exact(spec, data);
     if (!added) return added.error();
   }

@@ -59,14 +59,15 @@ std::optional<Error> usage_fault(const Options& options, const Model& model) {
 }
 
 Result<Plan> make_plan(const Options& options, const Model& model, const std::atomic<bool>& stop) {
-  const Preset wanted = options.encoding == "cb8" ? Preset::cb8 : Preset::exact;
+  auto wanted = parse_preset(options.encoding);
+  if (!wanted) return std::move(wanted).error();
   Plan plan;
   std::vector<Role> roles;
   for (const ModelTensor& tensor : model.tensors()) {
-    Decision decision = decide(wanted, tensor.name, tensor.dtype, tensor.shape);
+    Decision decision = decide(*wanted, tensor.name, tensor.dtype, tensor.shape);
     for (const std::string& glob : options.keep_exact) {
       if (!matches_glob(glob, tensor.name)) continue;
-      decision.preset = Preset::exact;
+      decision.preset = {};
       decision.reason = "--keep-exact " + glob;
     }
     roles.push_back(decision.role);
@@ -127,7 +128,7 @@ class Conversion {
  private:
   // How often the writer reads a tensor.
   std::uint64_t passes(std::size_t i) const {
-    return plan_.alias_of[i] ? 0 : plan_.decisions[i].preset == Preset::cb8 ? 2 : 1;
+    return plan_.alias_of[i] ? 0 : plan_.decisions[i].preset.method == Preset::Method::codebook ? 2 : 1;
   }
 
   Result<Digest> write_all() {
@@ -157,10 +158,15 @@ class Conversion {
   Result<std::uint32_t> add_tensor(std::size_t i) {
     const ModelTensor& tensor = model_.tensors()[i];
     if (plan_.alias_of[i]) return writer_.add_alias(tensor.name, plan_.items[*plan_.alias_of[i]]);
-    const TensorSpec spec{tensor.name, tensor.dtype, tensor.shape, plan_.decisions[i].role, codec_};
+    const Preset& preset = plan_.decisions[i].preset;
+    TensorSpec spec{tensor.name, tensor.dtype, tensor.shape, plan_.decisions[i].role, codec_, Filter::none};
     const auto read = [this, i](std::uint64_t offset, std::span<std::byte> out) { return this->read(i, offset, out); };
-    return plan_.decisions[i].preset == Preset::cb8 ? writer_.add_codebook(spec, {}, read)
-                                                    : writer_.add_exact(spec, read);
+    if (preset.method == Preset::Method::codebook) return writer_.add_codebook(spec, preset.codebook, read);
+    if (preset.method == Preset::Method::exact_z) {
+      spec.codec = Codec::zstd;
+      spec.filter = Filter::byte_planes;
+    }
+    return writer_.add_exact(spec, read);
   }
 
   const Options& options_;
@@ -271,8 +277,9 @@ std::function<int()> add_convert(CLI::App& app) {
   app.add_option("SRC", options->source, "A .safetensors file, or a Hugging Face directory (config.json and shards)")
       ->required();
   app.add_option("DST", options->destination, "The .cdna file to write")->required();
-  app.add_option("--encoding", options->encoding, "exact: every bit; cb8: matrices as 8-bit codes, all else exact")
-      ->check(CLI::IsMember({"exact", "cb8"}))
+  app.add_option("--encoding", options->encoding,
+                 "A preset: exact, exact-z, cb8, cb8g64, cb6g64, cb5g32, cb4g32; with parameters after commas, as in\n"
+                 "cb8,class=pwl16 or cb6g64,k=50,outliers=0.001 (k, group, outliers, class)")
       ->capture_default_str();
   app.add_option("--codec", options->codec, "Block codec; blocks that gain less than 3 % are stored raw")
       ->check(CLI::IsMember({"raw", "zstd", "brotli"}))

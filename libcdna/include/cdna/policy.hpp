@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "cdna/dtype.hpp"
+#include "cdna/preset.hpp"
 #include "cdna/reader.hpp"
 
 namespace cdna {
@@ -26,18 +27,13 @@ std::string_view name_of(Role role);
 // The role that the table gives to a tensor.
 Role role_of(std::string_view tensor_name, DType dtype, std::span<const std::uint64_t> shape);
 
-enum class Preset : std::uint8_t { exact, cb8 };
-
-// "exact", "cb8". Static storage.
-std::string_view name_of(Preset preset);
-
 struct Decision {
-  Preset preset = Preset::exact;
+  Preset preset;
   Role role = Role::other;
   std::string reason;  // One line for people.
 };
 
 // What `cdna convert --encoding wanted` does with a tensor that no option keeps exact.
-Decision decide(Preset wanted, std::string_view tensor_name, DType dtype, std::span<const std::uint64_t> shape);
+Decision decide(const Preset& wanted, std::string_view tensor_name, DType dtype, std::span<const std::uint64_t> shape);
 
 }  // namespace cdna

@@ -16,8 +16,10 @@
 #include "cdna/dtype.hpp"
 #include "cdna/error.hpp"
 #include "cdna/metadata.hpp"
+#include "cdna/preset.hpp"
 #include "cdna/reader.hpp"
 #include "cdna/sink.hpp"
+#include "cdna/statistics.hpp"
 
 namespace cdna {
 
@@ -34,11 +36,8 @@ struct TensorSpec {
   std::vector<std::uint64_t> shape;
   Role role = Role::other;  // `embedding` gets smaller blocks (spec/format.md, section 17).
   Codec codec = Codec::raw;
-};
-
-// The encoder of the preset cb8: 8-bit codes into a codebook fitted to the tensor, on rows scaled to rms 1.
-struct CodebookOptions {
-  double outlier_fraction = 0.001;  // At most this share of the elements is kept exactly, the largest after scaling.
+  // byte_planes needs codec zstd, add_exact() or begin_tensor(), and dtype F16, BF16, F32 or F64.
+  Filter filter = Filter::none;
 };
 
 // Fills `out` from byte `offset` of a tensor's row-major little-endian data. Called from several threads at once; must
@@ -48,10 +47,7 @@ using ByteReader = std::function<Result<void>(std::uint64_t offset, std::span<st
 // What became of an item.
 struct WrittenItem {
   std::uint64_t stored_bytes = 0;  // Planes and index.
-  double sum_squares = 0;          // 0 for exact tensors.
-  double sum_squared_error = 0;
-  double max_abs_error = 0;
-  std::uint64_t outlier_count = 0;
+  TensorStatistics statistics;     // All 0 but for codebook tensors.
 };
 
 // Not shared between threads. After an error the writer may only be destroyed, which leaves no file.

@@ -1,0 +1,46 @@
+// The compressor without a file: a matrix in, its planes and its error out.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "cdna/dtype.hpp"
+#include "cdna/error.hpp"
+#include "cdna/preset.hpp"
+#include "cdna/statistics.hpp"
+
+namespace cdna {
+
+// The planes of cdna.codebook (spec/format.md, 13.2), each whole.
+struct EncodedMatrix {
+  DType dtype = DType::none;  // Of the source, and of outlier_values.
+  std::uint64_t rows = 0;
+  std::uint64_t cols = 0;
+  std::uint32_t bits = 0;                        // b, per code.
+  std::uint32_t group = 0;                       // 0: no group scales.
+  std::vector<float> codebook;                   // [2^b], ascending; every entry is a binary16 number.
+  std::vector<std::byte> codes;                  // [rows, ceil(cols * b / 8)]
+  std::vector<float> row_scales;                 // [rows]
+  std::vector<std::uint8_t> group_scales;        // [rows, ceil(cols / group)], numbers of scale_table.
+  std::vector<float> scale_table;                // [256], with group scales.
+  std::vector<std::byte> outlier_values;         // [outliers], in dtype.
+  std::vector<std::uint64_t> outlier_positions;  // [outliers], row-major in the matrix, ascending.
+  TensorStatistics statistics;
+
+  std::uint64_t payload_bytes() const;  // Of all planes, as a file would hold them without its index and gaps.
+  double bits_per_weight() const;       // 8 * payload_bytes() / (rows * cols).
+};
+
+// Encodes row-major elements as a writer would. Requires: data.size() == rows * cols * size of dtype.
+// Errors: bad_argument (not F16, BF16, F32 or F64; no elements; over 2^24 columns; options; a value that is not finite,
+// with its place), no_memory. Threads: `threads` work during the call, 0: one per core; the result does not depend on
+// them.
+Result<EncodedMatrix> encode(DType dtype, std::uint64_t rows, std::uint64_t cols, std::span<const std::byte> data,
+                             const CodebookOptions& options = {}, unsigned threads = 1);
+
+// The values that a reader would return, as f32, row-major. Requires: out.size() == rows * cols.
+void decode(const EncodedMatrix& matrix, std::span<float> out);
+
+}  // namespace cdna
