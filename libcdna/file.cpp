@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <string>
 
+#include "libcdna/cpu.hpp"
 #include "libcdna/decode/codebook.hpp"
 #include "libcdna/format/encoding_rules.hpp"
 #include "libcdna/format/index.hpp"
@@ -15,6 +16,7 @@ namespace cdna {
 
 Result<std::shared_ptr<const File>> File::open(std::unique_ptr<Source> source, const OpenOptions& options, Head head) {
   CDNA_TRY(check_sha256_kernel());
+  CDNA_TRY(check_isa());
   const std::string name(source->name());
   std::shared_ptr<File> file(new File());
   file->source_ = std::move(source);

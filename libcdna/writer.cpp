@@ -3,6 +3,7 @@
 
 #include <bit>
 
+#include "libcdna/cpu.hpp"
 #include "libcdna/hash/sha256_kernel.hpp"
 #include "libcdna/no_throw.hpp"
 #include "libcdna/try.hpp"
@@ -30,6 +31,7 @@ Result<Writer> Writer::create(std::unique_ptr<Sink> sink, const WriterOptions& o
     CDNA_CHECK(std::has_single_bit(options.alignment) && options.alignment >= 64 && options.alignment <= 65536,
                Code::bad_argument, "T8", "the alignment is not a power of two in 64..65536");
     CDNA_TRY(check_sha256_kernel());
+    CDNA_TRY(check_isa());
     auto session = std::make_unique<Session>(std::move(sink), options);
     CDNA_TRY(session->write_head());
     return Writer(std::move(session));
