@@ -1,0 +1,24 @@
+// The codebook kernels for any CPU.
+#include "kernels/cpu/codebook_vectors.h"
+
+namespace {
+
+CDNA_INLINE F32 gather_floats(const float* table, I32 numbers) {
+  F32 out;
+  for (int lane = 0; lane < 16; ++lane) out[lane] = table[numbers[lane]];
+  return out;
+}
+
+CDNA_INLINE I32 gather_codes(const int32_t* table, I32 numbers) {
+  I32 out;
+  for (int lane = 0; lane < 16; ++lane) out[lane] = table[numbers[lane]];
+  return out;
+}
+
+}  // namespace
+
+#include "kernels/cpu/codebook_cells.h"
+
+#include "kernels/cpu/codebook_body.h"
+
+const cdna_codebook_kernels* cdna_codebook_kernels_baseline(void) { return &kKernels; }
