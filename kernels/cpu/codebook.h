@@ -30,7 +30,7 @@ struct cdna_codebook {
   uint32_t cell_count;
   float cells_begin;
   float cells_per_unit;
-  float cell_midpoint[CDNA_CODEBOOK_CELLS_MAX];   // +Inf where there is none.
+  float cell_midpoint[CDNA_CODEBOOK_CELLS_MAX];      // +Inf where there is none.
   int32_t cell_first_code[CDNA_CODEBOOK_CELLS_MAX];  // Midpoints in lower cells.
 };
 
@@ -40,7 +40,7 @@ struct cdna_scale_table {
   float inverses[256];  // 1 / value, rounded once; 0 for 0.
   uint32_t first;       // Entries first .. last have magnitudes that ascend by equal factors.
   uint32_t last;
-  uint32_t negative;    // Added to the number of a scale gives the negative one; 0: there are none.
+  uint32_t negative;  // Added to the number of a scale gives the negative one; 0: there are none.
 };
 
 // Sums over elements, element i of a block in partial sum i mod 8 (spec/format.md, section 17).
@@ -54,9 +54,9 @@ struct cdna_error_sums {
 };
 
 struct cdna_codebook_kernels {
-  // out[i] = the value of a bf16 or binary16.
-  void (*widen_bf16)(const uint16_t* bits, size_t count, float* out);
-  void (*widen_f16)(const uint16_t* bits, size_t count, float* out);
+  // out[i] = the value of a bf16 or binary16, at any address.
+  void (*widen_bf16)(const void* bits, size_t count, float* out);
+  void (*widen_f16)(const void* bits, size_t count, float* out);
   // The largest magnitude, as bits of f32; from 0x7F800000 on something is not finite. Any values.
   uint32_t (*max_magnitude)(const float* x, size_t count);
   // lanes[i % 8] += x[i]^2, in f64. lanes go on from call to call if count is a multiple of 8.

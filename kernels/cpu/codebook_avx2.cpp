@@ -23,6 +23,4 @@ CDNA_INLINE I32 gather_codes(const int32_t* table, I32 numbers) {
 
 #include "kernels/cpu/codebook_cells.h"
 
-#include "kernels/cpu/codebook_body.h"
-
 const cdna_codebook_kernels* cdna_codebook_kernels_avx2(void) { return &kKernels; }

@@ -19,6 +19,4 @@ CDNA_INLINE I32 gather_codes(const int32_t* table, I32 numbers) {
 
 #include "kernels/cpu/codebook_cells.h"
 
-#include "kernels/cpu/codebook_body.h"
-
 const cdna_codebook_kernels* cdna_codebook_kernels_baseline(void) { return &kKernels; }

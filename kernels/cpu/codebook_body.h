@@ -19,20 +19,27 @@ CDNA_INLINE F32 select_below(F32 x, size_t lanes) {  // Zero from lane `lanes` o
 
 CDNA_INLINE size_t lanes_left(size_t count, size_t done) { return count - done < 16 ? count - done : 16; }
 
-void widen_bf16(const uint16_t* bits, size_t count, float* out) {
-  size_t i = 0;
-  for (; i + 16 <= count; i += 16) store(out + i, (F32)(__builtin_convertvector(load<U16>(bits + i), U32) << 16));
-  for (; i < count; ++i) out[i] = float_of_bits(static_cast<uint32_t>(bits[i]) << 16);
-}
-
-void widen_f16(const uint16_t* bits, size_t count, float* out) {
+// `count` elements of 16 bits, 16 at a time.
+template <class Widen>
+CDNA_INLINE void widen(const void* bits, size_t count, float* out, const Widen& widen_16) {
+  const uint8_t* from = static_cast<const uint8_t*>(bits);
   uint16_t rest[16] = {};
   for (size_t i = 0; i < count; i += 16) {
     const size_t lanes = lanes_left(count, i);
-    if (lanes < 16) copy(rest, bits + i, lanes * sizeof(uint16_t));
-    const F32 wide = widen_halves(load<U16>(lanes < 16 ? rest : bits + i));
-    store_first(out + i, wide, lanes);
+    if (lanes < 16) copy(rest, from + 2 * i, 2 * lanes);
+    store_first(out + i, widen_16(lanes < 16 ? load<U16>(rest) : load<U16>(from + 2 * i)), lanes);
   }
+}
+
+void widen_bf16(const void* bits, size_t count, float* out) {
+  widen(
+      bits, count, out,
+      [](U16 from) __attribute__((always_inline)) { return (F32)(__builtin_convertvector(from, U32) << 16); });
+}
+
+void widen_f16(const void* bits, size_t count, float* out) {
+  widen(
+      bits, count, out, [](U16 from) __attribute__((always_inline)) { return widen_halves(from); });
 }
 
 uint32_t max_magnitude(const float* x, size_t count) {
@@ -74,8 +81,8 @@ void multiply(const float* u, size_t count, float factor, float* out) {
   for (; i < count; ++i) out[i] = u[i] * factor;
 }
 
-constexpr uint32_t kKeyShift = 12;                    // 23 - 11: what a bin drops of the fraction.
-constexpr uint32_t kKeyFloor = (127U - 12U) << 11;    // Of 2^-12.
+constexpr uint32_t kKeyShift = 12;                  // 23 - 11: what a bin drops of the fraction.
+constexpr uint32_t kKeyFloor = (127U - 12U) << 11;  // Of 2^-12.
 constexpr uint32_t kKeyLast = CDNA_HISTOGRAM_MAGNITUDES - 1;
 
 CDNA_INLINE U32 bins_of(U32 bits) {
@@ -122,36 +129,45 @@ size_t find_large(const float* v, size_t count, float bound, uint32_t* places) {
 template <class Body>
 CDNA_INLINE auto with_entries(const cdna_codebook& codebook, const Body& body) {
   switch (codebook.bits) {
-    case 1: return body(Entries<1>(codebook));
-    case 2: return body(Entries<2>(codebook));
-    case 3: return body(Entries<3>(codebook));
-    case 4: return body(Entries<4>(codebook));
-    case 5: return body(Entries<5>(codebook));
-    case 6: return body(Entries<6>(codebook));
-    case 7: return body(Entries<7>(codebook));
-    default: return body(Entries<8>(codebook));
+    case 1:
+      return body(Entries<1>(codebook));
+    case 2:
+      return body(Entries<2>(codebook));
+    case 3:
+      return body(Entries<3>(codebook));
+    case 4:
+      return body(Entries<4>(codebook));
+    case 5:
+      return body(Entries<5>(codebook));
+    case 6:
+      return body(Entries<6>(codebook));
+    case 7:
+      return body(Entries<7>(codebook));
+    default:
+      return body(Entries<8>(codebook));
   }
 }
 
 void nearest(const cdna_codebook* codebook, const float* v, size_t count, uint8_t* codes) {
-  with_entries(*codebook, [&](const auto& entries) {
-    float rest[kStep] = {};
-    for (size_t i = 0; i < count; i += kStep) {
-      const size_t left = count - i;
-      const float* from = v + i;
-      if (left < kStep) {
-        copy(rest, from, left * sizeof(float));
-        from = rest;
-      }
-      const F32 pair[2] = {load<F32>(from), load<F32>(from + 16)};
-      I32 numbers[2];
-      entries.nearest(pair, numbers);
-      const U8 low[2] = {__builtin_convertvector(numbers[0], U8) & entries.kMask,
-                         __builtin_convertvector(numbers[1], U8) & entries.kMask};
-      copy(codes + i, low, left < kStep ? left : kStep);
-    }
-    return 0;
-  });
+  with_entries(
+      *codebook, [&](const auto& entries) __attribute__((always_inline)) {
+        float rest[kStep] = {};
+        for (size_t i = 0; i < count; i += kStep) {
+          const size_t left = count - i;
+          const float* from = v + i;
+          if (left < kStep) {
+            copy(rest, from, left * sizeof(float));
+            from = rest;
+          }
+          const F32 pair[2] = {load<F32>(from), load<F32>(from + 16)};
+          I32 numbers[2];
+          entries.nearest(pair, numbers);
+          const U8 low[2] = {__builtin_convertvector(numbers[0], U8) & entries.kMask,
+                             __builtin_convertvector(numbers[1], U8) & entries.kMask};
+          copy(codes + i, low, left < kStep ? left : kStep);
+        }
+        return 0;
+      });
 }
 
 // ((0+8) + (4+12)) + ... : halves, quarters, eighths.
@@ -197,41 +213,43 @@ uint32_t search_scale(const cdna_codebook* codebook, const cdna_scale_table* tab
   constexpr uint32_t kReach = CDNA_SCALE_CANDIDATES / 2;
   const uint32_t begin = middle < table->first + kReach ? table->first : middle - kReach;
   const uint32_t end = middle + kReach > table->last ? table->last : middle + kReach;
-  return with_entries(*codebook, [&](const auto& entries) {
-    uint32_t best = begin + sign;
-    float least = 0;
-    for (uint32_t number = begin + sign; number <= end + sign; ++number) {
-      const float error = group_error(entries, u, count, table->values[number], table->inverses[number]);
-      if (number != begin + sign && !(error < least)) continue;
-      best = number;
-      least = error;
-    }
-    return best;
-  });
+  return with_entries(
+      *codebook, [&](const auto& entries) __attribute__((always_inline)) {
+        uint32_t best = begin + sign;
+        float least = 0;
+        for (uint32_t number = begin + sign; number <= end + sign; ++number) {
+          const float error = group_error(entries, u, count, table->values[number], table->inverses[number]);
+          if (number != begin + sign && !(error < least)) continue;
+          best = number;
+          least = error;
+        }
+        return best;
+      });
 }
 
 void decode(const cdna_codebook* codebook, const uint8_t* codes, size_t count, float scale, float* out) {
-  with_entries(*codebook, [&](const auto& entries) {
-    uint8_t rest[kStep] = {};
-    for (size_t i = 0; i < count; i += kStep) {
-      const size_t left = count - i;
-      const uint8_t* from = codes + i;
-      if (left < kStep) {
-        copy(rest, from, left);
-        from = rest;
-      }
-      F32 values[2];
-      entries.decode(from, values);
-      if (left >= kStep) {
-        store(out + i, values[0] * scale);
-        store(out + i + 16, values[1] * scale);
-      } else {
-        const F32 scaled[2] = {values[0] * scale, values[1] * scale};
-        copy(out + i, scaled, left * sizeof(float));
-      }
-    }
-    return 0;
-  });
+  with_entries(
+      *codebook, [&](const auto& entries) __attribute__((always_inline)) {
+        uint8_t rest[kStep] = {};
+        for (size_t i = 0; i < count; i += kStep) {
+          const size_t left = count - i;
+          const uint8_t* from = codes + i;
+          if (left < kStep) {
+            copy(rest, from, left);
+            from = rest;
+          }
+          F32 values[2];
+          entries.decode(from, values);
+          if (left >= kStep) {
+            store(out + i, values[0] * scale);
+            store(out + i + 16, values[1] * scale);
+          } else {
+            const F32 scaled[2] = {values[0] * scale, values[1] * scale};
+            copy(out + i, scaled, left * sizeof(float));
+          }
+        }
+        return 0;
+      });
 }
 
 CDNA_INLINE void add_error(cdna_error_sums& sums, size_t lane, float value, float decoded) {
@@ -277,8 +295,7 @@ void add_errors(const float* x, const float* decoded, size_t count, uint64_t fir
   for (size_t lane = 0; i < count; ++i, ++lane) add_error(*sums, lane, x[i], decoded[i]);
 }
 
-constexpr cdna_codebook_kernels kKernels = {widen_bf16, widen_f16,    max_magnitude, add_squares, divide,
-                                            count_magnitudes, find_large, nearest,   search_scale, multiply,
-                                            decode,     add_errors};
+constexpr cdna_codebook_kernels kKernels = {widen_bf16, widen_f16, max_magnitude, add_squares, divide, count_magnitudes,
+                                            find_large, nearest,   search_scale,  multiply,    decode, add_errors};
 
 }  // namespace

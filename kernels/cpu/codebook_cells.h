@@ -1,5 +1,5 @@
 // Entries of a codebook by cells: one look-up gives the only midpoint that is left to compare with. For CPUs whose
-// registers do not hold the tables. Included by a file that defines gather_floats and gather_codes.
+// registers do not hold the tables. Included by a file that defines gather_floats and gather_codes; includes the loops.
 #include "kernels/cpu/codebook_vectors.h"
 
 namespace {
@@ -43,3 +43,5 @@ struct Entries {
 };
 
 }  // namespace
+
+#include "kernels/cpu/codebook_body.h"

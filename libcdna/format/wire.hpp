@@ -60,6 +60,9 @@ enum PlaneRole : std::uint16_t {
   kGroupScale = 5,
   kScaleTable = 6,
   kOutliers = 7,
+  kPwl = 0x8012,         // Of class pwl16: section 13.3.
+  kAffine = 0x8013,
+  kStatistics = 0x8014,
   kIgnorableRole = 0x8000,
 };
 enum PlaneScope : std::uint8_t { kWhole = 0, kRows = 1, kPerBlock = 2 };

@@ -38,8 +38,9 @@ namespace {
 
 constexpr std::size_t kBatchPieces = 64;  // 1 MiB: the usual block.
 
-// Hashes whole pieces, many at a time, into `outer`. Returns what is left: less than a piece.
-std::span<const std::byte> hash_pieces(std::span<const std::byte> bytes, Sha256& outer) {
+// Hashes whole pieces, many at a time, and hands on their digests. Returns what is left: less than a piece.
+template <class Take>
+std::span<const std::byte> for_pieces(std::span<const std::byte> bytes, const Take& take) {
   std::array<const unsigned char*, kBatchPieces> pieces;
   std::array<Digest, kBatchPieces> digests;
   while (bytes.size() >= kPieceBytes) {
@@ -48,10 +49,14 @@ std::span<const std::byte> hash_pieces(std::span<const std::byte> bytes, Sha256&
       pieces[i] = reinterpret_cast<const unsigned char*>(bytes.data()) + i * kPieceBytes;
     const Sha256Kernel kernel = count < least_count(sha256_kernel()) ? Sha256Kernel::openssl : sha256_kernel();
     sha256_many(kernel, std::span(pieces).first(count), kPieceBytes, std::span(digests).first(count));
-    outer.update(std::as_bytes(std::span(digests).first(count)));
+    take(std::span<const Digest>(digests).first(count));
     bytes = bytes.subspan(count * kPieceBytes);
   }
   return bytes;
+}
+
+std::span<const std::byte> hash_pieces(std::span<const std::byte> bytes, Sha256& outer) {
+  return for_pieces(bytes, [&outer](std::span<const Digest> digests) { outer.update(std::as_bytes(digests)); });
 }
 
 }  // namespace
@@ -61,6 +66,12 @@ Digest bulk_digest(std::span<const std::byte> bytes) {
   const std::span<const std::byte> rest = hash_pieces(bytes, outer);
   if (!rest.empty()) outer.update(sha256(rest));
   return outer.finish();
+}
+
+void append_piece_digests(std::span<const std::byte> bytes, std::vector<Digest>& digests) {
+  const std::span<const std::byte> rest = for_pieces(
+      bytes, [&digests](std::span<const Digest> some) { digests.insert(digests.end(), some.begin(), some.end()); });
+  if (!rest.empty()) digests.push_back(sha256(rest));
 }
 
 void BulkHasher::update(std::span<const std::byte> bytes) {

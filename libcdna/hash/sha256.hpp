@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <span>
+#include <vector>
 
 #include "cdna/digest.hpp"
 
@@ -30,10 +31,15 @@ Digest sha256(std::span<const std::byte> bytes);
 // D(x): SHA-256 over the SHA-256s of the 16 KiB pieces. Allocates nothing.
 Digest bulk_digest(std::span<const std::byte> bytes);
 
+// Appends the digest of each 16 KiB piece of `bytes`, of which the last may be short.
+void append_piece_digests(std::span<const std::byte> bytes, std::vector<Digest>& digests);
+
 // D of bytes that arrive in parts of any size.
 class BulkHasher {
  public:
   void update(std::span<const std::byte> bytes);
+  // The same by the digests of whole pieces (the last one may be short). Requires: what came before were whole pieces.
+  void update_pieces(std::span<const Digest> digests) { outer_.update(std::as_bytes(digests)); }
   Digest finish();
 
  private:

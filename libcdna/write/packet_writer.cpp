@@ -78,6 +78,11 @@ Result<void> PacketWriter::append(std::size_t plane, const PreparedBlock& block)
   return state.spool.append(block.stored);
 }
 
+void PacketWriter::drop(std::size_t plane) {
+  states_.erase(states_.begin() + static_cast<std::ptrdiff_t>(plane));
+  draft_.item.mutate_plane_count(static_cast<std::uint8_t>(states_.size()));
+}
+
 // Pads to the plane's place and notes it.
 Result<void> PacketWriter::begin_plane(PlaneState& state) {
   const std::uint64_t offset =

@@ -59,6 +59,9 @@ class PacketWriter {
   // Appends the next block of a plane. Planes after the first wait in spools.
   Result<void> append(std::size_t plane, const PreparedBlock& block);
 
+  // Leaves a plane out, with its blocks. Requires: it is not the first one, and not left out already.
+  void drop(std::size_t plane);
+
   // Writes what waits, the index and the record, checks the item by the reader's own rules, and adds it to the footer.
   // Requires: all blocks appended.
   Result<void> finish(PacketWalk& walk, FooterBuilder& footer);

@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "cdna/writer.hpp"
-#include "libcdna/encode/codebook_encoder.hpp"
 #include "libcdna/hash/sha256.hpp"
 #include "libcdna/thread_pool.hpp"
 #include "libcdna/write/packet_writer.hpp"
@@ -61,13 +60,7 @@ class Writer::Session {
   Result<std::uint32_t> close_item(PacketWriter& packet, WrittenItem written);
   Result<void> check_stop() const;
 
-  struct CodebookPlan;
-  struct CodebookBlock;
-  Result<Histogram> measure(const CodebookPlan& plan, const ByteReader& data);
-  Result<CodebookBlock> encode_block(const CodebookPlan& plan, std::uint64_t block, const ByteReader& data,
-                                     BlockEncoder& encoder) const;
-  Result<void> encode_tensor(const CodebookPlan& plan, const ByteReader& data, PacketWriter& packet,
-                             WrittenItem& written);
+  class CodebookTensor;
 
   std::uint64_t alignment_;
   PositionedSink sink_;

@@ -1,0 +1,124 @@
+// The public compressor in memory: fit, rows in parallel, planes put together.
+#include "cdna/encode.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "libcdna/cpu.hpp"
+#include "libcdna/encode/codebook_options.hpp"
+#include "libcdna/encode/row_encoder.hpp"
+#include "libcdna/encode/scale_table.hpp"
+#include "libcdna/encode/tensor_fit.hpp"
+#include "libcdna/encode/value_rows.hpp"
+#include "libcdna/no_throw.hpp"
+#include "libcdna/try.hpp"
+#include "libcdna/write/plane_plan.hpp"
+
+namespace cdna {
+namespace {
+
+template <class T>
+void append(std::vector<T>& to, const std::vector<T>& from) {
+  to.insert(to.end(), from.begin(), from.end());
+}
+
+void append_rows(const EncodedRows& rows, std::uint64_t first_position, EncodedMatrix& matrix) {
+  append(matrix.codes, rows.codes);
+  append(matrix.row_scales, rows.row_scales);
+  append(matrix.group_scales, rows.group_scales);
+  append(matrix.outlier_values, rows.outlier_values);
+  for (const std::uint32_t position : rows.outlier_positions)
+    matrix.outlier_positions.push_back(first_position + position);
+}
+
+Result<EncodedMatrix> encode_matrix(const TensorRows& rows, const CodebookOptions& options, ThreadPool& pool) {
+  const FittedTensor fit = CDNA_TRY(fit_tensor(rows, options, pool));
+  const Codebook& codebook = fit.fitted.codebook;
+  EncodedMatrix matrix;
+  matrix.dtype = rows.dtype;
+  matrix.rows = rows.matrix.rows;
+  matrix.cols = rows.matrix.cols;
+  matrix.bits = codebook.bits();
+  matrix.group = options.group;
+  matrix.codebook.assign(codebook.values().begin(), codebook.values().end());
+  const cdna_scale_table& table = scale_table_for(options.entries);
+  if (options.group != 0) matrix.scale_table.assign(std::begin(table.values), std::end(table.values));
+
+  const RowCoding coding{rows.dtype, rows.matrix.cols, options, &codebook, &table, fit.outlier_bound};
+  std::vector<EncodedRows> blocks(rows.block_count());
+  const auto encode_block = [&](std::size_t i, unsigned) -> Result<void> {
+    std::vector<std::byte> bytes(rows.row_count(i) * rows.row_bytes());
+    CDNA_TRY((*rows.data)(rows.row_begin(i) * rows.row_bytes(), bytes));
+    blocks[i] = RowEncoder(coding).encode(bytes);
+    if (blocks[i].first_nonfinite && options.nonfinite == Nonfinite::refuse)
+      return rows.nonfinite_at(rows.row_begin(i) * rows.matrix.cols + *blocks[i].first_nonfinite);
+    return {};
+  };
+  CDNA_TRY(pool.run(blocks.size(), encode_block));
+  ErrorSums sums;
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    append_rows(blocks[i], rows.row_begin(i) * rows.matrix.cols, matrix);
+    sums.add(blocks[i].sums);
+    blocks[i] = {};
+  }
+  matrix.statistics = sums.statistics();
+  return matrix;
+}
+
+std::uint32_t code_at(const EncodedMatrix& matrix, std::uint64_t row, std::uint64_t column) {
+  const std::uint64_t row_bytes = (matrix.cols * matrix.bits + 7) / 8;
+  const std::byte* const codes = matrix.codes.data() + row * row_bytes;
+  const std::uint64_t bit = column * matrix.bits;
+  std::uint32_t window = std::to_integer<std::uint32_t>(codes[bit / 8]);
+  if (bit / 8 + 1 < row_bytes) window |= std::to_integer<std::uint32_t>(codes[bit / 8 + 1]) << 8;
+  return window >> (bit % 8) & ((1U << matrix.bits) - 1);
+}
+
+}  // namespace
+
+std::uint64_t EncodedMatrix::payload_bytes() const {
+  return codes.size() + 2 * codebook.size() + sizeof(float) * (row_scales.size() + scale_table.size()) +
+         group_scales.size() + outlier_values.size() + sizeof(std::uint32_t) * outlier_positions.size();
+}
+
+double EncodedMatrix::bits_per_weight() const {
+  return 8 * static_cast<double>(payload_bytes()) / (static_cast<double>(rows) * static_cast<double>(cols));
+}
+
+Result<EncodedMatrix> encode(DType dtype, std::uint64_t rows, std::uint64_t cols, std::span<const std::byte> data,
+                             const CodebookOptions& options, unsigned threads) {
+  return no_throw([&]() -> Result<EncodedMatrix> {
+    CDNA_TRY(check_isa());
+    CDNA_TRY(check_options(options));
+    CDNA_CHECK(is_float(dtype), Code::bad_argument, "", "only F16, BF16, F32 and F64 can be codebook-encoded");
+    CDNA_CHECK(rows >= 1 && cols >= 1 && cols <= kBlockBytesMax, Code::bad_argument, "",
+               "a codebook tensor needs at least one element, and at most 2^24 columns");
+    const ByteReader read = [data](std::uint64_t offset, std::span<std::byte> out) -> Result<void> {
+      std::memcpy(out.data(), data.data() + offset, out.size());
+      return {};
+    };
+    const TensorRows source{
+        dtype, {rows, cols}, plan_rows_per_block((cols * code_bits(options) + 7) / 8, Role::matrix), &read, nullptr};
+    ThreadPool pool(threads);
+    return encode_matrix(source, options, pool);
+  });
+}
+
+void decode(const EncodedMatrix& matrix, std::span<float> out) {
+  for (std::uint64_t row = 0; row < matrix.rows; ++row) {
+    const std::uint64_t groups = matrix.group == 0 ? 0 : (matrix.cols + matrix.group - 1) / matrix.group;
+    for (std::uint64_t column = 0; column < matrix.cols; ++column) {
+      float scale = matrix.row_scales[row];
+      if (matrix.group != 0)
+        scale = matrix.scale_table[matrix.group_scales[row * groups + column / matrix.group]] * scale;
+      out[row * matrix.cols + column] = matrix.codebook[code_at(matrix, row, column)] * scale;
+    }
+  }
+  const std::uint64_t size = bits_of(matrix.dtype) / 8;
+  for (std::size_t i = 0; i < matrix.outlier_positions.size(); ++i) {
+    const std::span<const std::byte> value = std::span(matrix.outlier_values).subspan(i * size, size);
+    out[matrix.outlier_positions[i]] = static_cast<float>(value_at(matrix.dtype, value, 0));
+  }
+}
+
+}  // namespace cdna

@@ -1,0 +1,95 @@
+// Which rows and groups are in the sample, and the turns.
+#include "libcdna/encode/group_sample.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <utility>
+
+#include "libcdna/encode/scale_table.hpp"
+#include "libcdna/encode/value_rows.hpp"
+#include "libcdna/try.hpp"
+
+namespace cdna {
+namespace {
+
+constexpr std::uint64_t kValues = std::uint64_t{1} << 20;
+constexpr std::uint64_t kRowsMin = 4;
+constexpr int kTurns = 3;  // A fourth gains less than 0.01 dB.
+
+}  // namespace
+
+Result<void> GroupSample::read(const TensorRows& rows, ThreadPool& pool) {
+  const std::uint64_t wanted = std::min(rows.matrix.rows, std::max(kValues / rows.matrix.cols, kRowsMin));
+  const std::uint64_t distance = rows.matrix.rows / wanted;
+  const std::uint64_t stride = (wanted * rows.matrix.cols + kValues - 1) / kValues;
+  const auto read_part = [&](std::size_t i, unsigned) -> Result<void> {
+    for (std::uint64_t row = wanted * i / kParts; row < wanted * (i + 1) / kParts; ++row) {
+      CDNA_TRY(rows.check_stop());
+      CDNA_TRY(read_row(rows, row * distance, stride, parts_[i]));
+    }
+    return {};
+  };
+  return pool.run(kParts, read_part);
+}
+
+// Takes every `stride`-th group of a row.
+Result<void> GroupSample::read_row(const TensorRows& rows, std::uint64_t row, std::uint64_t stride, Part& part) const {
+  const std::uint64_t cols = rows.matrix.cols;
+  std::vector<std::byte> bytes(rows.row_bytes());
+  CDNA_TRY((*rows.data)(row * rows.row_bytes(), bytes));
+  if (options_.nonfinite == Nonfinite::refuse) {
+    if (const auto position = find_nonfinite(rows.dtype, bytes, cols)) return rows.nonfinite_at(row * cols + *position);
+  }
+  const bool bounded = std::isfinite(outlier_bound_);
+  const float rms = bounded ? rms_of(rows.dtype, bytes, cols) : 0;
+  const float scale = magnitude_of(rows.dtype, bytes, cols, rms, outlier_bound_);
+  if (!(scale > 0)) return {};
+  const double row_weight = static_cast<double>(scale) * static_cast<double>(scale);
+  for (std::uint64_t begin = 0; begin < cols; begin += stride * options_.group) {
+    const auto count = static_cast<std::uint32_t>(std::min<std::uint64_t>(options_.group, cols - begin));
+    const auto place = static_cast<std::uint32_t>(part.values.size());
+    part.values.resize(place + count);
+    const std::span<float> values = std::span(part.values).subspan(place, count);
+    widen(rows.dtype, bytes, begin, values);
+    clear_nonfinite(values);
+    for (float& value : values) value = bounded && std::abs(value / rms) >= outlier_bound_ ? 0 : value / scale;
+    part.groups.push_back({place, count, row_weight});
+  }
+  return {};
+}
+
+Result<FittedCodebook> GroupSample::fit(ThreadPool& pool) const {
+  std::optional<FittedCodebook> fitted;
+  for (int turn = 0; turn < kTurns; ++turn) {
+    std::array<WeightHistogram, kParts> histograms;
+    const auto count_part = [&](std::size_t i, unsigned) -> Result<void> {
+      histograms[i] = count(parts_[i], fitted ? &fitted->codebook.tables() : nullptr);
+      return {};
+    };
+    CDNA_TRY(pool.run(kParts, count_part));
+    for (std::size_t i = 1; i < kParts; ++i) histograms[0].add(histograms[i]);
+    fitted = fit_codebook(histograms[0].samples(), options_);
+  }
+  return *std::move(fitted);
+}
+
+// The values in units of their groups' scales, each with the weight of the error it stands for.
+WeightHistogram GroupSample::count(const Part& part, const cdna_codebook* codebook) const {
+  const cdna_codebook_kernels& kernels = codebook_kernels();
+  const cdna_scale_table& table = scale_table_for(options_.entries);
+  WeightHistogram histogram;
+  std::array<float, 128> unit;
+  for (const Group& group : part.groups) {
+    const std::span<const float> values = std::span(part.values).subspan(group.begin, group.count);
+    const std::uint32_t number = codebook == nullptr ? start_of_group(kernels, table, values)
+                                                     : scale_of_group(kernels, *codebook, table, values);
+    if (number == 0) continue;
+    kernels.multiply(values.data(), values.size(), table.inverses[number], unit.data());
+    const auto scale = static_cast<double>(table.values[number]);
+    histogram.add(std::span(unit).first(values.size()), scale * scale * group.row_weight);
+  }
+  return histogram;
+}
+
+}  // namespace cdna

@@ -1,0 +1,98 @@
+// Counting all values by rows, and the choice between that and the sample of groups.
+#include "libcdna/encode/tensor_fit.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "libcdna/encode/group_sample.hpp"
+#include "libcdna/encode/value_rows.hpp"
+#include "libcdna/try.hpp"
+
+namespace cdna {
+namespace {
+
+constexpr std::size_t kPiece = 4096;
+
+// Moves the finite values to the front. Returns how many there are.
+std::size_t keep_finite(std::span<float> values) {
+  constexpr std::uint32_t kInfinityBits = 0x7F800000U;
+  if (codebook_kernels().max_magnitude(values.data(), values.size()) < kInfinityBits) return values.size();
+  const auto end = std::remove_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
+  return static_cast<std::size_t>(end - values.begin());
+}
+
+void count_row(DType dtype, std::span<const std::byte> row, std::uint64_t cols, MagnitudeHistogram& histogram) {
+  const float rms = rms_of(dtype, row, cols);
+  if (!(rms > 0)) return;
+  std::array<float, kPiece> values;
+  for (std::uint64_t first = 0; first < cols; first += kPiece) {
+    const std::span<float> piece = std::span(values).first(std::min<std::uint64_t>(kPiece, cols - first));
+    widen(dtype, row, first, piece);
+    const std::size_t count = keep_finite(piece);
+    codebook_kernels().divide(piece.data(), count, rms, piece.data());
+    codebook_kernels().count_magnitudes(piece.data(), count, histogram.recent());
+  }
+}
+
+// The scaled values of all rows.
+Result<MagnitudeHistogram> count_rows(const TensorRows& rows, Nonfinite nonfinite, ThreadPool& pool) {
+  std::vector<MagnitudeHistogram> partial(pool.size());
+  std::vector<std::vector<std::byte>> buffers(pool.size());
+  const auto count_block = [&](std::size_t block, unsigned worker) -> Result<void> {
+    CDNA_TRY(rows.check_stop());
+    std::vector<std::byte>& bytes = buffers[worker];
+    bytes.resize(rows.row_count(block) * rows.row_bytes());
+    CDNA_TRY((*rows.data)(rows.row_begin(block) * rows.row_bytes(), bytes));
+    if (nonfinite == Nonfinite::refuse) {
+      const auto position = find_nonfinite(rows.dtype, bytes, rows.row_count(block) * rows.matrix.cols);
+      if (position) return rows.nonfinite_at(rows.row_begin(block) * rows.matrix.cols + *position);
+    }
+    for (std::uint64_t row = 0; row < rows.row_count(block); ++row) {
+      const std::span<const std::byte> row_bytes = std::span(bytes).subspan(row * rows.row_bytes(), rows.row_bytes());
+      count_row(rows.dtype, row_bytes, rows.matrix.cols, partial[worker]);
+    }
+    partial[worker].collect();
+    return {};
+  };
+  CDNA_TRY(pool.run(rows.block_count(), count_block));
+  for (std::size_t i = 1; i < partial.size(); ++i) partial[0].add(partial[i]);
+  return std::move(partial[0]);
+}
+
+}  // namespace
+
+std::uint64_t TensorRows::row_count(std::uint64_t block) const {
+  return std::min<std::uint64_t>(rows_per_block, matrix.rows - row_begin(block));
+}
+
+Result<void> TensorRows::check_stop() const {
+  CDNA_CHECK(stop == nullptr || !stop->load(std::memory_order_relaxed), Code::cancelled, "", "stopped on request");
+  return {};
+}
+
+Error TensorRows::nonfinite_at(std::uint64_t position) const {
+  return fail(Code::bad_argument, "",
+              "row " + std::to_string(position / matrix.cols) + ", column " + std::to_string(position % matrix.cols) +
+                  " is NaN, infinite, or beyond f32: keep this tensor exact (cdna convert --keep-exact NAME), or such "
+                  "values (--nonfinite exact)");
+}
+
+Result<FittedTensor> fit_tensor(const TensorRows& rows, const CodebookOptions& options, ThreadPool& pool) {
+  float bound = std::numeric_limits<float>::infinity();
+  Samples samples;
+  if (options.group == 0 || options.outlier_fraction > 0) {
+    const MagnitudeHistogram histogram = CDNA_TRY(count_rows(rows, options.nonfinite, pool));
+    if (options.outlier_fraction > 0) bound = histogram.bound_above(options.outlier_fraction);
+    if (options.group == 0) samples = histogram.samples_below(bound);
+  }
+  if (options.group == 0) return FittedTensor{fit_codebook(samples, options), bound};
+  GroupSample sample(options, bound);
+  CDNA_TRY(sample.read(rows, pool));
+  return FittedTensor{CDNA_TRY(sample.fit(pool)), bound};
+}
+
+}  // namespace cdna

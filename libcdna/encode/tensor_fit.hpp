@@ -1,0 +1,45 @@
+// The first pass over a tensor: what its codebook and its bound of outliers are.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+
+#include "cdna/dtype.hpp"
+#include "cdna/preset.hpp"
+#include "cdna/writer.hpp"
+#include "libcdna/encode/codebook_fit.hpp"
+#include "libcdna/format/geometry.hpp"
+#include "libcdna/thread_pool.hpp"
+
+namespace cdna {
+
+// A tensor whose rows can be read in any order, from any thread.
+struct TensorRows {
+  DType dtype = DType::none;
+  MatrixView matrix;
+  std::uint32_t rows_per_block = 1;
+  const ByteReader* data = nullptr;
+  const std::atomic<bool>* stop = nullptr;  // May be null.
+
+  std::uint64_t block_count() const { return (matrix.rows + rows_per_block - 1) / rows_per_block; }
+  std::uint64_t row_begin(std::uint64_t block) const { return block * rows_per_block; }
+  std::uint64_t row_count(std::uint64_t block) const;
+  std::uint64_t row_bytes() const { return matrix.cols * bits_of(dtype) / 8; }
+  Result<void> check_stop() const;
+  // NaN or infinity at an element of the matrix.
+  Error nonfinite_at(std::uint64_t position) const;
+};
+
+struct FittedTensor {
+  FittedCodebook fitted;
+  float outlier_bound = 0;  // On |w| / rms of the row; +Inf: none.
+};
+
+// With row scales only, or with outliers, every value is counted. With group scales the codebook comes from a sample of
+// about 2^20 values, on which codebook and scales are improved in turn; the sample and so the result depend on the
+// tensor alone. Memory: 1 MiB per thread, and 12 MiB for groups. Errors: those of the data; bad_argument for a value
+// that is not finite, where the options refuse it (not every one is seen here); cancelled.
+Result<FittedTensor> fit_tensor(const TensorRows& rows, const CodebookOptions& options, ThreadPool& pool);
+
+}  // namespace cdna
