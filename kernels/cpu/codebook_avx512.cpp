@@ -86,7 +86,10 @@ struct Entries {
   CDNA_INLINE void values(const I32 (&codes)[2], F32 (&out)[2]) const {
     const __m256i low = _mm512_cvtepi32_epi16((__m512i)codes[0]);
     const __m256i high = _mm512_cvtepi32_epi16((__m512i)codes[1]);
-    widen(_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1), out);
+    __m512i numbers = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+    // One vector has 32 entries: it would not ignore all of the node above a place of fewer than 5 bits.
+    if constexpr (kBits < 5) numbers = _mm512_and_si512(numbers, _mm512_set1_epi16(kMask));
+    widen(numbers, out);
   }
 
   CDNA_INLINE void decode(const uint8_t* codes, F32 (&out)[2]) const {
