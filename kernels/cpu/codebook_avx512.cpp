@@ -5,6 +5,7 @@
 // permutations ignore the bits above them. 256 entries: 15 permutations and 7 blends for 16 values.
 #include <immintrin.h>
 
+#define CDNA_VECTOR_BYTES 64
 #include "kernels/cpu/codebook_vectors.h"
 
 namespace {

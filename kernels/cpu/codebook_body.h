@@ -1,34 +1,43 @@
-// The loops of codebook.h in GNU vector types, which every instruction set gets its own code from. Included by a file
-// that defines, in an unnamed namespace, how to find and look up entries:
-//   template <uint32_t kBits> struct Entries { explicit Entries(const cdna_codebook&);
-//     void nearest(const F32 (&v)[2], I32 (&codes)[2]) const;   // Codes may carry bits above kBits.
-//     void values(const I32 (&codes)[2], F32 (&out)[2]) const;
-//     void decode(const uint8_t* codes, F32 (&out)[2]) const; };
+// The loops of codebook.h, in steps of 32 values. Included by a file that includes codebook_vectors.h and defines, in
+// an unnamed namespace, how to find and look up entries (codes may carry bits above kBits):
+//   template <uint32_t kBits> struct Entries { explicit Entries(const cdna_codebook&); static constexpr uint8_t kMask;
+//     void nearest(const F32 (&v)[kVectors], I32 (&codes)[kVectors]) const;
+//     void values(const I32 (&codes)[kVectors], F32 (&out)[kVectors]) const;
+//     void decode(const uint8_t* codes, F32 (&out)[kVectors]) const; };
 #include "kernels/cpu/codebook_vectors.h"
 
 namespace {
 
-// Runs body(i, lanes) over `count` elements, 32 at a time. Whole steps read and write the caller's memory; the rest
-// goes through the body's own copies (see partial loads below).
-constexpr size_t kStep = 32;
-
-CDNA_INLINE F32 select_below(F32 x, size_t lanes) {  // Zero from lane `lanes` on.
-  const I32 keep = kLaneNumbers < static_cast<int32_t>(lanes);
-  return (F32)((I32)x & keep);
+// Whole vectors of a run, then what is left of it value by value, with the same results.
+template <class Vector, class One>
+CDNA_INLINE void for_lanes(size_t count, const Vector& vector, const One& one) {
+  size_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) vector(i);
+  for (; i < count; ++i) one(i);
 }
 
-CDNA_INLINE size_t lanes_left(size_t count, size_t done) { return count - done < 16 ? count - done : 16; }
+// A step's input: the caller's memory, or a copy padded with zeros where fewer than 32 elements are left.
+template <class T>
+CDNA_INLINE const T* padded(const T* from, size_t left, T (&rest)[kStep]) {
+  if (left >= kStep) return from;
+  copy(rest, from, left * sizeof(T));
+  return rest;
+}
 
-// `count` elements of 16 bits, 16 at a time.
+CDNA_INLINE void load_step(const float* from, F32 (&v)[kVectors]) {
+  for (int i = 0; i < kVectors; ++i) v[i] = load<F32>(from + i * kLanes);
+}
+
 template <class Widen>
-CDNA_INLINE void widen(const void* bits, size_t count, float* out, const Widen& widen_16) {
+CDNA_INLINE void widen(const void* bits, size_t count, float* out, const Widen& widen_lanes) {
   const uint8_t* from = static_cast<const uint8_t*>(bits);
-  uint16_t rest[16] = {};
-  for (size_t i = 0; i < count; i += 16) {
-    const size_t lanes = lanes_left(count, i);
-    if (lanes < 16) copy(rest, from + 2 * i, 2 * lanes);
-    store_first(out + i, widen_16(lanes < 16 ? load<U16>(rest) : load<U16>(from + 2 * i)), lanes);
-  }
+  size_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) store(out + i, widen_lanes(load<U16>(from + 2 * i)));
+  if (i == count) return;
+  uint16_t rest[kLanes] = {};
+  copy(rest, from + 2 * i, 2 * (count - i));
+  const F32 wide = widen_lanes(load<U16>(rest));
+  copy(out + i, &wide, sizeof(float) * (count - i));
 }
 
 void widen_bf16(const void* bits, size_t count, float* out) {
@@ -43,85 +52,88 @@ void widen_f16(const void* bits, size_t count, float* out) {
 }
 
 uint32_t max_magnitude(const float* x, size_t count) {
-  U32 most = {};
+  I32 most[2] = {};  // As signed numbers: magnitudes have a clear upper bit.
   size_t i = 0;
-  for (; i + 16 <= count; i += 16) {
-    const U32 magnitude = load<U32>(x + i) & 0x7FFFFFFFU;
-    most = magnitude > most ? magnitude : most;
+  for (; i + 2 * kLanes <= count; i += 2 * kLanes) {
+    for (int j = 0; j < 2; ++j) {
+      const I32 magnitude = load<I32>(x + i + j * kLanes) & 0x7FFFFFFF;
+      most[j] = magnitude > most[j] ? magnitude : most[j];
+    }
   }
-  uint32_t all = 0;
-  for (int lane = 0; lane < 16; ++lane) all = most[lane] > all ? most[lane] : all;
+  const I32 both = most[0] > most[1] ? most[0] : most[1];
+  int32_t all = 0;
+  for (int lane = 0; lane < kLanes; ++lane) all = both[lane] > all ? both[lane] : all;
   for (; i < count; ++i) {
-    const uint32_t magnitude = bits_of_float(x[i]) & 0x7FFFFFFFU;
+    const auto magnitude = static_cast<int32_t>(bits_of_float(x[i]) & 0x7FFFFFFFU);
     all = magnitude > all ? magnitude : all;
   }
-  return all;
+  return static_cast<uint32_t>(all);
 }
 
 void add_squares(const float* x, size_t count, double* lanes) {
-  F64 sum = load<F64>(lanes);
+  F64 sum[8 / kDoubles];
+  copy(sum, lanes, sizeof sum);
   size_t i = 0;
   for (; i + 8 <= count; i += 8) {
-    const F64 wide = __builtin_convertvector(load<F32x8>(x + i), F64);
-    sum += wide * wide;
+    for (int j = 0; j < 8 / kDoubles; ++j) {
+      const F64 wide = __builtin_convertvector(load<HalfF32>(x + i + j * kDoubles), F64);
+      sum[j] += wide * wide;
+    }
   }
-  store(lanes, sum);
+  copy(lanes, sum, sizeof sum);
   for (size_t lane = 0; i < count; ++i, ++lane) lanes[lane] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
 }
 
 void divide(const float* x, size_t count, float divisor, float* out) {
-  size_t i = 0;
-  for (; i + 16 <= count; i += 16) store(out + i, load<F32>(x + i) / divisor);
-  for (; i < count; ++i) out[i] = x[i] / divisor;
+  for_lanes(
+      count, [&](size_t i) { store(out + i, load<F32>(x + i) / divisor); }, [&](size_t i) { out[i] = x[i] / divisor; });
 }
 
 void multiply(const float* u, size_t count, float factor, float* out) {
-  size_t i = 0;
-  for (; i + 16 <= count; i += 16) store(out + i, load<F32>(u + i) * factor);
-  for (; i < count; ++i) out[i] = u[i] * factor;
+  for_lanes(
+      count, [&](size_t i) { store(out + i, load<F32>(u + i) * factor); }, [&](size_t i) { out[i] = u[i] * factor; });
 }
 
-constexpr uint32_t kKeyShift = 12;                  // 23 - 11: what a bin drops of the fraction.
-constexpr uint32_t kKeyFloor = (127U - 12U) << 11;  // Of 2^-12.
-constexpr uint32_t kKeyLast = CDNA_HISTOGRAM_MAGNITUDES - 1;
+constexpr uint32_t kKeyShift = 12;                // 23 - 11: what a bin drops of the fraction.
+constexpr int32_t kKeyFloor = (127 - 12) * 2048;  // Of 2^-12.
+constexpr int32_t kMagnitudes = CDNA_HISTOGRAM_MAGNITUDES;
 
-CDNA_INLINE U32 bins_of(U32 bits) {
-  const U32 key = (bits & 0x7FFFFFFFU) >> kKeyShift;
-  const U32 above = key < kKeyFloor ? U32{} : key - kKeyFloor;
-  const U32 magnitude = above > kKeyLast ? U32{} + kKeyLast : above;
-  const U32 negative = (U32)((I32)bits >> 31);  // All ones, or zero: ~m + n is n - 1 - m.
-  return (magnitude ^ negative) + static_cast<uint32_t>(CDNA_HISTOGRAM_MAGNITUDES);
+CDNA_INLINE I32 bins_of(U32 bits) {
+  const I32 key = (I32)((bits & 0x7FFFFFFFU) >> kKeyShift) - kKeyFloor;
+  const I32 above = key < 0 ? I32{} : key;
+  const I32 magnitude = above >= kMagnitudes ? I32{} + (kMagnitudes - 1) : above;
+  const I32 negative = (I32)bits >> 31;  // All ones, or zero: ~m + n is n - 1 - m.
+  return (magnitude ^ negative) + kMagnitudes;
 }
 
 void count_magnitudes(const float* v, size_t count, uint32_t* counts) {
-  uint32_t bins[16];
-  uint32_t rest[16] = {};
-  for (size_t i = 0; i < count; i += 16) {
-    const size_t lanes = lanes_left(count, i);
-    if (lanes < 16) copy(rest, v + i, lanes * sizeof(float));
-    store(bins, bins_of(lanes < 16 ? load<U32>(rest) : load<U32>(v + i)));
-    if (lanes == 16) {
-      for (int lane = 0; lane < 16; ++lane) ++counts[bins[lane]];
-    } else {
-      for (size_t lane = 0; lane < lanes; ++lane) ++counts[bins[lane]];
-    }
+  int32_t bins[kLanes];
+  size_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    store(bins, bins_of(load<U32>(v + i)));
+    for (int lane = 0; lane < kLanes; ++lane) ++counts[bins[lane]];
   }
+  if (i == count) return;
+  uint32_t rest[kLanes] = {};
+  copy(rest, v + i, sizeof(float) * (count - i));
+  store(bins, bins_of(load<U32>(rest)));
+  for (size_t lane = 0; lane < count - i; ++lane) ++counts[bins[lane]];
 }
 
 size_t find_large(const float* v, size_t count, float bound, uint32_t* places) {
-  const uint32_t least = bits_of_float(bound);
+  const auto least = static_cast<int32_t>(bits_of_float(bound));
   size_t found = 0;
+  const auto look_at = [&](size_t i) {
+    if (static_cast<int32_t>(bits_of_float(v[i]) & 0x7FFFFFFFU) >= least) places[found++] = static_cast<uint32_t>(i);
+  };
   size_t i = 0;
-  for (; i + 16 <= count; i += 16) {
-    const I32 large = (load<U32>(v + i) & 0x7FFFFFFFU) >= least;
+  for (; i + kStep <= count; i += kStep) {
+    I32 large = {};
+    for (int j = 0; j < kVectors; ++j) large |= (load<I32>(v + i + j * kLanes) & 0x7FFFFFFF) >= least;
     if (!any(large)) continue;
-    for (uint32_t lane = 0; lane < 16; ++lane) {
-      if (large[lane] != 0) places[found++] = static_cast<uint32_t>(i) + lane;
-    }
+    for (size_t lane = 0; lane < kStep; ++lane) look_at(i + lane);
   }
-  for (; i < count; ++i) {
-    if ((bits_of_float(v[i]) & 0x7FFFFFFFU) >= least) places[found++] = static_cast<uint32_t>(i);
-  }
+  for (; i < count; ++i) look_at(i);
   return found;
 }
 
@@ -154,72 +166,72 @@ void nearest(const cdna_codebook* codebook, const float* v, size_t count, uint8_
         float rest[kStep] = {};
         for (size_t i = 0; i < count; i += kStep) {
           const size_t left = count - i;
-          const float* from = v + i;
-          if (left < kStep) {
-            copy(rest, from, left * sizeof(float));
-            from = rest;
-          }
-          const F32 pair[2] = {load<F32>(from), load<F32>(from + 16)};
-          I32 numbers[2];
-          entries.nearest(pair, numbers);
-          const U8 low[2] = {__builtin_convertvector(numbers[0], U8) & entries.kMask,
-                             __builtin_convertvector(numbers[1], U8) & entries.kMask};
+          F32 values[kVectors];
+          I32 numbers[kVectors];
+          U8 low[kVectors];
+          load_step(padded(v + i, left, rest), values);
+          entries.nearest(values, numbers);
+          for (int j = 0; j < kVectors; ++j) low[j] = __builtin_convertvector(numbers[j], U8) & entries.kMask;
           copy(codes + i, low, left < kStep ? left : kStep);
         }
         return 0;
       });
 }
 
-// ((0+8) + (4+12)) + ... : halves, quarters, eighths.
-CDNA_INLINE float sum_of(F32 lanes) {
+// The sum of 16 partial sums: those 8 apart are added, then 4, 2 and 1.
+CDNA_INLINE float sum_of(const F32 (&lanes)[16 / kLanes]) {
   float sums[16];
-  store(sums, lanes);
-  const F32x8 eight = load<F32x8>(sums) + load<F32x8>(sums + 8);
-  store(sums, eight);
-  const F32x4 four = load<F32x4>(sums) + load<F32x4>(sums + 4);
-  return (four[0] + four[2]) + (four[1] + four[3]);
+  copy(sums, lanes, sizeof sums);
+  for (int distance = 8; distance > 0; distance /= 2) {
+    for (int lane = 0; lane < distance; ++lane) sums[lane] += sums[lane + distance];
+  }
+  return sums[0];
 }
 
+// Of a group whose length is a multiple of 32, or is padded to one: lanes from `count` on do not count.
 template <class Codebook>
 CDNA_INLINE float group_error(const Codebook& entries, const float* u, size_t count, float scale, float inverse) {
-  F32 sum = {};
+  F32 sum[16 / kLanes] = {};
   for (size_t i = 0; i < count; i += kStep) {
-    const F32 value[2] = {load<F32>(u + i), load<F32>(u + i + 16)};
-    const F32 scaled[2] = {value[0] * inverse, value[1] * inverse};
-    I32 codes[2];
-    F32 decoded[2];
+    F32 value[kVectors];
+    F32 scaled[kVectors];
+    I32 codes[kVectors];
+    F32 decoded[kVectors];
+    load_step(u + i, value);
+    for (int j = 0; j < kVectors; ++j) scaled[j] = value[j] * inverse;
     entries.nearest(scaled, codes);
     entries.values(codes, decoded);
-    F32 error[2] = {value[0] - decoded[0] * scale, value[1] - decoded[1] * scale};
-    if (count - i < kStep) {
-      error[0] = select_below(error[0], lanes_left(count, i));
-      error[1] = count - i <= 16 ? F32{} : select_below(error[1], count - i - 16);
+    for (int j = 0; j < kVectors; ++j) {
+      F32 error = value[j] - decoded[j] * scale;
+      if (count - i < kStep) {
+        const I32 counts = lane_numbers() + j * kLanes < static_cast<int32_t>(count - i);
+        error = (F32)((I32)error & counts);
+      }
+      sum[j % (16 / kLanes)] += error * error;
     }
-    sum += error[0] * error[0];
-    sum += error[1] * error[1];
   }
   return sum_of(sum);
 }
 
 uint32_t search_scale(const cdna_codebook* codebook, const cdna_scale_table* table, const float* u, size_t count,
                       uint32_t start) {
-  float padded[128] = {};
+  float rest[128] = {};
   if (count % kStep != 0) {
-    copy(padded, u, count * sizeof(float));
-    u = padded;
+    copy(rest, u, count * sizeof(float));
+    u = rest;
   }
   const uint32_t sign = table->negative != 0 && start > table->negative ? table->negative : 0;
   const uint32_t middle = start - sign;
   constexpr uint32_t kReach = CDNA_SCALE_CANDIDATES / 2;
-  const uint32_t begin = middle < table->first + kReach ? table->first : middle - kReach;
-  const uint32_t end = middle + kReach > table->last ? table->last : middle + kReach;
+  const uint32_t begin = sign + (middle < table->first + kReach ? table->first : middle - kReach);
+  const uint32_t end = sign + (middle + kReach > table->last ? table->last : middle + kReach);
   return with_entries(
       *codebook, [&](const auto& entries) __attribute__((always_inline)) {
-        uint32_t best = begin + sign;
+        uint32_t best = begin;
         float least = 0;
-        for (uint32_t number = begin + sign; number <= end + sign; ++number) {
+        for (uint32_t number = begin; number <= end; ++number) {
           const float error = group_error(entries, u, count, table->values[number], table->inverses[number]);
-          if (number != begin + sign && !(error < least)) continue;
+          if (number != begin && !(error < least)) continue;
           best = number;
           least = error;
         }
@@ -233,65 +245,70 @@ void decode(const cdna_codebook* codebook, const uint8_t* codes, size_t count, f
         uint8_t rest[kStep] = {};
         for (size_t i = 0; i < count; i += kStep) {
           const size_t left = count - i;
-          const uint8_t* from = codes + i;
-          if (left < kStep) {
-            copy(rest, from, left);
-            from = rest;
-          }
-          F32 values[2];
-          entries.decode(from, values);
-          if (left >= kStep) {
-            store(out + i, values[0] * scale);
-            store(out + i + 16, values[1] * scale);
-          } else {
-            const F32 scaled[2] = {values[0] * scale, values[1] * scale};
-            copy(out + i, scaled, left * sizeof(float));
-          }
+          F32 values[kVectors];
+          entries.decode(padded(codes + i, left, rest), values);
+          for (int j = 0; j < kVectors; ++j) values[j] *= scale;
+          copy(out + i, values, sizeof(float) * (left < kStep ? left : kStep));
         }
         return 0;
       });
 }
 
-CDNA_INLINE void add_error(cdna_error_sums& sums, size_t lane, float value, float decoded) {
-  const double w = static_cast<double>(value);
-  const double w2 = w * w;
-  const double e = w - static_cast<double>(decoded);
-  const double magnitude = e < 0 ? -e : e;
-  sums.w[lane] += w;
-  sums.w2[lane] += w2;
-  sums.w3[lane] += w2 * w;
-  sums.w4[lane] += w2 * w2;
-  sums.error2[lane] += e * e;
+CDNA_INLINE void add_error(cdna_error_sums& sums, size_t lane, float x, float decoded) {
+  const double value = static_cast<double>(x);
+  const double square = value * value;
+  const double error = value - static_cast<double>(decoded);
+  const double magnitude = error < 0 ? -error : error;
+  sums.w[lane] += value;
+  sums.w2[lane] += square;
+  sums.w3[lane] += square * value;
+  sums.w4[lane] += square * square;
+  sums.error2[lane] += error * error;
   if (magnitude > sums.error_max[lane]) sums.error_max[lane] = magnitude;
+}
+
+// One vector of each partial sum.
+struct ErrorLanes {
+  F64 w, w2, w3, w4, error2, error_max;
+
+  CDNA_INLINE void add(const float* x, const float* decoded) {
+    const F64 value = __builtin_convertvector(load<HalfF32>(x), F64);
+    const F64 square = value * value;
+    const F64 error = value - __builtin_convertvector(load<HalfF32>(decoded), F64);
+    const F64 magnitude = (F64)((I64)error & 0x7FFFFFFFFFFFFFFFLL);
+    w += value;
+    w2 += square;
+    w3 += square * value;
+    w4 += square * square;
+    error2 += error * error;
+    error_max = magnitude > error_max ? magnitude : error_max;
+  }
+};
+
+CDNA_INLINE ErrorLanes load_lanes(const cdna_error_sums& sums, int lane) {
+  return {load<F64>(sums.w + lane),  load<F64>(sums.w2 + lane),     load<F64>(sums.w3 + lane),
+          load<F64>(sums.w4 + lane), load<F64>(sums.error2 + lane), load<F64>(sums.error_max + lane)};
+}
+
+CDNA_INLINE void store_lanes(const ErrorLanes& lanes, int lane, cdna_error_sums& sums) {
+  store(sums.w + lane, lanes.w);
+  store(sums.w2 + lane, lanes.w2);
+  store(sums.w3 + lane, lanes.w3);
+  store(sums.w4 + lane, lanes.w4);
+  store(sums.error2 + lane, lanes.error2);
+  store(sums.error_max + lane, lanes.error_max);
 }
 
 void add_errors(const float* x, const float* decoded, size_t count, uint64_t first, cdna_error_sums* sums) {
   size_t i = 0;
   for (; i < count && (first + i) % 8 != 0; ++i) add_error(*sums, (first + i) % 8, x[i], decoded[i]);
-  F64 s1 = load<F64>(sums->w);
-  F64 s2 = load<F64>(sums->w2);
-  F64 s3 = load<F64>(sums->w3);
-  F64 s4 = load<F64>(sums->w4);
-  F64 squares = load<F64>(sums->error2);
-  F64 most = load<F64>(sums->error_max);
-  for (; i + 8 <= count; i += 8) {
-    const F64 w = __builtin_convertvector(load<F32x8>(x + i), F64);
-    const F64 w2 = w * w;
-    const F64 e = w - __builtin_convertvector(load<F32x8>(decoded + i), F64);
-    const F64 magnitude = (F64)((I64)e & 0x7FFFFFFFFFFFFFFFLL);
-    s1 += w;
-    s2 += w2;
-    s3 += w2 * w;
-    s4 += w2 * w2;
-    squares += e * e;
-    most = magnitude > most ? magnitude : most;
+  // One turn per vector of partial sums: all six of it stay in registers.
+  for (int lane = 0; lane < 8; lane += kDoubles) {
+    ErrorLanes lanes = load_lanes(*sums, lane);
+    for (size_t j = i; j + 8 <= count; j += 8) lanes.add(x + j + lane, decoded + j + lane);
+    store_lanes(lanes, lane, *sums);
   }
-  store(sums->w, s1);
-  store(sums->w2, s2);
-  store(sums->w3, s3);
-  store(sums->w4, s4);
-  store(sums->error2, squares);
-  store(sums->error_max, most);
+  i += (count - i) / 8 * 8;
   for (size_t lane = 0; i < count; ++i, ++lane) add_error(*sums, lane, x[i], decoded[i]);
 }
 

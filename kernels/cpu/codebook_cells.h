@@ -25,17 +25,18 @@ struct Entries {
     return node;
   }
 
-  CDNA_INLINE void nearest(const F32 (&v)[2], I32 (&codes)[2]) const {
-    for (int i = 0; i < 2; ++i) codes[i] = codebook.cell_count > 0 ? nearest_by_cell(v[i]) : nearest_by_tree(v[i]);
+  CDNA_INLINE void nearest(const F32 (&v)[kVectors], I32 (&codes)[kVectors]) const {
+    for (int i = 0; i < kVectors; ++i)
+      codes[i] = codebook.cell_count > 0 ? nearest_by_cell(v[i]) : nearest_by_tree(v[i]);
   }
 
-  CDNA_INLINE void values(const I32 (&codes)[2], F32 (&out)[2]) const {
-    for (int i = 0; i < 2; ++i) out[i] = gather_floats(codebook.values, codes[i] & static_cast<int32_t>(kMask));
+  CDNA_INLINE void values(const I32 (&codes)[kVectors], F32 (&out)[kVectors]) const {
+    for (int i = 0; i < kVectors; ++i) out[i] = gather_floats(codebook.values, codes[i] & static_cast<int32_t>(kMask));
   }
 
-  CDNA_INLINE void decode(const uint8_t* codes, F32 (&out)[2]) const {
-    for (int i = 0; i < 2; ++i)
-      out[i] = gather_floats(codebook.values, __builtin_convertvector(load<U8>(codes + 16 * i), I32));
+  CDNA_INLINE void decode(const uint8_t* codes, F32 (&out)[kVectors]) const {
+    for (int i = 0; i < kVectors; ++i)
+      out[i] = gather_floats(codebook.values, __builtin_convertvector(load<U8>(codes + kLanes * i), I32));
   }
 
   const cdna_codebook& codebook;

@@ -1,4 +1,4 @@
-// Vectors of 16 f32 and their neighbours in GNU's notation; the compiler cuts them to what the CPU has.
+// Vectors of a register's width in GNU's notation. Included by a file that has defined CDNA_VECTOR_BYTES: 16, 32, 64.
 #ifndef CDNA_KERNELS_CPU_CODEBOOK_VECTORS_H
 #define CDNA_KERNELS_CPU_CODEBOOK_VECTORS_H
 
@@ -11,17 +11,26 @@
 
 namespace {
 
-typedef float F32 __attribute__((vector_size(64)));
-typedef float F32x8 __attribute__((vector_size(32)));
-typedef float F32x4 __attribute__((vector_size(16)));
-typedef double F64 __attribute__((vector_size(64)));
-typedef int64_t I64 __attribute__((vector_size(64)));
-typedef int32_t I32 __attribute__((vector_size(64)));
-typedef uint32_t U32 __attribute__((vector_size(64)));
-typedef uint16_t U16 __attribute__((vector_size(32)));
-typedef uint8_t U8 __attribute__((vector_size(16)));
+constexpr int kLanes = CDNA_VECTOR_BYTES / 4;  // Of f32.
+constexpr int kDoubles = CDNA_VECTOR_BYTES / 8;
 
-constexpr I32 kLaneNumbers = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+typedef float F32 __attribute__((vector_size(CDNA_VECTOR_BYTES)));
+typedef float HalfF32 __attribute__((vector_size(CDNA_VECTOR_BYTES / 2)));  // As many as there are doubles.
+typedef double F64 __attribute__((vector_size(CDNA_VECTOR_BYTES)));
+typedef int64_t I64 __attribute__((vector_size(CDNA_VECTOR_BYTES)));
+typedef int32_t I32 __attribute__((vector_size(CDNA_VECTOR_BYTES)));
+typedef uint32_t U32 __attribute__((vector_size(CDNA_VECTOR_BYTES)));
+typedef uint16_t U16 __attribute__((vector_size(CDNA_VECTOR_BYTES / 2)));
+typedef uint8_t U8 __attribute__((vector_size(CDNA_VECTOR_BYTES / 4)));
+
+constexpr size_t kStep = 32;  // Values that the loops handle at a time.
+constexpr int kVectors = kStep / kLanes;
+
+CDNA_INLINE I32 lane_numbers() {
+  I32 numbers = {};
+  for (int lane = 0; lane < kLanes; ++lane) numbers[lane] = lane;
+  return numbers;
+}
 
 CDNA_INLINE void copy(void* to, const void* from, size_t bytes) { __builtin_memcpy(to, from, bytes); }
 
@@ -35,14 +44,6 @@ CDNA_INLINE Vector load(const void* from) {
 template <class Vector>
 CDNA_INLINE void store(void* to, Vector vector) {
   copy(to, &vector, sizeof vector);
-}
-
-CDNA_INLINE void store_first(float* to, F32 vector, size_t lanes) {
-  if (lanes == 16) {
-    store(to, vector);
-  } else {
-    copy(to, &vector, lanes * sizeof(float));
-  }
 }
 
 CDNA_INLINE float float_of_bits(uint32_t bits) {
@@ -59,7 +60,9 @@ CDNA_INLINE uint32_t bits_of_float(float value) {
 
 CDNA_INLINE bool any(I32 mask) {
   const I64 wide = (I64)mask;
-  return ((wide[0] | wide[1]) | (wide[2] | wide[3]) | (wide[4] | wide[5]) | (wide[6] | wide[7])) != 0;
+  int64_t all = 0;
+  for (int i = 0; i < kDoubles; ++i) all |= wide[i];
+  return all != 0;
 }
 
 // binary16 to f32, exactly; an infinity or NaN to one.
