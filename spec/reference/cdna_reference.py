@@ -12,6 +12,7 @@ import mmap
 import struct
 import sys
 from array import array
+from collections import Counter
 from pathlib import Path
 
 HEAD_MAGIC = bytes.fromhex("CD43444E410D0A1A")
@@ -29,7 +30,9 @@ PIECE = 16384                     # bytes of a piece of bulk data
 TENSOR, ASSET, METADATA, ALIAS = range(4)
 BIT_15 = 0x8000                   # in a kind: may be ignored; in a plane's role: decoding works without it
 DATA, CODES, CODEBOOK, ROW_SCALE, GROUP_SCALE, SCALE_TABLE, OUTLIERS = range(1, 8)
+PWL, AFFINE, STATISTICS = range(BIT_15 | 18, BIT_15 | 21)
 RAW, ZSTD, BROTLI = range(3)
+BYTE_PLANES = 1                   # a filter
 NONFINITE = 1                     # bit 0 of optional_features
 ENCODINGS = {b"cdna.exact": (DATA,), b"cdna.codebook": range(CODES, OUTLIERS + 1)}
 DTYPE_NAMES = ("none BOOL U8 I8 U16 I16 U32 I32 U64 I64 F16 BF16 F32 F64 C64 F8_E4M3 F8_E5M2 F8_E8M0 "
@@ -64,6 +67,13 @@ def ceil_div(x, y):
 def RN(x):
     """x rounded to f32: nearest, ties to even, subnormals kept. Every NaN becomes 7FC00000."""
     return array("f", (x if x == x else math.nan,))[0]     # array, unlike struct.pack, overflows to infinity
+
+def RN16(x):
+    """The two bytes of x rounded to f16. A zero is +0."""
+    try:
+        return struct.pack("<e", x + 0.0)
+    except OverflowError:
+        return struct.pack("<e", math.copysign(math.inf, x))
 
 def H(data):
     return hashlib.sha256(data).digest()
@@ -333,6 +343,8 @@ def check_entry(item, entry, end):
     need(not is_plain or entry.stored_length == length, "X7", "a raw block of another length")
     if entry.filter == 0 and entry.codec in (ZSTD, BROTLI):
         need(0 < entry.stored_length < length, "X7", "the codec saves nothing")
+    if is_byte_planes(item, entry):
+        need(length - length * 8 // plane.bits < entry.stored_length < length, "X7", "the last byte plane")
     need((plane.layout or is_plain) and entry.stored_length <= 1 << 25, "X7", "not raw, or too large")
     may_err = plane is item.planes[0] and item.kind not in (ASSET, METADATA)
     need(is_bound(error) and (error == 0 or may_err), "X8", f"max_abs_error is {error}")
@@ -412,6 +424,22 @@ def decode_brotli(stored, length):
     need(decoder.is_finished() and len(decoded) == length, "C4", "cut off, or another length")
     return bytes(decoded)
 
+def is_byte_planes(item, entry):
+    """Whether filter 1 is known in this entry (section 12.1)."""
+    return (entry.filter == BYTE_PLANES and entry.codec == ZSTD and entry.plane is item.planes[0]
+            and item.kind == TENSOR and item.type == b"cdna.exact" and item.dtype in (F16, BF16, F32, F64)
+            and not unsupported_rule(item))
+
+def join_byte_planes(stored, length, size):
+    count = length // size                                 # elements of `size` bytes
+    raw, joined = length - count, bytearray(length)
+    planes = stored[:raw] + decode_zstd(stored[raw:], count)
+    for k in range(size):
+        joined[k::size] = planes[k * count:(k + 1) * count]
+    words = struct.Struct(f"<{count}{'__H_I___Q'[size]}")
+    rotated = (word >> 1 | (word & 1) << 8 * size - 1 for word in words.unpack(joined))
+    return words.pack(*rotated)
+
 # ---- 13 Encodings ----
 def unsupported_rule(item, index=()):
     """The first of U1 to U7 (without an index, U6) that makes the item unsupported, or None."""
@@ -421,7 +449,8 @@ def unsupported_rule(item, index=()):
     for plane in item.needed_planes:
         rules += [("U3", tensor and plane.role not in known_roles), ("U4", plane.layout > 1),
                   ("U5", plane.codecs >> 3), ("U6", tensor and plane.vector != 1)]
-    rules.append(("U7", any(entry.filter for entry in index if not entry.plane.role & BIT_15)))
+    rules.append(("U7", any(entry.filter and not is_byte_planes(item, entry) for entry in index
+                           if not entry.plane.role & BIT_15)))
     return next((rule for rule, holds in rules if holds), None)
 
 def is_plane(plane, scope, dtypes, row_entries, groups=(0,), bits=None):
@@ -502,25 +531,30 @@ def unpack_codes(data, bits, count):
             yield word & (1 << bits) - 1
             word >>= bits
 
+def code_rows(entry, block):
+    """The codes of each row of a block."""
+    size = len(block) // entry.rows
+    for start in range(0, len(block), size):
+        yield unpack_codes(block[start:start + size], entry.plane.bits, entry.columns)
+
 def codebook_values(item, blocks):
     """The decoded bytes of a codebook tensor; blocks[role] are (entry, decoded block)."""
     def entries(role):            # row after row; none where the plane is missing
         for entry, block in blocks.get(role, ()):
             yield from block if entry.plane.dtype == U8 else floats(block, entry.plane.dtype)
 
-    codes, groups, outlier_plane = map(item.by_role.get, (CODES, GROUP_SCALE, OUTLIERS))
+    groups, outlier_plane = map(item.by_role.get, (GROUP_SCALE, OUTLIERS))
     codebook, scale_table = list(entries(CODEBOOK)), list(entries(SCALE_TABLE))
     row_scales, group_scales, values = entries(ROW_SCALE), entries(GROUP_SCALE), bytearray()
     for entry, block in blocks[CODES]:
-        size, outliers = len(block) // entry.rows, {}
+        outliers = {}
         if outlier_plane:
             outlier_values, positions = split_outliers(blocks[OUTLIERS][entry.number][1], outlier_plane.dtype)
             outliers = dict(zip(positions, outlier_values))
-        for row in range(entry.rows):
+        for row, row_codes in enumerate(code_rows(entry, block)):
             if entry.first_column == 0:
                 row_scale = next(row_scales, None)
             scale = row_scale
-            row_codes = unpack_codes(block[row * size:(row + 1) * size], codes.bits, entry.columns)
             for column, code in enumerate(row_codes):
                 if groups and column % groups.group == 0:
                     scale = next(group_scales)
@@ -609,7 +643,9 @@ class File:
                 block = self.read_stored(entry)
                 if entry.codec != RAW:
                     decode = {ZSTD: decode_zstd, BROTLI: decode_brotli}[entry.codec]
-                    block = decode(block, entry.decoded_length)
+                    size = (entry.plane.bits // 8,) if entry.filter else ()
+                    decode = join_byte_planes if entry.filter else decode
+                    block = decode(block, entry.decoded_length, *size)
                 check_block(index, entry, block)
                 yield entry, block
 
@@ -642,6 +678,7 @@ class File:
                 continue
             if item.kind == TENSOR and item.type == b"cdna.codebook":
                 self.check_finite(item, index)
+                self.check_statements(item, index)
             elif any(item.source_digest):
                 item.need_fields("D2", source_digest=D(self.read_item(item.number)))
         end = 64
@@ -663,6 +700,41 @@ class File:
             for _, block in self.read_blocks(index, role):
                 values = b"".join(split_outliers(block, plane.dtype)[0]) if role == OUTLIERS else block
                 need(all(map(math.isfinite, floats(values, plane.dtype))), "D1", "a value is not finite")
+
+    def check_statements(self, item, index):
+        """D3, D4 of the planes of section 13.3, in order."""
+        table = {PWL: ("D3", F16, (32,)), AFFINE: ("D3", F16, (2,)), STATISTICS: ("D4", F64, range(3, 2**60))}
+        codes, codebook = item.by_role[CODES], item.by_role[CODEBOOK]
+        for plane in item.planes:
+            if plane.role not in table:
+                continue
+            rule, dtype, row_entries = table[plane.role]
+            need(is_plane(plane, 0, (dtype,), plane.row_entries) and plane.row_entries in row_entries
+                 and plane.layout == 0 and plane.vector == 1, rule, "the plane is not as it must be")
+            first = next(entry for entry in index if entry.plane is plane)
+            values = list(floats(self.read_stored(first), dtype))
+            values = values[:3] if plane.role == STATISTICS else values
+            need(all(map(math.isfinite, values)), rule, "an entry is not finite")
+            if plane.role == STATISTICS:
+                outliers, entropy = self.measure(item, index)
+                need(values[0] == outliers, "D4", f"{outliers} outliers")
+                need(abs(values[2] - entropy) <= 1e-6, "D4", f"an entropy of {entropy}")
+                continue
+            need(codebook.dtype == F16 and (plane.role == AFFINE or codes.bits >= 5), "D3", "not for pwl, affine")
+            step = 2**codes.bits * 2 // plane.row_entries  # codes of a segment
+            stated = b"".join(RN16(base + l * slope) for base, slope in zip(values[::2], values[1::2])
+                              for l in range(step))
+            blocks = b"".join(block for _, block in self.read_blocks(index, CODEBOOK))
+            need(stated == blocks, "D3", "the codebook is another one")
+
+    def measure(self, item, index):
+        """The number of outliers, and the entropy of the codes in bits."""
+        dtype = item.by_role[OUTLIERS].dtype if OUTLIERS in item.by_role else F32
+        outliers = sum(len(split_outliers(block, dtype)[0]) for _, block in self.read_blocks(index, OUTLIERS))
+        counts = Counter(code for entry, block in self.read_blocks(index, CODES)
+                         for row in code_rows(entry, block) for code in row)
+        total = counts.total()
+        return outliers, -sum(n / total * math.log2(n / total) for n in counts.values())
 
 # ---- 18 Recovery ----
 def record_at(data, place, directory, pools):

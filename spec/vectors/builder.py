@@ -16,7 +16,9 @@ RECORD_MAGIC = bytes.fromhex("CD43444E33524543")
 TENSOR, ASSET, METADATA, ALIAS = range(4)
 DATA, CODES, CODEBOOK, ROW_SCALE, GROUP_SCALE, SCALE_TABLE, OUTLIERS = range(1, 8)
 IGNORABLE = 0x8000
+PWL, AFFINE, STATISTICS = range(IGNORABLE | 18, IGNORABLE | 21)
 RAW, ZSTD, BROTLI = range(3)
+BYTE_PLANES = 1
 NONFINITE = 1
 CUT = 1 << 20
 INF = math.inf
@@ -240,12 +242,41 @@ def zstd_encoder(data):
     return Block(zstd_frame(data), len(data), ZSTD)
 
 
+# ---- byte planes (section 12.1) ----
+
+def byte_planes(data, size):
+    """The planes of elements of `size` bytes, each rotated left by one bit."""
+    planes = [bytearray() for _ in range(size)]
+    for at in range(0, len(data), size):
+        word = int.from_bytes(data[at:at + size], "little")
+        rotated = word << 1 & (1 << 8 * size) - 1 | word >> 8 * size - 1
+        for k in range(size):
+            planes[k].append(rotated >> 8 * k & 255)
+    return list(map(bytes, planes))
+
+
+def byte_plane_encoder(size, frame=zstd_frame):
+    """An encoder whose last plane is what `frame` makes of it."""
+    def encode(data):
+        planes = byte_planes(data, size)
+        return Block(b"".join(planes[:-1]) + frame(planes[-1]), len(data), ZSTD, BYTE_PLANES)
+    return encode
+
+
 # ---- number formats ----
 
 def to_f32(x):
     """x as a Python float, rounded to f32 (ties to even), with overflow to infinity."""
     try:
         return struct.unpack("<f", struct.pack("<f", x))[0]
+    except OverflowError:
+        return math.copysign(INF, x)
+
+
+def to_f16(x):
+    """Likewise for f16; a zero is +0."""
+    try:
+        return struct.unpack("<e", struct.pack("<e", x + 0.0))[0]
     except OverflowError:
         return math.copysign(INF, x)
 

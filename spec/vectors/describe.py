@@ -2,11 +2,12 @@
 import hashlib
 import math
 import struct
+from collections import Counter
 
 from builder import (ALIAS, ASSET, CODEBOOK, CODES, CUT, DATA, DTYPE_BITS, DTYPE_ID, GROUP_SCALE, METADATA,
                      OUTLIERS, ROW_SCALE, SCALE_TABLE, TENSOR, Item, Plane, block_lengths, bulk_hash,
                      cut_blocks, f32_bytes, float_list, metadata_bytes, pack_bits, raw_block, row_bytes,
-                     to_f32)
+                     to_f16, to_f32)
 
 EXACT, CODEBOOK_NAME = b"cdna.exact", b"cdna.codebook"
 
@@ -162,6 +163,26 @@ def codebook(name, dims, bits, codes, book, book_dtype="F16", dtype="F32", row_d
     values = codebook_values(rows, cols, codes, book, rows_per_block, row_scale, scales, outliers)
     return Item(name.encode(), TENSOR, dims, planes, row_dims, DTYPE_ID[dtype], CODEBOOK_NAME,
                 decoded_sha256=sha256_hex(values), sums=(100.0, 0.5), **rest)
+
+
+def segments(base_and_step, length):
+    """The codebook that pwl and affine planes state: `length` entries for each base and step."""
+    pairs = zip(base_and_step[::2], base_and_step[1::2])
+    return [to_f16(base + entry * step) for base, step in pairs for entry in range(length)]
+
+
+def entropy(codes):
+    """Bits per code."""
+    shares = [count / len(codes) for count in Counter(codes).values()]
+    return math.fsum(-share * math.log2(share) for share in shares)
+
+
+def statement(role, dtype, values, **over):
+    """A plane of section 13.3; `over` are attributes."""
+    plane = float_plane(role, dtype, len(values), 1, values, scope=0)
+    for name, value in over.items():
+        setattr(plane, name, value)
+    return plane
 
 
 def even_book(bits, low=-1.0):

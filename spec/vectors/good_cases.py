@@ -2,10 +2,11 @@
 import math
 import struct
 
-from builder import (BROTLI, CUT, DTYPES, IGNORABLE, INF, NONFINITE, ZSTD, Block, File, Item, Plane,
-                     raw_block, zstd_block, zstd_blocks, zstd_encoder, zstd_header)
-from describe import (Scales, alias, asset, code_noise, codebook, counting, even_book, exact, float_plane,
-                      metadata, noise)
+from builder import (AFFINE, BROTLI, CUT, DTYPE_BITS, DTYPES, IGNORABLE, INF, NONFINITE, PWL, STATISTICS, ZSTD,
+                     Block, File, Item, Plane, byte_plane_encoder, raw_block, to_f16, zstd_block, zstd_blocks,
+                     zstd_encoder, zstd_header)
+from describe import (Scales, alias, asset, code_noise, codebook, counting, entropy, even_book, exact,
+                      float_plane, metadata, noise, segments, statement)
 from payloads import (BROTLI_128K_17, BROTLI_LETTERS_10, BROTLI_LETTERS_16, BROTLI_TEXT, LETTERS, TEXT,
                       ZSTD_TEXT)
 
@@ -350,6 +351,120 @@ FILE_CASES = [
 ]
 
 
+# ---- byte planes ----
+
+def near_one(dtype, count, seed=0):
+    """Elements with noise in sign and fraction and one exponent: the last plane is a run."""
+    size = DTYPE_BITS[dtype] // 8
+    one, last_plane_only = {"F16": (0x3C00, 0x807F), "BF16": (0x3F80, 0x807F), "F32": (0x3F800000, 0x807FFFFF),
+                            "F64": (0x3FF << 52, (1 << 63) + (1 << 55) - 1)}[dtype]
+    words = [noise(8 * count, seed)[8 * i:8 * i + size] for i in range(count)]
+    return b"".join((one & ~last_plane_only | int.from_bytes(word, "little") & last_plane_only).to_bytes(size, "little")
+                    for word in words)
+
+
+def in_planes(name, dtype, dims, rows_per_block=1, encode=None, data=None, **rest):
+    """An exact tensor in byte planes."""
+    encode = encode or byte_plane_encoder(DTYPE_BITS[dtype] // 8)
+    data = near_one(dtype, math.prod(dims), len(name)) if data is None else data
+    return exact(name, dtype, dims, data, rows_per_block=rows_per_block, encode=encode, **rest)
+
+
+def under_text(dtype):
+    """Elements whose last byte plane is TEXT: each is rotated right by one bit to be stored so."""
+    size = DTYPE_BITS[dtype] // 8
+    below = noise(len(TEXT) * (size - 1), size)
+    words = [int.from_bytes(below[i * (size - 1):(i + 1) * (size - 1)] + TEXT[i:i + 1], "little")
+             for i in range(len(TEXT))]
+    return b"".join((word >> 1 | (word & 1) << 8 * size - 1).to_bytes(size, "little") for word in words)
+
+
+FLOATS = ("F16", "BF16", "F32", "F64")
+BYTE_PLANE_CASES = [
+    ("byte_planes", "filter 1 with every dtype that has it, a short last block", File(
+        [in_planes(f"w.{dtype}", dtype, [7, 13], rows_per_block=3) for dtype in FLOATS])),
+    ("byte_planes_huffman", "last planes in a frame with Huffman and FSE coded blocks", File(
+        [in_planes(f"w.{dtype}", dtype, [1, len(TEXT)], data=under_text(dtype),
+                   encode=byte_plane_encoder(DTYPE_BITS[dtype] // 8, lambda plane: ZSTD_TEXT)) for dtype in FLOATS])),
+    ("byte_planes_mixed", "blocks in byte planes, raw, and in plain zstd in one plane", File(
+        [exact("w", "BF16", [6, 40], bytes([63]) * 480,
+               encode=[byte_plane_encoder(2), raw_block, zstd_encoder])])),
+    ("byte_planes_least_gain", "frames that are one byte shorter than their plane", File(
+        [in_planes(f"w.{dtype}", dtype, [1, 11]) for dtype in FLOATS])),
+    ("byte_planes_worked_example", "the numbers of section 12.1, several times each", File(
+        [exact("w", "BF16", [4, 18], bytes.fromhex("803F" * 6 + "00C0" * 6 + "003C" * 6) * 4, rows_per_block=4,
+               encode=byte_plane_encoder(2))])),
+    ("byte_planes_rank_0_to_3", "scalar shapes are too small to gain; rank 1 and 3", File(
+        [in_planes("one", "F32", [64], rows_per_block=64), in_planes("three", "BF16", [3, 4, 5], row_dims=2,
+                                                                     rows_per_block=12)])),
+]
+
+
+# ---- statements about a codebook tensor (section 13.3) ----
+
+def stated(name, book, bits, planes, codes=None, **rest):
+    """A codebook tensor with these planes behind the others."""
+    codes = code_noise(40, bits, 9) if codes is None else codes
+    item = codebook(name, [2, len(codes) // 2], bits, codes, book, **rest)
+    item.planes += planes
+    return item
+
+
+# Bases 0.3 apart and steps that are no power of two: sums are not exact in f16. BENT[h] < BENT[h + 1] for 16 codes.
+BENT = [to_f16(value) for h in range(16) for value in (h * 0.3 - 2.4, 0.3 / 17)]
+STEEP = [-60000.0, 1000.0] + BENT[2:30] + [1000.0, 64000.0]
+WIDE = [to_f16(value) for h in range(16) for value in (h * 16.0 - 128, 0.0613)]
+SLOPE = [to_f16(-0.7), to_f16(0.011)]
+
+
+def bent(name, bits, lines=None, **rest):
+    lines = lines or BENT
+    return stated(name, segments(lines, 1 << bits - 4), bits, [statement(PWL, "F16", lines)], **rest)
+
+
+def sloped(name, bits, line=SLOPE, **rest):
+    return stated(name, segments(line, 1 << bits), bits, [statement(AFFINE, "F16", line)], **rest)
+
+
+def measured(name, bits=3, codes=None, outliers=None, more=(), shift=0.0, **rest):
+    """A codebook tensor with statistics; the entropy is `shift` off."""
+    codes = code_noise(40, bits, 4) if codes is None else codes
+    count = float(sum(map(len, outliers[1]))) if outliers else 0.0
+    values = [count, 0.25, (entropy(codes) if codes else 0.0) + shift, *more]
+    return stated(name, even_book(bits), bits, [statement(STATISTICS, "F64", values)], codes, outliers=outliers, **rest)
+
+
+def with_plane(item, plane):
+    item.planes.append(plane)
+    return item
+
+
+STATEMENT_CASES = [
+    ("pwl", "codebooks of 16 segments, of 2 to 256 codes each", File(
+        [bent(f"w.{bits}", bits) for bits in (5, 6, 8)] + [bent("steep", 5, STEEP), bent("w.12", 12, WIDE)])),
+    ("affine", "codebooks at equal steps; one of them is constant, one overflows to infinity", File(
+        [sloped(f"w.{bits}", bits) for bits in (1, 3, 8, 11)]
+        + [sloped("constant", 2, [0.5, 0.0]), sloped("zero", 2, [-0.0, 0.0]),
+           sloped("subnormal", 4, [-8 * 2.0 ** -24, 2.0 ** -24]),
+           sloped("wide", 16, [-65504.0, 65504.0], optional=NONFINITE)])),
+    ("statistics", "statistics with and without outliers, of one code, of no codes, and with more entries", File(
+        [measured("plain"), measured("replaced", outliers=("F16", [[(0, 4.0), (7, -4.0)], [(19, 3.0)]])),
+         measured("one_code", codes=[5] * 20), measured("empty", codes=[]),
+         measured("later", more=[INF, math.nan]), measured("wide", bits=11),
+         measured("near", shift=9e-7), measured("near_below", shift=-9e-7)])),
+    ("statements", "all of them in one tensor, in any order, twice, and among unknown planes", File([
+        stated("w", segments(SLOPE, 32), 5, [
+            statement(STATISTICS, "F64", [0.0, -1.2, entropy(code_noise(40, 5, 9))]),
+            statement(AFFINE, "F16", SLOPE), Plane(IGNORABLE | 21, 0, 8, 1, 1, 0, 0, 0, blocks=[raw_block(b"?")]),
+            statement(AFFINE, "F16", SLOPE),
+            statement(PWL, "F16", [x for h in range(16) for x in (segments(SLOPE, 32)[2 * h],
+                      segments(SLOPE, 32)[2 * h + 1] - segments(SLOPE, 32)[2 * h])])])])),
+    ("statements_elsewhere", "planes of these roles in an exact tensor state nothing", File([
+        with_plane(counting("t", "F16", [4, 3]), statement(PWL, "F16", [1.0] * 5)),
+        with_plane(counting("u", "F16", [4, 3]), statement(STATISTICS, "F64", [math.nan]))])),
+]
+
+
 # ---- what this version does not know ----
 
 def changed(item, status="ok", plane=None, block=None, **over):
@@ -388,9 +503,18 @@ def unknown_filter(name):
     return strange(name, "U7", block={"filter": 1})
 
 
-def with_plane(item, plane):
-    item.planes.append(plane)
-    return item
+def second_block(item, status, **fields):
+    for name, value in fields.items():
+        setattr(item.planes[0].blocks[1], name, value)
+    return changed(item, status)
+
+
+def with_filter(item, n):
+    """Filter 1 in the first block of plane n, which is packed and zstd."""
+    plane = item.planes[n]
+    plane.layout = 1
+    plane.blocks[0] = Block(b"zstd", plane.blocks[0].decoded_length, ZSTD, 1)
+    return changed(item, "U7")
 
 
 def ignorable_plane(scope=0):
@@ -441,6 +565,23 @@ UNKNOWN_CASES = [
     unknown_file("unknown_vector", "vector 2", strange("t", "U6", plane={"vector": 2})),
     unknown_file("unknown_vector_0", "vector 0", strange("t", "U6", plane={"vector": 0})),
     unknown_file("unknown_filter", "filter 1", unknown_filter("t")),
+    ("unknown_filter_1", "filter 1 where section 12.1 does not make it known: raw, brotli, another dtype", File(
+        [changed(counting("raw", "BF16", [4, 3], encode=raw_block), "U7", block={"filter": 1}),
+         changed(in_planes("brotli", "BF16", [1, 40]), "U7", block={"codec": BROTLI}),
+         changed(in_planes("integers", "F16", [1, 40]), "U7", dtype=4, plane={"dtype": 4}),
+         changed(in_planes("complex", "F64", [1, 40]), "U7", dtype=14, plane={"dtype": 14}),
+         counting("good", "F32", [2, 2])])),
+    ("unknown_filter_2", "filter 2 under zstd in a BF16 tensor, in its second block", File(
+        [second_block(in_planes("t", "BF16", [2, 40]), "U7", filter=2), counting("good", "F32", [2, 2])])),
+    ("unknown_filter_codebook", "filter 1 in codes, in a codebook, in outliers", File(
+        [changed(codebook("codes", [3, 200], 8, [6] * 600, even_book(8), encode=zstd_encoder), "U7",
+                 block={"filter": 1}),
+         with_filter(replaced("codebook", [[(0, 1.0)], []]), 1),
+         with_filter(replaced("outliers", [[(0, 1.0)], []]), 3)])),
+    ("unknown_layout_filter", "a tensor that U4 makes unsupported: filter 1 binds it to nothing", File(
+        [changed(in_planes("t", "BF16", [1, 40]), "U4", plane={"layout": 2}, block={"stored": b"short"})])),
+    unknown_file("unknown_role_pwl", "pwl without bit 15", with_plane(
+        changed(scaled("t", [1.0, 2.0]), "U3"), statement(18, "F16", [0.0] * 32))),
     unknown_file("unknown_asset", "an asset in an unknown codec",
                  changed(asset("a", b"abc", encode=raw_block), "U5", block={"codec": 4})),
     unknown_file("unknown_asset_layout", "an asset in an unknown layout",
@@ -457,4 +598,4 @@ UNKNOWN_CASES = [
          metadata([(b"k", 5, b"v")])])),
 ]
 
-GOOD = SHAPE_CASES + DTYPE_CASES + CODEBOOK_CASES + FILE_CASES + UNKNOWN_CASES
+GOOD = SHAPE_CASES + DTYPE_CASES + CODEBOOK_CASES + FILE_CASES + BYTE_PLANE_CASES + STATEMENT_CASES + UNKNOWN_CASES
