@@ -7,7 +7,7 @@
 
 #include "kernels/cpu/codebook.h"
 
-#define CDNA_INLINE inline __attribute__((always_inline))
+#include "kernels/cpu/inline.h"
 
 namespace {
 

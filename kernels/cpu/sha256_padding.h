@@ -1,10 +1,10 @@
-// What the SHA-256 kernels share: the constants of FIPS 180-4, the padding of the last blocks, inlining.
+// What the SHA-256 kernels share: the constants of FIPS 180-4, the padding of the last blocks.
 #ifndef CDNA_KERNELS_CPU_SHA256_PADDING_H
 #define CDNA_KERNELS_CPU_SHA256_PADDING_H
 
 #include <stddef.h>
 
-#define CDNA_INLINE inline __attribute__((always_inline))
+#include "kernels/cpu/inline.h"
 
 namespace {
 
