@@ -1,5 +1,6 @@
-// Fuzz target: any stored bytes given to a block decoder. Byte 0 chooses the codec, and in one of four whether a new
-// decoder is compared with the one of all runs before; bytes 1 to 3 are the decoded length less one.
+// Fuzz target: any stored bytes given to a block decoder. Byte 0 chooses the codec (bit 0), in one of four whether a
+// new decoder is compared with the one of all runs before (bits 1, 2), and whether and how zstd is under byte planes
+// (bits 3, 4: none, elements of 2, 4, 8 bytes); bytes 1 to 3 are the decoded length less one, in elements.
 #include <algorithm>
 #include <cstring>
 #include <memory>
@@ -34,19 +35,34 @@ struct Guarded {
   Bytes memory;
 };
 
-std::string outcome(BlockDecoder& decoder, Codec codec, std::span<const std::byte> stored, Guarded& guarded) {
-  const auto result = decoder.decode(codec, stored, guarded.out());
+std::string outcome(BlockDecoder& decoder, const BlockCoding& coding, std::span<const std::byte> stored,
+                    Guarded& guarded) {
+  const auto result = decoder.decode(coding, stored, guarded.out());
   require(guarded.intact(), "a decoder writes into its output only");
   if (result) return "";
   require(result.error().code == Code::malformed, "a block that does not decode is malformed");
   return result.error().rule;
 }
 
-// A block that decodes to N bytes does not decode to N - 1 or N + 1.
-void check_other_lengths(BlockDecoder& decoder, Codec codec, std::span<const std::byte> stored, std::size_t size) {
-  for (const std::size_t other : {size - 1, size + 1}) {
+// How bits 0, 3 and 4 of the input have the block stored.
+BlockCoding coding_of(std::uint32_t prefix) {
+  if (prefix % 2 == 0) return Codec::brotli;
+  const unsigned planes = prefix >> 3 & 3U;
+  return planes == 0 ? BlockCoding(Codec::zstd) : BlockCoding::byte_planes(std::size_t{1} << planes);
+}
+
+// Whether the lengths are those that X7 lets through to a decoder.
+bool lengths_fit(const BlockCoding& coding, std::size_t stored_length, std::size_t decoded_length) {
+  return coding.filter == Filter::none || stored_length > decoded_length - decoded_length / coding.element_bytes;
+}
+
+// A block that decodes to N elements does not decode to N - 1 or N + 1.
+void check_other_lengths(BlockDecoder& decoder, const BlockCoding& coding, std::span<const std::byte> stored,
+                         std::size_t size) {
+  for (const std::size_t other : {size - coding.element_bytes, size + coding.element_bytes}) {
+    if (other == 0 || !lengths_fit(coding, stored.size(), other)) continue;
     Guarded guarded(other, kGuard);
-    if (other != 0) require(!outcome(decoder, codec, stored, guarded).empty(), "a block has one decoded length");
+    require(!outcome(decoder, coding, stored, guarded).empty(), "a block has one decoded length");
   }
 }
 
@@ -57,23 +73,25 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (size <= kPrefixBytes) return 0;
   std::uint32_t prefix = 0;
   std::memcpy(&prefix, data, sizeof prefix);
-  const Codec codec = prefix % 2 == 0 ? Codec::brotli : Codec::zstd;
-  const std::size_t decoded_length = 1 + (prefix >> 8) % (kDecodedBytesEnd - 1);
+  const BlockCoding coding = coding_of(prefix);
+  const std::size_t decoded_length =
+      (1 + (prefix >> 8) % (kDecodedBytesEnd / coding.element_bytes - 1)) * coding.element_bytes;
   // A copy of its own, so that a byte read beyond the end is seen.
   const auto rest = std::as_bytes(std::span(data, size).subspan(kPrefixBytes));
   const Bytes stored(rest.begin(), rest.end());
 
+  if (!lengths_fit(coding, stored.size(), decoded_length)) return 0;
   Guarded first(decoded_length, std::byte{0x00});
   Guarded second(decoded_length, std::byte{0xFF});
   const bool compare = (prefix >> 1 & 3U) == 0;
   const std::string rule =
-      compare ? outcome(*std::make_unique<BlockDecoder>(), codec, stored, first) : outcome(old, codec, stored, first);
-  require(rule == outcome(old, codec, stored, second), "a used decoder decides as a new one");
-  const char family = codec == Codec::zstd ? '1' : '3';
+      compare ? outcome(*std::make_unique<BlockDecoder>(), coding, stored, first) : outcome(old, coding, stored, first);
+  require(rule == outcome(old, coding, stored, second), "a used decoder decides as a new one");
+  const char family = coding.codec == Codec::zstd ? '1' : '3';
   require(rule.empty() || (rule.size() == 2 && rule[0] == 'C' && (rule[1] == family || rule[1] == family + 1)),
           "a refusal names a rule of the codec");
   if (!rule.empty()) return 0;
   require(first.memory == second.memory, "every byte is written, by a used decoder as by a new one");
-  check_other_lengths(old, codec, stored, decoded_length);
+  check_other_lengths(old, coding, stored, decoded_length);
   return 0;
 }

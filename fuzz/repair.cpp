@@ -70,26 +70,29 @@ class Repairer {
     const auto slices = slices_of(item);
     if (!slices || slices->planes.empty() || slices->type == kCodebookEncoding) return;
     if (all_zero(bytes_in(item.source_digest()))) return;
-    const auto content = decode_plane(item.index_offset(), slices->planes[0]);
+    const auto content = decode_plane(item, slices->planes[0]);
     if (!content) return;
     set_bytes(item.mutable_source_digest(), bulk_digest(*content));
     put(item_at, item);
   }
 
-  // The decoded bytes of the plane whose first index entry stands at `entry_at`, if they can be had.
-  std::optional<Bytes> decode_plane(std::uint64_t entry_at, const wire::Plane& plane) const {
+  // The decoded bytes of the item's first plane, if they can be had.
+  std::optional<Bytes> decode_plane(const wire::Item& item, const wire::Plane& plane) const {
+    const auto element_bytes = bits_of(static_cast<DType>(item.dtype())) / 8;
+    std::uint64_t entry_at = item.index_offset();
     Bytes out;
     for (std::uint32_t i = 0; i < plane.block_count(); ++i, entry_at += sizeof(wire::IndexEntry)) {
       if (!fits(entry_at, sizeof(wire::IndexEntry))) return std::nullopt;
       const auto entry = get<wire::IndexEntry>(entry_at);
       const std::uint64_t at = plane.offset() + entry.offset();
       const bool possible = fits(at, entry.stored_length()) && entry.decoded_length() <= kDecodedBytesMax - out.size();
-      if (!possible || !decode_block(entry, bytes(at, entry.stored_length()), out)) return std::nullopt;
+      if (!possible || !decode_block(entry, element_bytes, bytes(at, entry.stored_length()), out)) return std::nullopt;
     }
     return out;
   }
 
-  static bool decode_block(const wire::IndexEntry& entry, std::span<const std::byte> stored, Bytes& out) {
+  static bool decode_block(const wire::IndexEntry& entry, std::uint32_t element_bytes,
+                           std::span<const std::byte> stored, Bytes& out) {
     if (entry.codec() == 0) {
       out.insert(out.end(), stored.begin(), stored.end());
       return true;
@@ -97,8 +100,14 @@ class Repairer {
     if (entry.codec() > 2 || stored.empty() || entry.decoded_length() == 0) return false;
     const std::size_t begin = out.size();
     out.resize(begin + entry.decoded_length());
+    BlockCoding coding(static_cast<Codec>(entry.codec()));
+    if (entry.filter() == 1 && entry.codec() == 1 && element_bytes >= 2 && element_bytes <= 8) {
+      const std::size_t raw_bytes = entry.decoded_length() - entry.decoded_length() / element_bytes;
+      if (entry.decoded_length() % element_bytes != 0 || stored.size() <= raw_bytes) return false;
+      coding = BlockCoding::byte_planes(element_bytes);
+    }
     BlockDecoder decoder;
-    return decoder.decode(static_cast<Codec>(entry.codec()), stored, std::span(out).subspan(begin)).has_value();
+    return decoder.decode(coding, stored, std::span(out).subspan(begin)).has_value();
   }
 
   void repair_index(std::size_t item_at) {

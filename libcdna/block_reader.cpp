@@ -189,7 +189,7 @@ Result<void> read_planes(const File& file, std::uint32_t item, const PlaneVisito
         const std::uint64_t code_count = code_count_of(block_place(view.planes[0], view.matrix(), block));
         values = CDNA_TRY(split_outliers(file, {item, number, block}, values, code_count)).values;
       }
-      if (visit) visit(plane, values);
+      if (visit) visit(plane, block, values);
     }
     if (plane.role() == kCodebook) CDNA_TRY(load_codebook(file, item));
   }

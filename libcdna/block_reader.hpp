@@ -36,8 +36,9 @@ class SideReader {
 
 // Reads a codebook tensor plane after plane, block by block: the order in which the rules C1..E6 are to be reported
 // (spec/format.md, 16.2), and all of its planes, also where there are no codes. `visit` gets the entries of each
-// decoded block, of outliers their values; may be empty. Requires: a supported codebook tensor without unknown filters.
-using PlaneVisitor = std::function<void(const wire::Plane&, std::span<const std::byte>)>;
+// decoded block of a plane, of outliers their values; may be empty. Requires: a supported codebook tensor without
+// unknown filters.
+using PlaneVisitor = std::function<void(const wire::Plane&, std::uint64_t block, std::span<const std::byte>)>;
 Result<void> read_planes(const File& file, std::uint32_t item, const PlaneVisitor& visit = {});
 
 class BlockReader {

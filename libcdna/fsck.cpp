@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "libcdna/block_reader.hpp"
+#include "libcdna/codebook_statements.hpp"
 #include "libcdna/file.hpp"
 #include "libcdna/format/encoding_rules.hpp"
 #include "libcdna/format/float_bits.hpp"
@@ -57,21 +58,24 @@ bool is_finite(DType dtype, std::span<const std::byte> bytes) {
   }
 }
 
-// U7, C, E and D1 of a codebook tensor.
+// U7, C, E, D1, D3 and D4 of a codebook tensor.
 Result<void> decode_codebook(const File& file, std::uint32_t number) {
   const ItemView view = file.footer().item(number);
   const TouchedItem* const touched = CDNA_TRY(file.touch(number));
   if (!touched->filters_known) return check_filters(view, touched->entries);
   bool finite = true;
-  CDNA_TRY(read_planes(file, number, [&finite](const wire::Plane& plane, std::span<const std::byte> values) {
+  CodebookStatements statements(view);
+  const auto look = [&](const wire::Plane& plane, std::uint64_t block, std::span<const std::byte> values) {
     if (plane.role() != kCodes) finite = finite && is_finite(static_cast<DType>(plane.dtype()), values);
-  }));
+    statements.add(plane, block, values);
+  };
+  CDNA_TRY(read_planes(file, number, look));
   const bool declared = (view.item->optional_features() & kOptionalNonfinite) != 0;
   if (!finite && !declared)
     return file.placed(
         fail(Code::malformed, "D1", "a codebook entry, scale or outlier is not finite, and the item does not say so"),
         number);
-  return {};
+  return statements.check(file, number);
 }
 
 // C, E and D2 of an exact tensor, an asset or the metadata; M of the metadata.

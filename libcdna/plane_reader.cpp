@@ -22,6 +22,12 @@ Result<void> check_padding(const wire::Plane& plane, const BlockPlace& place, st
   return {};
 }
 
+// Requires: the entry's filter is known.
+BlockCoding coding_of(const wire::Plane& plane, const wire::IndexEntry& entry) {
+  if (entry.filter() != 0) return BlockCoding::byte_planes(plane.bits() / 8);
+  return static_cast<Codec>(entry.codec());
+}
+
 }  // namespace
 
 Result<PlaneReader> PlaneReader::create(const File& file, std::uint32_t item, std::uint32_t plane, std::uint64_t begin,
@@ -61,12 +67,13 @@ Result<std::span<const std::byte>> PlaneReader::decode(std::uint64_t block) {
   if (block + 1 < end_) file_->prefetch(plane_, block + 1);
   std::span<const std::byte> bytes = CDNA_TRY(file_->stored_block(plane_, block, stored_));
   const wire::IndexEntry& entry = plane_.entry(block);
-  CDNA_CHECK(entry.filter() == 0, Code::unsupported, "U7", "the block's filter is not known");
+  CDNA_CHECK(entry.filter() == 0 || in_byte_planes(file_->footer().item(plane_.item), *plane_.plane, entry),
+             Code::unsupported, "U7", "the block's filter is not known");
   in_place_ = entry.codec() == 0 && file_->zero_copy();
   if (entry.codec() != 0) {
     const std::span<std::byte> out = std::span(decoded_).first(entry.decoded_length());
     ++file_->counters().blocks_decoded;
-    CDNA_TRY(decoder_.decode(static_cast<Codec>(entry.codec()), bytes, out));
+    CDNA_TRY(decoder_.decode(coding_of(*plane_.plane, entry), bytes, out));
     bytes = out;
   }
   if (plane_.plane->scope() != kPerBlock)

@@ -26,13 +26,22 @@ class ZstdDecoder {
 
 class ZstdEncoder {
  public:
-  // False if zstd failed or gained nothing. Throws std::bad_alloc.
+  enum class Content : bool {
+    any,
+    exponents,  // Bytes of few values in no order: the last of byte planes.
+  };
+  explicit ZstdEncoder(Content content = Content::any) : content_(content) {}
+
+  // Appends the frame to `out`. False if zstd failed or its frame is not one that C1 allows. Throws std::bad_alloc.
   bool encode(std::span<const std::byte> decoded, std::vector<std::byte>& out);
 
  private:
   struct Free {
     void operator()(ZSTD_CCtx_s* context) const;
   };
+  void create_context();
+
+  Content content_;
   std::unique_ptr<ZSTD_CCtx_s, Free> context_;  // Made at the first block.
 };
 

@@ -131,6 +131,11 @@ Result<void> check_encoding(const ItemView& view) {
   return {};
 }
 
+bool allows_byte_planes(const ItemView& view) {
+  return view.item->kind() == kTensor && view.type == kExactEncoding &&
+         is_float(static_cast<DType>(view.item->dtype())) && supported(view);
+}
+
 const wire::Plane* find_plane(const ItemView& view, PlaneRole role) {
   for (const wire::Plane& plane : view.planes) {
     if (plane.role() == role) return &plane;

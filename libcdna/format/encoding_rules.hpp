@@ -19,6 +19,10 @@ inline bool supported(const ItemView& view) { return check_supported(view).has_v
 // Checks E1 or E2. Requires: a supported tensor.
 Result<void> check_encoding(const ItemView& view);
 
+// Whether filter 1 is known in plane 0, under zstd (spec/format.md, 12.1). Requires: a tensor that obeys E1, if it is
+// supported.
+bool allows_byte_planes(const ItemView& view);
+
 // The plane of that role, or nullptr.
 const wire::Plane* find_plane(const ItemView& view, PlaneRole role);
 

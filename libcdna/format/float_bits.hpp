@@ -67,4 +67,15 @@ inline float f32_of_f64(double value) {
   return static_cast<float>(value);
 }
 
+// RN to binary16 in one rounding, as above. An f32 that keeps in its last bit whether anything was cut off (rounding to
+// odd) has the two bits more than binary16 that make the second rounding right (Boldo and Melquiond 2008).
+inline std::uint16_t f16_of_f64(double value) {
+  const float nearest = f32_of_f64(value);
+  const double difference = value - static_cast<double>(nearest);
+  auto bits = std::bit_cast<std::uint32_t>(nearest);
+  if (difference == 0 || difference != difference || (bits & 1U) != 0) return f16_of_f32(nearest);
+  bits += (difference > 0) == (bits >> 31 == 0) ? 1U : ~0U;
+  return f16_of_f32(std::bit_cast<float>(bits));
+}
+
 }  // namespace cdna

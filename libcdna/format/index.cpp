@@ -5,6 +5,8 @@
 #include <bit>
 #include <string>
 
+#include "cdna/codec.hpp"
+#include "libcdna/format/encoding_rules.hpp"
 #include "libcdna/hash/sha256.hpp"
 #include "libcdna/try.hpp"
 
@@ -41,17 +43,22 @@ Result<void> check_length(const wire::Plane& plane, const MatrixView& matrix, co
   return {};
 }
 
-Result<void> check_codec(const wire::Plane& plane, const wire::IndexEntry& entry) {
+// X7 but for its layouts.
+bool lengths_fit(const ItemView& view, const wire::Plane& plane, const wire::IndexEntry& entry) {
+  const std::uint32_t stored = entry.stored_length();
+  const std::uint32_t decoded = entry.decoded_length();
+  if (stored > kStoredBytesMax) return false;
+  if (in_byte_planes(view, plane, entry)) return stored < decoded && stored > decoded - decoded / (plane.bits() / 8);
+  if (entry.filter() != 0) return true;
+  if (entry.codec() == 0) return stored == decoded;
+  return entry.codec() > 2 || (stored > 0 && stored < decoded);
+}
+
+Result<void> check_codec(const ItemView& view, const wire::Plane& plane, const wire::IndexEntry& entry) {
   const bool listed = entry.codec() <= 7 && (plane.codecs() >> entry.codec() & 1) != 0;
   CDNA_CHECK(listed, Code::malformed, "X6", "codec " + std::to_string(entry.codec()) + " is not among the plane's");
-  const bool plain = entry.filter() == 0;
-  const bool raw = entry.codec() == 0;
-  bool lengths = true;
-  if (plain && raw) lengths = entry.stored_length() == entry.decoded_length();
-  if (plain && (entry.codec() == 1 || entry.codec() == 2))
-    lengths = entry.stored_length() > 0 && entry.stored_length() < entry.decoded_length();
-  lengths = lengths && entry.stored_length() <= kStoredBytesMax;
-  CDNA_CHECK(lengths && (plane.layout() != kContiguous || (raw && plain)), Code::malformed, "X7",
+  const bool plain = entry.codec() == 0 && entry.filter() == 0;
+  CDNA_CHECK(lengths_fit(view, plane, entry) && (plane.layout() != kContiguous || plain), Code::malformed, "X7",
              "stored_length does not fit the codec");
   return {};
 }
@@ -68,7 +75,7 @@ Result<void> check_entry(const ItemView& view, const wire::Plane& plane, const w
       entry.offset() <= plane.stored_length() && entry.stored_length() <= plane.stored_length() - entry.offset();
   CDNA_CHECK(inside && (!last || entry.offset() + entry.stored_length() == plane.stored_length()), Code::malformed,
              "X5", "the block ends beyond its plane, or the last block before its end");
-  CDNA_TRY(check_codec(plane, entry));
+  CDNA_TRY(check_codec(view, plane, entry));
   const bool bounded = &plane == &view.planes[0] && view.item->kind() != kAsset && view.item->kind() != kMetadata;
   const bool bound =
       is_error_bound(entry.max_abs_error()) && (bounded || std::bit_cast<std::uint32_t>(entry.max_abs_error()) == 0);
@@ -109,13 +116,20 @@ Result<void> check_index(const ItemView& view, std::span<const wire::IndexEntry>
   return {};
 }
 
+bool in_byte_planes(const ItemView& view, const wire::Plane& plane, const wire::IndexEntry& entry) {
+  return entry.filter() == static_cast<std::uint8_t>(Filter::byte_planes) &&
+         entry.codec() == static_cast<std::uint8_t>(Codec::zstd) && &plane == view.planes.data() &&
+         allows_byte_planes(view);
+}
+
 Result<void> check_filters(const ItemView& view, std::span<const wire::IndexEntry> entries) {
   std::size_t next = 0;
   for (const wire::Plane& plane : view.planes) {
     for (std::uint64_t block = 0; block < plane.block_count(); ++block, ++next) {
       const bool optional = (plane.role() & kIgnorableRole) != 0;
-      CDNA_CHECK(optional || entries[next].filter() == 0, Code::unsupported, "U7",
-                 "filter " + std::to_string(entries[next].filter()) + " is not known",
+      const bool known = entries[next].filter() == 0 || in_byte_planes(view, plane, entries[next]);
+      CDNA_CHECK(optional || known, Code::unsupported, "U7",
+                 "filter " + std::to_string(entries[next].filter()) + " is not known here",
                  view.item->index_offset() + next * sizeof(wire::IndexEntry));
     }
   }

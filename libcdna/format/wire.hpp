@@ -64,6 +64,9 @@ enum PlaneRole : std::uint16_t {
   kAffine = 0x8013,
   kStatistics = 0x8014,
   kIgnorableRole = 0x8000,
+  kPwl = kIgnorableRole | 18,
+  kAffine = kIgnorableRole | 19,
+  kStatistics = kIgnorableRole | 20,
 };
 enum PlaneScope : std::uint8_t { kWhole = 0, kRows = 1, kPerBlock = 2 };
 enum PlaneLayout : std::uint8_t { kContiguous = 0, kPacked = 1 };

@@ -204,6 +204,7 @@ class Writer::Session::CodebookTensor {
 Result<std::uint32_t> Writer::Session::add_codebook(const TensorSpec& spec, const CodebookOptions& options,
                                                     const ByteReader& data) {
   CDNA_CHECK(is_float(spec.dtype), Code::bad_argument, "", "only F16, BF16, F32 and F64 can be codebook-encoded");
+  CDNA_CHECK(spec.filter == Filter::none, Code::bad_argument, "U7", "byte planes are for exact tensors");
   CDNA_TRY(check_options(options));
   ItemDraft draft = CDNA_TRY(draft_tensor(spec, kCodebookEncoding));
   TensorRows rows;

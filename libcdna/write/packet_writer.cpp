@@ -17,12 +17,14 @@ constexpr std::size_t kSpoolBytesMax = std::size_t{16} << 20;  // Per plane; a c
 
 }  // namespace
 
-PreparedBlock prepare_block(BlockEncoder& encoder, Codec codec, std::vector<std::byte> decoded, float max_abs_error) {
+PreparedBlock prepare_block(BlockEncoder& encoder, const BlockCoding& coding, std::vector<std::byte> decoded,
+                            float max_abs_error) {
   PreparedBlock block;
   block.entry.mutate_decoded_length(static_cast<std::uint32_t>(decoded.size()));
   block.entry.mutate_max_abs_error(max_abs_error);
-  if (encoder.compress(codec, decoded, block.stored)) {
-    block.entry.mutate_codec(static_cast<std::uint8_t>(codec));
+  if (encoder.compress(coding, decoded, block.stored)) {
+    block.entry.mutate_codec(static_cast<std::uint8_t>(coding.codec));
+    block.entry.mutate_filter(static_cast<std::uint8_t>(coding.filter));
   } else {
     block.stored = std::move(decoded);
   }

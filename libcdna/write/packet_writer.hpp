@@ -24,7 +24,7 @@ struct PreparedBlock {
 };
 
 // Compresses (in a packed plane) and hashes. Throws std::bad_alloc.
-PreparedBlock prepare_block(BlockEncoder& encoder, Codec codec, std::vector<std::byte> decoded,
+PreparedBlock prepare_block(BlockEncoder& encoder, const BlockCoding& coding, std::vector<std::byte> decoded,
                             float max_abs_error = 0);
 
 // A sink that knows its position.

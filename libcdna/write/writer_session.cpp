@@ -18,6 +18,14 @@ namespace {
 constexpr std::string_view kMetadataName = "metadata";
 constexpr std::size_t kCopyBytes = std::size_t{1} << 20;
 
+Result<BlockCoding> coding_of(const TensorSpec& spec) {
+  if (spec.filter == Filter::none) return BlockCoding(spec.codec);
+  CDNA_CHECK(spec.filter == Filter::byte_planes, Code::bad_argument, "U7", "the filter is not known");
+  CDNA_CHECK(spec.codec == Codec::zstd && is_float(spec.dtype), Code::bad_argument, "U7",
+             "byte planes are for codec zstd and dtype F16, BF16, F32 or F64");
+  return BlockCoding::byte_planes(bits_of(spec.dtype) / 8);
+}
+
 std::uint8_t log2_of(std::uint64_t power) { return static_cast<std::uint8_t>(std::countr_zero(power)); }
 
 }  // namespace
@@ -80,6 +88,7 @@ Result<ItemDraft> Writer::Session::draft_tensor(const TensorSpec& spec, std::str
 }
 
 Result<void> Writer::Session::begin_exact(const TensorSpec& spec) {
+  const BlockCoding coding = CDNA_TRY(coding_of(spec));
   ItemDraft draft = CDNA_TRY(draft_tensor(spec, kExactEncoding));
   const MatrixView matrix = matrix_view(draft.dims, draft.item.row_dims());
   PlaneShape shape;
@@ -89,7 +98,7 @@ Result<void> Writer::Session::begin_exact(const TensorSpec& spec) {
   shape.rows_per_block =
       plan_rows_per_block(static_cast<std::uint64_t>((u128{matrix.cols} * shape.bits + 7) / 8), spec.role);
   shape.codec = spec.codec;
-  open_item(std::move(draft), shape);
+  open_item(std::move(draft), shape, coding);
   return {};
 }
 
@@ -107,15 +116,15 @@ Result<void> Writer::Session::begin_asset(const std::string& name, const std::st
   shape.dtype = DType::u8;
   shape.row_entries = size_bytes;
   shape.codec = codec;
-  open_item(std::move(draft), shape);
+  open_item(std::move(draft), shape, codec);
   return {};
 }
 
-void Writer::Session::open_item(ItemDraft draft, const PlaneShape& shape) {
+void Writer::Session::open_item(ItemDraft draft, const PlaneShape& shape, const BlockCoding& coding) {
   const MatrixView matrix = matrix_view(draft.dims, draft.item.row_dims());
   const wire::Plane plane = make_plane(shape);
-  open_.emplace(OpenItem{
-      PacketWriter(sink_, alignment_, std::move(draft), {plane}), plane, matrix, shape.codec, 0, 0, {}, 0, {}, {}});
+  open_.emplace(
+      OpenItem{PacketWriter(sink_, alignment_, std::move(draft), {plane}), plane, matrix, coding, 0, 0, {}, 0, {}, {}});
   open_->block_count = static_cast<std::uint64_t>(block_count_of(plane, matrix));
   open_block();
 }
@@ -147,7 +156,7 @@ Result<void> Writer::Session::flush_batch() {
   CDNA_TRY(check_stop());
   std::vector<PreparedBlock> prepared(open_->batch.size());
   const auto prepare = [&](std::size_t i, unsigned worker) -> Result<void> {
-    prepared[i] = prepare_block(encoders_[worker], open_->codec, std::move(open_->batch[i]));
+    prepared[i] = prepare_block(encoders_[worker], open_->coding, std::move(open_->batch[i]));
     return {};
   };
   CDNA_TRY(pool_.run(prepared.size(), prepare));

@@ -43,7 +43,7 @@ class Writer::Session {
     PacketWriter packet;
     wire::Plane plane;
     MatrixView matrix;
-    Codec codec;
+    BlockCoding coding;
     std::uint64_t block_count = 0;
     std::uint64_t next_block = 0;               // First block that is not in `batch`.
     std::vector<std::vector<std::byte>> batch;  // Whole blocks, then one that is being filled.
@@ -54,7 +54,7 @@ class Writer::Session {
 
   Result<void> check_new_name(bool tensor_class, const std::string& name, std::string_view type);
   Result<ItemDraft> draft_tensor(const TensorSpec& spec, std::string_view encoding);
-  void open_item(ItemDraft draft, const PlaneShape& shape);
+  void open_item(ItemDraft draft, const PlaneShape& shape, const BlockCoding& coding);
   void open_block();
   Result<void> flush_batch();
   Result<std::uint32_t> close_item(PacketWriter& packet, WrittenItem written);
