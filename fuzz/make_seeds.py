@@ -32,7 +32,7 @@ def files():
 
 
 def blocks():
-    """Compressed blocks: codec, decoded length, stored bytes; and metadata as it is in a file."""
+    """Blocks with what the index says of them; and metadata as it is in a file."""
     for name, data in vectors():
         try:
             file = cdna.File(data)
@@ -45,9 +45,12 @@ def blocks():
 
 
 def compressed():
-    for name, _, entry, stored in blocks():
+    """What decode_block.cpp describes: codec and filter, decoded length, stored bytes."""
+    for name, item, entry, stored in blocks():
         if entry.codec in (cdna.ZSTD, cdna.BROTLI) and entry.decoded_length < 1 << 18:
-            yield name, struct.pack("<I", entry.codec % 2 | entry.decoded_length - 1 << 8) + stored
+            size = entry.plane.bits // 8 if cdna.is_byte_planes(item, entry) else 1
+            how = entry.codec % 2 | size.bit_length() - 1 << 3
+            yield name, struct.pack("<I", how | entry.decoded_length // size - 1 << 8) + stored
 
 
 def metadata():

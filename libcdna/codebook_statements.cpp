@@ -1,7 +1,7 @@
 // Rules D3 and D4.
 #include "libcdna/codebook_statements.hpp"
 
-#include <algorithm>
+#include <array>
 #include <cmath>
 #include <string>
 
@@ -15,7 +15,8 @@ namespace {
 
 constexpr double kEntropyTolerance = 1e-6;  // spec/format.md, D4.
 constexpr std::size_t kStatisticsKnown = 3;
-constexpr std::uint32_t kSegmentBits = 4;  // pwl has 16 segments.
+constexpr std::size_t kBytesWorthCounting = 4096;  // Adding up 256 counters costs as much.
+constexpr std::uint32_t kSegmentBits = 4;          // pwl has 16 segments.
 
 bool states_codebook(const wire::Plane& plane) { return plane.role() == kPwl || plane.role() == kAffine; }
 
@@ -56,9 +57,27 @@ void CodebookStatements::add(const wire::Plane& plane, std::uint64_t block, std:
 }
 
 void CodebookStatements::count_codes(std::uint64_t block, std::span<const std::byte> codes) {
-  const wire::Plane& plane = view_.planes[0];
-  const BlockPlace place = block_place(plane, view_.matrix(), block);
-  const std::uint32_t bits = plane.bits();
+  const BlockPlace place = block_place(view_.planes[0], view_.matrix(), block);
+  if (8 % view_.planes[0].bits() == 0 && codes.size() >= kBytesWorthCounting) {
+    count_bytes(place, codes);
+  } else {
+    count_bits(place, codes);
+  }
+}
+
+// Where bytes hold whole codes, bytes are counted. The unused bits at the end of a row are zero (E4): no codes 0.
+void CodebookStatements::count_bytes(const BlockPlace& place, std::span<const std::byte> codes) {
+  std::array<std::uint64_t, 256> counts{};
+  for (const std::byte byte : codes) ++counts[std::to_integer<std::size_t>(byte)];
+  const std::uint32_t bits = view_.planes[0].bits();
+  for (std::uint32_t byte = 0; byte < counts.size(); ++byte) {
+    for (std::uint32_t at = 0; at < 8; at += bits) code_counts_[byte >> at & ((1U << bits) - 1)] += counts[byte];
+  }
+  code_counts_[0] -= codes.size() * (8 / bits) - place.row_count * place.entry_count;
+}
+
+void CodebookStatements::count_bits(const BlockPlace& place, std::span<const std::byte> codes) {
+  const std::uint32_t bits = view_.planes[0].bits();
   const std::size_t row_bytes = codes.size() / place.row_count;
   for (std::uint64_t row = 0; row < place.row_count; ++row) {
     const std::byte* next = codes.data() + row * row_bytes;

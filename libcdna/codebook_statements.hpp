@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "libcdna/file.hpp"
+#include "libcdna/format/geometry.hpp"
 
 namespace cdna {
 
@@ -25,6 +26,8 @@ class CodebookStatements {
 
  private:
   void count_codes(std::uint64_t block, std::span<const std::byte> codes);
+  void count_bytes(const BlockPlace& place, std::span<const std::byte> codes);
+  void count_bits(const BlockPlace& place, std::span<const std::byte> codes);
   double entropy() const;
   Result<void> check_codebook(const wire::Plane& plane, std::span<const std::byte> entries) const;
   Result<void> check_statistics(std::span<const std::byte> entries) const;

@@ -39,6 +39,16 @@ bool Item::may_be_nonfinite() const {
   return (view_of(*file_, number_).item->optional_features() & kOptionalNonfinite) != 0;
 }
 
+Result<std::uint32_t> Item::filters(std::uint32_t index) const {
+  return no_throw([&]() -> Result<std::uint32_t> {
+    const TouchedPlane plane = CDNA_TRY(file_->touch(number_, index));
+    std::uint32_t filters = 0;
+    for (std::uint64_t block = 0; block < plane.plane->block_count(); ++block)
+      filters |= std::uint32_t{1} << std::min<std::uint32_t>(plane.entry(block).filter(), 31);
+    return filters;
+  });
+}
+
 PlaneInfo Item::plane(std::uint32_t index) const {
   const ItemView view = view_of(*file_, number_);
   const wire::Plane& plane = view.planes[index];

@@ -365,6 +365,11 @@ std::vector<Kind> kinds(const Bytes& half, const cdna::ByteReader& reader) {
   const auto codebook = [&reader, spec](cdna::Writer& writer) {
     return outcome_of(writer.add_codebook(spec, {}, reader));
   };
+  const auto planes = [&reader, spec](cdna::Writer& writer) {
+    auto filtered = granted_to_test([&] { return spec; });
+    filtered.filter = cdna::Filter::byte_planes;
+    return outcome_of(writer.add_exact(filtered, reader));
+  };
   const auto alias = [&reader, spec, name = std::string("another name for the tensor")](cdna::Writer& writer) {
     TRY_OUTCOME(outcome_of(writer.add_exact(spec, reader)));
     return outcome_of(writer.add_alias(name, 0));
@@ -387,6 +392,7 @@ std::vector<Kind> kinds(const Bytes& half, const cdna::ByteReader& reader) {
   return {exact("write raw", cdna::Codec::raw),
           exact("write zstd", cdna::Codec::zstd),
           exact("write brotli", cdna::Codec::brotli),
+          {"write byte planes", planes},
           {"write codebook", codebook},
           {"write alias", alias},
           {"write asset", asset},

@@ -408,6 +408,31 @@ TEST_CASE("float_bits: narrowing rounds to nearest, ties to even, at every bound
   CHECK(checked > 4'500'000);
 }
 
+TEST_CASE("float_bits: f64 narrows to f16 in one rounding, next to every value and every boundary between two") {
+  std::uint64_t wrong = 0;
+  const auto check_around = [&](double value) {
+    for (const double each : {value, std::nextafter(value, 0.0), std::nextafter(value, 1e6), value * (1 + 0x1p-30),
+                              value * (1 - 0x1p-30)}) {
+      wrong += f16_of_f64(each) != f16_of(each);
+      wrong += f16_of_f64(-each) != f16_of(-each);
+    }
+  };
+  for (std::uint32_t i = 0; i < 0x7C00; ++i) {
+    const double low = value_of_f16(static_cast<std::uint16_t>(i));
+    const double high = i + 1 == 0x7C00 ? 65536 : value_of_f16(static_cast<std::uint16_t>(i + 1));
+    check_around(low);
+    check_around((low + high) / 2);
+  }
+  CHECK(wrong == 0);
+  // What two roundings would make of it: the f32 nearest to this is the tie between 1 and the next f16.
+  CHECK(f16_of_f64(1 + 0x1p-11 + 0x1p-40) == 0x3C01);
+  CHECK(f16_of_f64(1 + 0x1p-11 - 0x1p-40) == 0x3C00);
+  CHECK(f16_of_f64(1e300) == 0x7C00);
+  CHECK(f16_of_f64(-std::numeric_limits<double>::infinity()) == 0xFC00);
+  CHECK(f16_of_f64(-std::numeric_limits<double>::denorm_min()) == 0x8000);
+  CHECK((f16_of_f64(std::numeric_limits<double>::quiet_NaN()) & 0x7E00U) == 0x7E00U);
+}
+
 TEST_CASE("float_bits: a narrowed NaN keeps its sign and upper payload bits, and is quiet") {
   INFO("seed " << kSeed);
   Random random(kSeed);

@@ -7,6 +7,7 @@
 
 namespace {
 
+using cdna::BlockCoding;
 using cdna::Codec;
 
 std::vector<std::byte> compressible(std::size_t size, unsigned seed) {
@@ -16,11 +17,25 @@ std::vector<std::byte> compressible(std::size_t size, unsigned seed) {
   return bytes;
 }
 
-std::string rule_of(Codec codec, const std::vector<std::byte>& stored, std::size_t decoded_length) {
+std::string rule_of(const BlockCoding& codec, const std::vector<std::byte>& stored, std::size_t decoded_length) {
   cdna::BlockDecoder decoder;
   std::vector<std::byte> out(decoded_length);
   const auto result = decoder.decode(codec, stored, out);
   return result ? "ok" : result.error().rule;
+}
+
+// Elements with noise in all bits but the upper exponent bits: the sign, then 0 1111 111.
+std::vector<std::byte> one_exponent(std::size_t element_bytes, std::size_t count) {
+  std::mt19937 random(23);
+  std::vector<std::byte> bytes(element_bytes * count);
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    const std::size_t from_top = element_bytes - 1 - i % element_bytes;
+    unsigned value = random() % 256;
+    if (from_top == 0) value = (value & 0x80U) | 0x3FU;
+    if (from_top == 1) value |= 0x80U;
+    bytes[i] = static_cast<std::byte>(value);
+  }
+  return bytes;
 }
 
 // A zstd frame of run-length blocks of at most `block` bytes: single segment, 4-byte content size.
@@ -58,6 +73,45 @@ TEST_CASE("codec: blocks come back, and one decoder serves many") {
   }
 }
 
+TEST_CASE("codec: blocks in byte planes come back, in the layout of section 12.1") {
+  cdna::BlockDecoder decoder;
+  cdna::BlockEncoder encoder;
+  for (const std::size_t element_bytes : {2U, 4U, 8U}) {
+    const BlockCoding coding = BlockCoding::byte_planes(element_bytes);
+    for (const std::size_t count : {40U, 1000U, 65537U, (1U << 20) / 8}) {
+      INFO(count << " elements of " << element_bytes << " bytes");
+      const std::vector<std::byte> decoded = one_exponent(element_bytes, count);
+      std::vector<std::byte> stored;
+      REQUIRE(encoder.compress(coding, decoded, stored));
+      const std::size_t raw_bytes = decoded.size() - count;
+      REQUIRE(stored.size() > raw_bytes);
+      // The frame alone is one of zstd, of `count` bytes that are all the same.
+      const std::vector<std::byte> frame(stored.begin() + static_cast<std::ptrdiff_t>(raw_bytes), stored.end());
+      std::vector<std::byte> last(count);
+      REQUIRE(decoder.decode(Codec::zstd, frame, last));
+      CHECK(last == std::vector<std::byte>(count, std::byte{0x7F}));
+      std::vector<std::byte> out(decoded.size());
+      REQUIRE(decoder.decode(coding, stored, out));
+      CHECK(out == decoded);
+    }
+  }
+}
+
+TEST_CASE("codec: what is damaged in byte planes is C1 or C2") {
+  const std::vector<std::byte> decoded = one_exponent(4, 300);
+  const BlockCoding coding = BlockCoding::byte_planes(4);
+  std::vector<std::byte> stored;
+  REQUIRE(cdna::BlockEncoder().compress(coding, decoded, stored));
+  CHECK(rule_of(coding, stored, decoded.size()) == "ok");
+  for (std::size_t size = 901; size < stored.size(); ++size)
+    CHECK(rule_of(coding, {stored.begin(), stored.begin() + static_cast<std::ptrdiff_t>(size)}, 1200) != "ok");
+  std::vector<std::byte> longer = stored;
+  longer.push_back(std::byte{0});
+  CHECK(rule_of(coding, longer, decoded.size()) == "C2");
+  CHECK(rule_of(coding, stored, decoded.size() - 4) == "C1");
+  CHECK(rule_of(coding, stored, decoded.size() + 4) == "C1");
+}
+
 TEST_CASE("codec: a gain below 3 percent is not taken") {
   std::mt19937 random(3);
   std::vector<std::byte> noise(65536);
@@ -66,6 +120,9 @@ TEST_CASE("codec: a gain below 3 percent is not taken") {
   for (const Codec codec : {Codec::raw, Codec::zstd, Codec::brotli})
     CHECK_FALSE(cdna::BlockEncoder().compress(codec, noise, stored));
   CHECK_FALSE(cdna::BlockEncoder().compress(Codec::zstd, {}, stored));
+  for (const std::size_t element_bytes : {2U, 4U, 8U})
+    CHECK_FALSE(cdna::BlockEncoder().compress(BlockCoding::byte_planes(element_bytes), noise, stored));
+  CHECK_FALSE(cdna::BlockEncoder().compress(BlockCoding::byte_planes(2), {}, stored));
 }
 
 TEST_CASE("codec: every proper prefix, a longer block and another length are refused") {

@@ -295,7 +295,7 @@ void check_every_cut(const Bytes& file, const std::vector<std::uint64_t>& sizes)
 TEST_CASE("flip: the samples hold every part, encoding and codec that they are made for") {
   CHECK(sample().size() >= 56 << 10);
   CHECK(sample().size() <= 72 << 10);
-  CHECK(small_sample().size() <= 7 << 10);
+  CHECK(small_sample().size() <= 8 << 10);
   CHECK(sample() == cdna::test::make_sample());
   for (const Bytes* const file : {&sample(), &small_sample()}) {
     const auto regions = cdna::test::regions_of(*file);
@@ -318,6 +318,7 @@ TEST_CASE("flip: the samples hold every part, encoding and codec that they are m
     if (item.kind() == cdna::ItemKind::tensor && item.element_count() == 0) ++seen["no elements"];
     if (cdna::bits_of(item.dtype()) % 8 != 0) ++seen["sub-byte"];
     for (std::uint32_t p = 0; p < item.plane_count(); ++p) {
+      ++seen["filters " + std::to_string(cdna::test::must(item.filters(p)))];
       const cdna::PlaneInfo plane = item.plane(p);
       ++seen["layout " + std::to_string(plane.layout) + " codecs " + std::to_string(plane.codecs)];
       blocks_max = std::max(blocks_max, plane.block_count);
@@ -326,7 +327,7 @@ TEST_CASE("flip: the samples hold every part, encoding and codec that they are m
   CAPTURE(seen);
   for (const char* const wanted : {"kind 0", "kind 1", "kind 2", "kind 3", "cdna.exact", "cdna.codebook", "rank 0",
                                    "rank 2", "no elements", "sub-byte", "layout 0 codecs 1", "layout 1 codecs 1",
-                                   "layout 1 codecs 2", "layout 1 codecs 4", "layout 1 codecs 3"}) {
+                                   "layout 1 codecs 2", "layout 1 codecs 4", "filters 2", "layout 1 codecs 3"}) {
     INFO(wanted);
     CHECK(seen[wanted] > 0);
   }

@@ -112,6 +112,7 @@ const Bytes& blocks_file() {
     for (std::size_t i = 0; i < half.size(); i += 2) half[i] = std::byte{7};
     const Bytes noise = random.bytes(1300 << 10);
     const Bytes weights = cdna::test::bytes_of_values(random.weights(1300 << 8));
+    const Bytes in_planes = cdna::test::bf16_of(random.weights(1300 << 10));
     std::vector<float> few = random.weights(1300 << 8);  // With few values codes compress.
     for (float& value : few) value = value < -0.5F ? -1.0F : value < 0.75F ? 0.25F : 1.0F;
     const Bytes levels = cdna::test::bytes_of_values(few);
@@ -126,6 +127,13 @@ const Bytes& blocks_file() {
       exact("exact.raw", cdna::Codec::raw, noise);
       exact("exact.zstd", cdna::Codec::zstd, half);
       exact("exact.brotli", cdna::Codec::brotli, half);
+      must(writer.add_exact({"exact.planes",
+                             cdna::DType::bf16,
+                             {1300, 1024},
+                             cdna::Role::embedding,
+                             cdna::Codec::zstd,
+                             cdna::Filter::byte_planes},
+                            reader_of(in_planes)));
       codebook("codebook.raw", cdna::Codec::raw, weights);
       codebook("codebook.zstd", cdna::Codec::zstd, levels);
       codebook("codebook.brotli", cdna::Codec::brotli, levels);
@@ -135,7 +143,7 @@ const Bytes& blocks_file() {
   return file;
 }
 
-constexpr const char* kBlockTensors[] = {"exact.raw",    "exact.zstd",    "exact.brotli",
+constexpr const char* kBlockTensors[] = {"exact.raw",    "exact.zstd",    "exact.brotli",   "exact.planes",
                                          "codebook.raw", "codebook.zstd", "codebook.brotli"};
 
 cdna::DType dtype_to_read(const cdna::Tensor& tensor) {
@@ -220,7 +228,7 @@ TEST_CASE("reader: a raw block is the mapped bytes themselves") {
 
 TEST_CASE("reader: a compressed block is not in place, and lies outside the map") {
   const cdna::Reader reader = open_memory(blocks_file());
-  for (const char* const name : {"exact.zstd", "codebook.brotli"}) {
+  for (const char* const name : {"exact.zstd", "exact.planes", "codebook.brotli"}) {
     cdna::BlockRange range = must(reader.find(name)->blocks());
     for (const cdna::Result<cdna::Block>& block : range) {
       REQUIRE(block);
@@ -238,7 +246,7 @@ TEST_CASE("reader: contiguous() is one pointer into the map, for raw exact tenso
   CHECK(bytes.data() == file.data() + raw.plane(0).offset);
   CHECK(bytes.size() == 1300 << 10);
   CHECK(reader.statistics().blocks_verified == raw.block_count());
-  for (const char* const name : {"exact.zstd", "exact.brotli", "codebook.raw"}) {
+  for (const char* const name : {"exact.zstd", "exact.brotli", "exact.planes", "codebook.raw"}) {
     const auto refused = reader.find(name)->contiguous();
     REQUIRE_FALSE(refused);
     CHECK(refused.error().code == cdna::Code::bad_argument);
@@ -478,7 +486,7 @@ TEST_CASE("reader: stepping over raw and zstd blocks allocates nothing") {
 #if CDNA_COUNTS_ALLOCATIONS
   for (const bool mapped : {true, false}) {
     const cdna::Reader reader = open_memory(blocks_file(), mapped);
-    for (const char* const name : {"exact.raw", "exact.zstd", "codebook.raw", "codebook.zstd"}) {
+    for (const char* const name : {"exact.raw", "exact.zstd", "exact.planes", "codebook.raw", "codebook.zstd"}) {
       INFO(name << (mapped ? ", mapped" : ", read"));
       const cdna::Tensor tensor = reader.find(name).value();
       REQUIRE(tensor.plane(0).block_count >= 2);
@@ -736,7 +744,7 @@ TEST_CASE("reader: find() leads aliases to their tensor, keeps assets apart, and
     names.emplace_back(item.name());
     CHECK(reader.find(item.name())->number() == reader.resolve(item).number());
   }
-  CHECK(names.size() == 12);
+  CHECK(names.size() == 13);
   CHECK(std::is_sorted(names.begin(), names.end()));
   const cdna::Tensor scalar = reader.find("temperature").value();
   CHECK((scalar.rows() == 1 && scalar.cols() == 1 && scalar.shape().empty()));

@@ -136,6 +136,8 @@ std::vector<std::byte> make_sample() {
                   half_random(random, 6400));
         add_exact(writer, {"layers.0.zstd", DType::f64, {10, 80}, Role::matrix, Codec::zstd},
                   half_random(random, 6400));
+        add_exact(writer, {"layers.0.planes", DType::bf16, {40, 64}, Role::matrix, Codec::zstd, Filter::byte_planes},
+                  bf16_of(random.weights(2560)));
         add_exact(writer, {"temperature", DType::f32, {}, Role::other, Codec::raw}, random.bytes(4));
         add_exact(writer, {"nothing", DType::f16, {0, 5}, Role::other, Codec::zstd}, {});
         add_exact(writer, {"incompressible", DType::u8, {7, 300}, Role::other, Codec::brotli}, random.bytes(2100));
@@ -157,6 +159,8 @@ std::vector<std::byte> make_small_sample() {
         add_exact(writer, {"b.weight", DType::f4, {3, 3}, Role::other, Codec::raw},
                   {std::byte{1}, std::byte{2}, std::byte{3}, std::byte{4}, std::byte{5}});
         add_exact(writer, {"zstd", DType::u8, {2, 80}, Role::other, Codec::zstd}, half_random(random, 160));
+        add_exact(writer, {"planes", DType::f32, {2, 40}, Role::matrix, Codec::zstd, Filter::byte_planes},
+                  bytes_of_values(std::vector<float>(80, 1.25F)));
         add_exact(writer, {"brotli", DType::i32, {40}, Role::other, Codec::brotli}, half_random(random, 160));
         must(writer.add_alias("c.weight", 0));
         add_asset(writer, "t", "text/plain", Codec::raw, words(random, 3));

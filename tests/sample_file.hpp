@@ -51,12 +51,12 @@ T must(Result<T> result) {
   return *std::move(result);
 }
 
-// About 64 KiB: both encodings; raw, zstd and brotli blocks, raw ones beside compressed ones in one plane; several
+// About 64 KiB: both encodings; raw, zstd and brotli blocks, byte planes, raw ones beside compressed ones; several
 // blocks in a plane; dtypes from 4 to 64 bits; rank 0, no elements, no bytes; alias, assets, every type of metadata;
 // gaps of all lengths.
 std::vector<std::byte> make_sample();
 
-// About 6 KiB of the same.
+// About 7 KiB of the same.
 std::vector<std::byte> make_small_sample();
 
 // What a byte is part of.

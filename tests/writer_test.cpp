@@ -334,6 +334,15 @@ TEST_CASE("writer: rows beyond 16 MiB are cut every 2^20 entries and come back b
       CHECK((read_whole(tensor, giant.dtype) == source));
     }
   }
+  const Bytes cut = weights(kSeed, DType::bf16, 2 * (8 * kMiB + 5));
+  const Bytes in_planes = file_of({}, [&](Writer& writer) {
+    TensorSpec spec = spec_of("giant", DType::bf16, {2, 8 * kMiB + 5}, Codec::zstd);
+    spec.filter = Filter::byte_planes;
+    must(writer.add_exact(spec, reader_of(cut)));
+  });
+  check_deep(in_planes);
+  CHECK(open_bytes(in_planes).find("giant")->plane(0).block_count == 2 * 9);
+  CHECK((read_whole(*open_bytes(in_planes).find("giant"), DType::bf16) == cut));
   // A row of exactly 16 MiB is one block.
   const Bytes source = mixed_bytes(kSeed, 32 * kMiB);
   const Bytes file = file_of({}, [&](Writer& writer) {

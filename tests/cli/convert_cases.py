@@ -37,6 +37,30 @@ class EncodingTest(ToolTest):
                 self.assertEqual(metadata, METADATA)
                 self.assertEqual(self.fsck(f'{codec}.cdna', '--deep')[0]['problems'], [])
 
+    def test_exact_z_puts_float_tensors_in_byte_planes_and_export_restores_them(self):
+        weights = [('w', 'BF16', [64, 512], b''.join(f32(1 + i / 7)[2:] for i in range(64 * 512)))]
+        tensors = small_model() + weights
+        self.write_model('m.safetensors', tensors, METADATA)
+        self.convert('m.safetensors', 'm.cdna', '--encoding', 'exact-z')
+        self.assertEqual(self.fsck('m.cdna', '--deep')[0]['problems'], [])
+        described = {tensor['name']: tensor for tensor in self.inspect('m.cdna')['tensors']}
+        self.assertEqual((described['w']['preset'], described['w']['codec']), ('exact-z', 'zstd'))
+        self.assertEqual(described['w']['encoding'], 'cdna.exact')
+        self.assertLess(described['w']['stored_bytes'], 0.6 * described['w']['source_bytes'])
+        self.assertLessEqual({tensor['preset'] for tensor in described.values()}, {'exact', 'exact-z'})
+        text, _ = self.run_tool('cdna-inspect', 'm.cdna')
+        self.assertRegex(text, r'(?m)^w .* exact-z +zstd ')
+        self.export('m.cdna', 'back.safetensors')
+        restored, metadata = read_safetensors(self.read('back.safetensors'))
+        self.assertEqual(restored, {name: (dtype, shape, data) for name, dtype, shape, data in tensors})
+        self.assertEqual(metadata, METADATA)
+
+    def test_zstd_without_byte_planes_is_exact(self):
+        self.write_model('m.safetensors', [('w', 'F32', [64, 64], bytes(4 * 4096))])
+        self.convert('m.safetensors', 'm.cdna', '--encoding', 'exact', '--codec', 'zstd')
+        tensor, = self.inspect('m.cdna')['tensors']
+        self.assertEqual((tensor['preset'], tensor['codec']), ('exact', 'zstd'))
+
     def test_a_model_without_tensors_is_restored(self):
         self.write_model('m.safetensors', [], {'a': 'b'})
         self.convert('m.safetensors', 'm.cdna')

@@ -21,8 +21,17 @@ bool has_plane(const Tensor& tensor, std::uint16_t role) {
   return false;
 }
 
+// Filters stand in the index, which is read only where the footer leaves the question open. Without it: not known.
+std::optional<std::string> exact_preset_of(const Tensor& tensor) {
+  const bool zstd = (tensor.plane(0).codecs >> static_cast<unsigned>(Codec::zstd) & 1U) != 0;
+  if (!zstd) return "exact";
+  const auto filters = tensor.filters(0);
+  if (!filters) return std::nullopt;
+  return (*filters >> static_cast<unsigned>(Filter::byte_planes) & 1U) != 0 ? "exact-z" : "exact";
+}
+
 std::optional<std::string> preset_of(const Tensor& tensor) {
-  if (tensor.encoding() == "cdna.exact") return "exact";
+  if (tensor.encoding() == "cdna.exact") return exact_preset_of(tensor);
   const bool cb8 = tensor.encoding() == "cdna.codebook" && tensor.plane(0).bits == 8 &&
                    has_plane(tensor, kRowScaleRole) && !has_plane(tensor, kGroupScaleRole);
   if (cb8) return "cb8";

@@ -117,6 +117,10 @@ class Item {
   std::uint32_t plane_count() const;
   PlaneInfo plane(std::uint32_t index) const;  // Requires: index < plane_count().
   std::uint64_t block_count() const;           // Of all planes together.
+  // Bit per filter that occurs among the blocks of a plane (2: Filter::byte_planes; bit 31: any above 30). Reads the
+  // item's index, if nothing else has. Requires: index < plane_count(). Errors: io, corrupt, malformed, unsupported,
+  // limit.
+  Result<std::uint32_t> filters(std::uint32_t index) const;
 
   std::uint64_t source_bytes() const;  // Of the row-major source; 0 for an unknown dtype.
   std::uint64_t stored_bytes() const;  // Planes and block index; without record and alignment gaps.
