@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "cdna/dtype.hpp"
 #include "fuzz/layout.hpp"
 #include "libcdna/codec/codec.hpp"
 #include "libcdna/format/encoding_rules.hpp"

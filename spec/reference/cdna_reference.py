@@ -1,8 +1,7 @@
 """Reference decoder of CDNA v3 files in plain Python, written from ../format.md alone, to be read beside it.
 
 The parts of this file follow the sections of the specification, and every rule (T3, P8, ...) is named at the
-line that checks it. Where there is a choice, this file prefers the plain way to the fast one. Nothing is
-allocated by a number that has not been checked against the file or a limit.
+line that checks it. The plain way is preferred to the fast one. Nothing is allocated by an unchecked number.
 """
 import hashlib
 import io
@@ -15,9 +14,8 @@ from array import array
 from collections import Counter
 from pathlib import Path
 
-HEAD_MAGIC = bytes.fromhex("CD43444E410D0A1A")
-TAIL_MAGIC = bytes.fromhex("CD43444E33454E44")
-RECORD_MAGIC = bytes.fromhex("CD43444E33524543")
+HEAD_MAGIC, TAIL_MAGIC, RECORD_MAGIC = map(bytes.fromhex, (
+    "CD43444E410D0A1A", "CD43444E33454E44", "CD43444E33524543"))
 TAIL_TAG = b"CDNA3 root v1\0\0\0"
 FOOTER_START = struct.pack("<I4s2x7Hi", 24, b"CDN3", 14, 24, 4, 8, 12, 16, 20, 14)
 METADATA_START = struct.pack("<I4s4Hi", 16, b"CDNM", 8, 12, 4, 8, 8)
@@ -26,19 +24,18 @@ CONTENT_LIMIT = 2**32             # this reader's own limit on the decoded bytes
 MAX_BLOCK = 2**24                 # decoded bytes of a block
 CUT = 2**20                       # entries after which a row is cut when rows_per_block is 0
 PIECE = 16384                     # bytes of a piece of bulk data
-
 TENSOR, ASSET, METADATA, ALIAS = range(4)
 BIT_15 = 0x8000                   # in a kind: may be ignored; in a plane's role: decoding works without it
 DATA, CODES, CODEBOOK, ROW_SCALE, GROUP_SCALE, SCALE_TABLE, OUTLIERS = range(1, 8)
 PWL, AFFINE, STATISTICS = range(BIT_15 | 18, BIT_15 | 21)
 RAW, ZSTD, BROTLI = range(3)
-BYTE_PLANES = 1                   # a filter
 NONFINITE = 1                     # bit 0 of optional_features
 ENCODINGS = {b"cdna.exact": (DATA,), b"cdna.codebook": range(CODES, OUTLIERS + 1)}
 DTYPE_NAMES = ("none BOOL U8 I8 U16 I16 U32 I32 U64 I64 F16 BF16 F32 F64 C64 F8_E4M3 F8_E5M2 F8_E8M0 "
                "F8_E4M3FNUZ F8_E5M2FNUZ F6_E2M3 F6_E3M2 F4").split()
 DTYPE_BITS = (0, 8, 8, 8, 16, 16, 32, 32, 64, 64, 16, 16, 32, 64, 64, 8, 8, 8, 8, 8, 6, 6, 4)
-U8, F16, BF16, F32, F64 = map(DTYPE_NAMES.index, ("U8", "F16", "BF16", "F32", "F64"))
+U8 = DTYPE_NAMES.index("U8")
+FLOATS = F16, BF16, F32, F64 = tuple(map(DTYPE_NAMES.index, ("F16", "BF16", "F32", "F64")))
 
 # The error class of each rule; all others are "malformed". CONTENT_LIMIT has a class and no rule.
 CLASSES = {None: "limit"} | {rule: error_class for error_class, rules in {
@@ -70,10 +67,7 @@ def RN(x):
 
 def RN16(x):
     """The two bytes of x rounded to f16. A zero is +0."""
-    try:
-        return struct.pack("<e", x + 0.0)
-    except OverflowError:
-        return struct.pack("<e", math.copysign(math.inf, x))
+    return struct.pack("<e", x + 0.0 if abs(x) < 65520 else math.copysign(math.inf, x))
 
 def H(data):
     return hashlib.sha256(data).digest()
@@ -136,8 +130,7 @@ def read_tail(data, expected_root):
     return tail
 
 def check_head(data, align_log2):
-    expected = struct.pack("<8sIBB50x", HEAD_MAGIC, 3, align_log2, 1)
-    need(data[:64] == expected, "H1", "the head is not as it must be")
+    need(data[:64] == struct.pack("<8sIBB50x", HEAD_MAGIC, 3, align_log2, 1), "H1", "not the one head")
 
 # ---- 6 Footer, and the layout that it shares with the metadata (section 14) ----
 def join_vectors(start, vectors):
@@ -232,8 +225,7 @@ def check_kind(item, earlier, is_last):
         need(item.kind == ASSET or is_last, "I12", "metadata is not the last item")
     elif item.kind == ALIAS:
         item.need_fields("I13", dtype=0, plane_count=0, type=b"", source_digest=bytes(32), **simple)
-        need(item.dims[0] < len(earlier) and earlier[item.dims[0]].kind == TENSOR,
-             "I13", "not an alias of an earlier tensor")
+        need(item.dims[0] < len(earlier) and earlier[item.dims[0]].kind == TENSOR, "I13", "no earlier tensor")
 
 def check_packet(item, footer_offset, alignment):
     """The planes, and the places of index and record (section 7.2)."""
@@ -369,8 +361,7 @@ def check_text(item, in_recovery=False):
         need(is_utf8(item.name), "N2", "the name is not UTF-8")
         control = any(ord(c) < 0x20 or 0x7F <= ord(c) <= 0x9F for c in item.name.decode())
         need(not control, "N3", "a control character in the name")
-    printable = all(0x20 <= byte <= 0x7E for byte in item.type)
-    need(item.type_length <= 255 and printable, "N4", "the type is not short printable ASCII")
+    need(item.type_length <= 255 and all(0x20 <= byte <= 0x7E for byte in item.type), "N4", "the type")
 
 # ---- 12 Codecs ----
 def decode_zstd(stored, length):
@@ -426,19 +417,16 @@ def decode_brotli(stored, length):
 
 def is_byte_planes(item, entry):
     """Whether filter 1 is known in this entry (section 12.1)."""
-    return (entry.filter == BYTE_PLANES and entry.codec == ZSTD and entry.plane is item.planes[0]
-            and item.kind == TENSOR and item.type == b"cdna.exact" and item.dtype in (F16, BF16, F32, F64)
-            and not unsupported_rule(item))
+    return ((entry.filter, entry.codec) == (1, ZSTD) and entry.plane is item.planes[0] and item.kind == TENSOR
+            and item.type == b"cdna.exact" and item.dtype in FLOATS and not unsupported_rule(item))
 
 def join_byte_planes(stored, length, size):
-    count = length // size                                 # elements of `size` bytes
-    raw, joined = length - count, bytearray(length)
-    planes = stored[:raw] + decode_zstd(stored[raw:], count)
+    count, joined = length // size, bytearray(length)
+    planes = stored[:length - count] + decode_zstd(stored[length - count:], count)
     for k in range(size):
         joined[k::size] = planes[k * count:(k + 1) * count]
     words = struct.Struct(f"<{count}{'__H_I___Q'[size]}")
-    rotated = (word >> 1 | (word & 1) << 8 * size - 1 for word in words.unpack(joined))
-    return words.pack(*rotated)
+    return words.pack(*(word >> 1 | (word & 1) << 8 * size - 1 for word in words.unpack(joined)))
 
 # ---- 13 Encodings ----
 def unsupported_rule(item, index=()):
@@ -449,8 +437,8 @@ def unsupported_rule(item, index=()):
     for plane in item.needed_planes:
         rules += [("U3", tensor and plane.role not in known_roles), ("U4", plane.layout > 1),
                   ("U5", plane.codecs >> 3), ("U6", tensor and plane.vector != 1)]
-    rules.append(("U7", any(entry.filter and not is_byte_planes(item, entry) for entry in index
-                           if not entry.plane.role & BIT_15)))
+    needed = [entry for entry in index if not entry.plane.role & BIT_15]
+    rules.append(("U7", any(entry.filter and not is_byte_planes(item, entry) for entry in needed)))
     return next((rule for rule, holds in rules if holds), None)
 
 def is_plane(plane, scope, dtypes, row_entries, groups=(0,), bits=None):
@@ -467,20 +455,16 @@ def check_encoding(item):
         need(not any(item.error_numbers), "E1", "an error number is not zero")
         need(item.rows <= 1 or item.cols * DTYPE_BITS[item.dtype] % 8 == 0, "E1", "rows are not whole bytes")
         return
-    need(in_order and CODES in planes and CODEBOOK in planes and item.dtype in (F16, BF16, F32, F64),
+    need(in_order and CODES in planes and CODEBOOK in planes and item.dtype in FLOATS,
          "E2", "not the dtype or the planes of a codebook tensor")
     groups = planes.get(GROUP_SCALE)
     cells = ceil_div(item.cols, groups.group or 1) if groups else 0
-    table = {CODES: (1, (0,), item.cols, (0,), range(1, 17)),
-             CODEBOOK: (0, (F16, F32), 2**planes[CODES].bits),
-             ROW_SCALE: (1, (F32,), 1),
-             GROUP_SCALE: (1, (F32, F16, BF16, U8), cells, (32, 64, 128)),
-             SCALE_TABLE: (0, (F32,), 256),
-             OUTLIERS: (2, (F16, BF16, F32, F64), 0, (0,), (8,))}
+    table = {CODES: (1, (0,), item.cols, (0,), range(1, 17)), OUTLIERS: (2, FLOATS, 0, (0,), (8,)),
+             CODEBOOK: (0, (F16, F32), 2**planes[CODES].bits), SCALE_TABLE: (0, (F32,), 256),
+             ROW_SCALE: (1, (F32,), 1), GROUP_SCALE: (1, (F32, F16, BF16, U8), cells, (32, 64, 128))}
     for role, plane in planes.items():
         need(is_plane(plane, *table[role]), "E2", f"the plane of role {role} is not as it must be")
-    uses_table = groups is not None and groups.dtype == U8
-    need(uses_table == (SCALE_TABLE in planes), "E2", "scale_table is for U8 group_scale and only that")
+    need((SCALE_TABLE in planes) == (groups is not None and groups.dtype == U8), "E2", "scale_table")
 
 def check_block(index, entry, block):
     """E3 to E6 for a decoded block."""
@@ -494,9 +478,8 @@ def check_block(index, entry, block):
         inside = max(positions, default=-1) < codes.rows * codes.columns
         need(ascending(positions) and inside, "E6", "positions do not ascend, or leave the block")
     if plane.role == CODEBOOK:
-        values = list(floats(block, plane.dtype))
-        need(values[0] == values[0] and all(a <= b for a, b in zip(values, values[1:])),
-             "E3", "the codebook is not ascending")
+        values = list(floats(block, plane.dtype))          # two at least, and no NaN is <= another
+        need(all(a <= b for a, b in zip(values, values[1:])), "E3", "the codebook is not ascending")
 
 def split_outliers(block, dtype):
     """The values (as bytes) and the positions of the outliers of a block."""
@@ -522,20 +505,13 @@ def outlier_to_f32(raw, dtype):
         return struct.pack("<I", (bits & 0x8000) << 16 | 0x7F800000 | (bits & 0x3FF) << 13)
     return struct.pack("<I", bits >> 63 << 31 | 0x7FC00000 | bits >> 29 & 0x3FFFFF)
 
-def unpack_codes(data, bits, count):
-    """`count` codes of a bit string, least significant bit first: eight codes take `bits` whole bytes."""
-    for first in range(0, count, 8):
-        place = first // 8 * bits
-        word = int.from_bytes(data[place:place + bits], "little")
-        for _ in range(min(8, count - first)):
-            yield word & (1 << bits) - 1
-            word >>= bits
-
 def code_rows(entry, block):
-    """The codes of each row of a block."""
-    size = len(block) // entry.rows
+    """The codes of each row, a bit string, least significant bit first: eight codes take `bits` whole bytes."""
+    bits, size = entry.plane.bits, len(block) // entry.rows
     for start in range(0, len(block), size):
-        yield unpack_codes(block[start:start + size], entry.plane.bits, entry.columns)
+        words = (int.from_bytes(block[at:at + bits], "little") for at in range(start, start + size, bits))
+        codes = (word >> k * bits & (1 << bits) - 1 for word in words for k in range(8))
+        yield (code for _, code in zip(range(entry.columns), codes))
 
 def codebook_values(item, blocks):
     """The decoded bytes of a codebook tensor; blocks[role] are (entry, decoded block)."""
@@ -638,16 +614,14 @@ class File:
 
     def read_blocks(self, index, role):
         """(entry, decoded block) of a plane; digests are checked at each reading, for a file can change."""
-        for entry in index:
-            if entry.plane.role == role:
-                block = self.read_stored(entry)
-                if entry.codec != RAW:
-                    decode = {ZSTD: decode_zstd, BROTLI: decode_brotli}[entry.codec]
-                    size = (entry.plane.bits // 8,) if entry.filter else ()
-                    decode = join_byte_planes if entry.filter else decode
-                    block = decode(block, entry.decoded_length, *size)
-                check_block(index, entry, block)
-                yield entry, block
+        for entry in (entry for entry in index if entry.plane.role == role):
+            block = self.read_stored(entry)
+            if entry.filter:
+                block = join_byte_planes(block, entry.decoded_length, entry.plane.bits // 8)
+            elif entry.codec != RAW:
+                block = {ZSTD: decode_zstd, BROTLI: decode_brotli}[entry.codec](block, entry.decoded_length)
+            check_block(index, entry, block)
+            yield entry, block
 
     def read_item(self, number):
         """Steps 2 and 3 for a whole item: its decoded bytes, or None for aliases and ignorable kinds."""
@@ -704,37 +678,30 @@ class File:
     def check_statements(self, item, index):
         """D3, D4 of the planes of section 13.3, in order."""
         table = {PWL: ("D3", F16, (32,)), AFFINE: ("D3", F16, (2,)), STATISTICS: ("D4", F64, range(3, 2**60))}
-        codes, codebook = item.by_role[CODES], item.by_role[CODEBOOK]
-        for plane in item.planes:
-            if plane.role not in table:
-                continue
-            rule, dtype, row_entries = table[plane.role]
-            need(is_plane(plane, 0, (dtype,), plane.row_entries) and plane.row_entries in row_entries
+        bits, codebook = item.by_role[CODES].bits, item.by_role[CODEBOOK]
+        for plane in (plane for plane in item.planes if plane.role in table):
+            rule, dtype, lengths = table[plane.role]
+            need(is_plane(plane, 0, (dtype,), plane.row_entries) and plane.row_entries in lengths
                  and plane.layout == 0 and plane.vector == 1, rule, "the plane is not as it must be")
             first = next(entry for entry in index if entry.plane is plane)
-            values = list(floats(self.read_stored(first), dtype))
-            values = values[:3] if plane.role == STATISTICS else values
+            values = list(floats(self.read_stored(first), dtype))[:lengths[0]]
             need(all(map(math.isfinite, values)), rule, "an entry is not finite")
             if plane.role == STATISTICS:
                 outliers, entropy = self.measure(item, index)
-                need(values[0] == outliers, "D4", f"{outliers} outliers")
-                need(abs(values[2] - entropy) <= 1e-6, "D4", f"an entropy of {entropy}")
+                need(values[0] == outliers and abs(values[2] - entropy) <= 1e-6, "D4", "outliers or entropy")
                 continue
-            need(codebook.dtype == F16 and (plane.role == AFFINE or codes.bits >= 5), "D3", "not for pwl, affine")
-            step = 2**codes.bits * 2 // plane.row_entries  # codes of a segment
-            stated = b"".join(RN16(base + l * slope) for base, slope in zip(values[::2], values[1::2])
-                              for l in range(step))
-            blocks = b"".join(block for _, block in self.read_blocks(index, CODEBOOK))
-            need(stated == blocks, "D3", "the codebook is another one")
+            need(codebook.dtype == F16 and (plane.role == AFFINE or bits >= 5), "D3", "not for pwl, affine")
+            segment = 2**bits * 2 // len(values)           # codes
+            stated = b"".join(RN16(base + l * step) for base, step in zip(values[::2], values[1::2])
+                              for l in range(segment))
+            need([stated] == [block for _, block in self.read_blocks(index, CODEBOOK)], "D3", "another codebook")
 
     def measure(self, item, index):
         """The number of outliers, and the entropy of the codes in bits."""
-        dtype = item.by_role[OUTLIERS].dtype if OUTLIERS in item.by_role else F32
-        outliers = sum(len(split_outliers(block, dtype)[0]) for _, block in self.read_blocks(index, OUTLIERS))
-        counts = Counter(code for entry, block in self.read_blocks(index, CODES)
-                         for row in code_rows(entry, block) for code in row)
-        total = counts.total()
-        return outliers, -sum(n / total * math.log2(n / total) for n in counts.values())
+        outliers, codes = (self.read_blocks(index, role) for role in (OUTLIERS, CODES))
+        counts = Counter(code for pair in codes for row in code_rows(*pair) for code in row)
+        entropy = -sum(n / counts.total() * math.log2(n / counts.total()) for n in counts.values())
+        return sum(len(split_outliers(block, entry.plane.dtype)[1]) for entry, block in outliers), entropy
 
 # ---- 18 Recovery ----
 def record_at(data, place, directory, pools):

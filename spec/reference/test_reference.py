@@ -330,6 +330,12 @@ class Codebooks(unittest.TestCase):
         self.assertEqual(cdna.RN(-1e300), -math.inf)
         self.assertEqual(struct.pack("<f", cdna.RN(-math.inf * 0)), bytes.fromhex("0000C07F"))
 
+    def test_rounding_to_f16(self):
+        for value, bits in ((1 + 2**-11, 0x3C00), (1 + 3 * 2**-11, 0x3C02), (1 + 2**-11 + 2**-40, 0x3C01), (-0.0, 0),
+                            (2.0**-24, 1), (2.0**-25, 0), (1.5 * 2**-24, 2), (65519.999, 0x7BFF), (65520.0, 0x7C00),
+                            (-2.0**300, 0xFC00)):
+            self.assertEqual(cdna.RN16(value), struct.pack("<H", bits))
+
     def test_outlier_conversion(self):
         for dtype, raw, bits in ((cdna.F16, 0xFE01, 0xFFC02000), (cdna.F16, 0x0001, 0x33800000),
                                  (cdna.BF16, 0x7F81, 0x7F810000), (cdna.F32, 0x7F800001, 0x7F800001),
@@ -462,6 +468,20 @@ class Codecs(unittest.TestCase):
             self.assertEqual(self.rule(start + blocks, 1, 3000), expected)
         bomb = window + b"\x02\x20\0x" * 60
         self.assertEqual(self.rule(bomb + b"\x63\x09\0x", 1, 300), "C2")
+
+    def test_byte_planes(self):
+        import zstandard
+        random_bits = random.Random(3)
+        for size, form in ((2, "H"), (4, "I"), (8, "Q")):
+            words = [0x7F << 8 * size - 9 | random_bits.getrandbits(8 * size - 9) | random_bits.getrandbits(1) << 8 * size - 1
+                     for _ in range(500)]
+            planes = [bytes((word << 1 | word >> 8 * size - 1) >> 8 * k & 255 for word in words) for k in range(size)]
+            stored = b"".join(planes[:-1]) + zstandard.ZstdCompressor(write_checksum=False).compress(planes[-1])
+            decoded = struct.pack(f"<500{form}", *words)
+            self.assertEqual(cdna.join_byte_planes(stored, len(decoded), size), decoded)
+            with self.assertRaises(cdna.CdnaError) as raised:
+                cdna.join_byte_planes(stored + b"\0", len(decoded), size)
+            self.assertEqual(raised.exception.rule, "C2")
 
     def test_brotli(self):
         n = len(self.content)

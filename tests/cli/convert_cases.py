@@ -7,7 +7,7 @@ import stat
 import struct
 
 import runner
-from runner import CLEAN, ERRORS_LEFT, OPERATIONAL, USAGE, ToolTest, f16, f32, read_safetensors, small_model
+from runner import CLEAN, ERRORS_LEFT, OPERATIONAL, USAGE, ToolTest, bf16, f16, f32, read_safetensors, small_model
 
 SPEC = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'spec', 'format.md')
 METADATA = {'format': 'pt', 'text': 'Zeichen: äöü ☃ "\\\n\t\x01\x7f', 'empty': '', '': 'no key'}
@@ -38,7 +38,7 @@ class EncodingTest(ToolTest):
                 self.assertEqual(self.fsck(f'{codec}.cdna', '--deep')[0]['problems'], [])
 
     def test_exact_z_puts_float_tensors_in_byte_planes_and_export_restores_them(self):
-        weights = [('w', 'BF16', [64, 512], b''.join(f32(1 + i / 7)[2:] for i in range(64 * 512)))]
+        weights = [('w', 'BF16', [64, 512], bf16(77, 64 * 512))]
         tensors = small_model() + weights
         self.write_model('m.safetensors', tensors, METADATA)
         self.convert('m.safetensors', 'm.cdna', '--encoding', 'exact-z')
@@ -46,7 +46,7 @@ class EncodingTest(ToolTest):
         described = {tensor['name']: tensor for tensor in self.inspect('m.cdna')['tensors']}
         self.assertEqual((described['w']['preset'], described['w']['codec']), ('exact-z', 'zstd'))
         self.assertEqual(described['w']['encoding'], 'cdna.exact')
-        self.assertLess(described['w']['stored_bytes'], 0.6 * described['w']['source_bytes'])
+        self.assertLess(described['w']['stored_bytes'], 0.75 * described['w']['source_bytes'])
         self.assertLessEqual({tensor['preset'] for tensor in described.values()}, {'exact', 'exact-z'})
         text, _ = self.run_tool('cdna-inspect', 'm.cdna')
         self.assertRegex(text, r'(?m)^w .* exact-z +zstd ')
