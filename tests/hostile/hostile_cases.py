@@ -7,15 +7,16 @@ import struct
 from dataclasses import dataclass
 
 import crafted_flatbuffers as flat
-from bad_cases import changed, footer, letters, only, patch, plane, standard
-from builder import (BROTLI, CODEBOOK, CODES, DATA, DTYPE_ID, GROUP_SCALE, HEAD, HEAD_MAGIC, IGNORABLE, RAW, RECORD,
-                     RECORD_MAGIC, ROW_SCALE, TAIL, TAIL_MAGIC, TENSOR, ZSTD, Block, File, Item, Plane, build,
-                     structure_hash, zstd_block, zstd_encoder, zstd_frame, zstd_header)
-from describe import CODEBOOK_NAME, EXACT, alias, asset, codebook, counting, exact, float_plane, metadata, noise
+from bad_cases import changed, footer, letters, only, patch, plane, standard, with_planes
+from builder import (AFFINE, BROTLI, BYTE_PLANES, CODEBOOK, CODES, DATA, DTYPE_ID, GROUP_SCALE, HEAD, HEAD_MAGIC,
+                     IGNORABLE, RAW, RECORD, RECORD_MAGIC, ROW_SCALE, STATISTICS, TAIL, TAIL_MAGIC, TENSOR, ZSTD,
+                     Block, File, Item, Plane, build, structure_hash, zstd_block, zstd_encoder, zstd_frame, zstd_header)
+from describe import (CODEBOOK_NAME, EXACT, alias, asset, codebook, counting, exact, float_plane, metadata, noise,
+                      statement)
 from good_cases import ignorable_plane
 
 MIB = 1 << 20
-U8, F32 = DTYPE_ID["U8"], DTYPE_ID["F32"]
+U8, BF16, F32 = DTYPE_ID["U8"], DTYPE_ID["BF16"], DTYPE_ID["F32"]
 
 
 @dataclass
@@ -178,7 +179,40 @@ def large_planes():
     return only(Item(b"t", TENSOR, [rows, 32], planes, 1, F32, CODEBOOK_NAME, sums=(1.0, 1.0)))
 
 
+def bf16_in_planes(frame):
+    """A tensor of 2^19 BF16 in one block: a plane of zeros as it is, then `frame`."""
+    block = Block(bytes(MIB // 2) + frame, MIB, ZSTD, BYTE_PLANES)
+    plane = Plane(DATA, BF16, 16, MIB // 2, blocks=[block])
+    return built(lambda: only(Item(b"t", TENSOR, [1, MIB // 2], [plane], 1, BF16, EXACT)))
+
+
+def many_statements():
+    """2^27 codes of one bit in 523 bytes, of which 30 planes state something."""
+    planes = [Plane(CODES, 0, 1, 1 << 27, blocks=[Block(zstd_frame(bytes(16 * MIB)), 16 * MIB, ZSTD)]),
+              float_plane(CODEBOOK, "F16", 2, 1, [0.0, 1.0], scope=0)]
+    for _ in range(15):
+        planes += [statement(STATISTICS, "F64", [0.0, 0.0, 0.0]), statement(AFFINE, "F16", [0.0, 1.0])]
+    return only(Item(b"t", TENSOR, [1, 1 << 27], planes, 1, F32, CODEBOOK_NAME, sums=(1.0, 1.0)))
+
+
+def wide_statistics():
+    """A statistics plane of 2^21 entries."""
+    item = codebook("q", [1, 8], 3, list(range(8)), [0.0] * 8)
+    return only(with_planes(item, statement(STATISTICS, "F64", [0.0, 0.0, 3.0] + [0.0] * ((1 << 21) - 3))))
+
+
 CODEC_CASES = [
+    Case("planes_1_gib", "zstd fuzz target dstSize_tooSmall", "a frame of byte planes that goes on to 1 GiB after the "
+         "512 KiB of its plane", "item 0 C2",
+         bf16_in_planes(zstd_header(MIB // 2) + rle(MIB // 8) * 8191 + rle(MIB // 8, True))),
+    Case("planes_content_16_gib", "fault F39", "a content size of 2^34 in the frame of byte planes", "item 0 C1",
+         bf16_in_planes(zstd_header(1 << 34, 3) + rle(MIB // 8, True))),
+    Case("planes_content_of_block", "the same", "a frame of byte planes that yields the whole block", "item 0 C1",
+         bf16_in_planes(zstd_frame(bytes(MIB)))),
+    Case("statements_30", "work that is not stored", "30 planes that state something of 2^27 codes, which is allowed",
+         "clean", built(many_statements), reference=False),
+    Case("statistics_16_mib", "the same", "a statistics plane with 2^21 entries, which is allowed", "clean",
+         built(wide_statistics)),
     zstd_case("zstd_1_gib", "zstd fuzz target dstSize_tooSmall", "32 KiB that go on to 1 GiB after the 128 KiB of "
               "their block", "item 0 C2", MIB // 8, zstd_header(MIB // 8) + rle(MIB // 8) * 8191 + rle(MIB // 8, True)),
     zstd_case("zstd_run_2_mib", "RFC 8878, Block_Maximum_Size", "one run of 2^21 - 1 bytes", "item 0 C2", 2 * MIB - 1,
