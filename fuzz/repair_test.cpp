@@ -99,7 +99,7 @@ TEST_CASE("fsck: problems come in the order of the format, not in that in which 
   for (const Region& region : cdna::test::regions_of(sample)) {
     if (region.part == Part::block) first_block.emplace(region.item, region);
   }
-  constexpr std::uint32_t kRaw = 1, kZstd = 2, kAsset = 5;  // In the sample's order.
+  constexpr std::uint32_t kRaw = 1, kZstd = 2, kAsset = 6;  // In the sample's order.
   Bytes file = sample;
   file[first_block.at(kRaw).begin] ^= std::byte{1};   // D2: the block's digest is repaired, the source's is not.
   file[first_block.at(kZstd).begin] ^= std::byte{1};  // C1.

@@ -473,7 +473,8 @@ class Codecs(unittest.TestCase):
         import zstandard
         random_bits = random.Random(3)
         for size, form in ((2, "H"), (4, "I"), (8, "Q")):
-            words = [0x7F << 8 * size - 9 | random_bits.getrandbits(8 * size - 9) | random_bits.getrandbits(1) << 8 * size - 1
+            bits = 8 * size - 9                            # below the last plane's, which are 0 1111 111 here
+            words = [0x7F << bits | random_bits.getrandbits(bits) | random_bits.getrandbits(1) << bits + 8
                      for _ in range(500)]
             planes = [bytes((word << 1 | word >> 8 * size - 1) >> 8 * k & 255 for word in words) for k in range(size)]
             stored = b"".join(planes[:-1]) + zstandard.ZstdCompressor(write_checksum=False).compress(planes[-1])

@@ -3,16 +3,15 @@ import math
 import struct
 from dataclasses import dataclass
 
-from builder import (AFFINE, ASSET, BROTLI, CODEBOOK, DATA, DTYPE_ID, GROUP_SCALE, HEAD_MAGIC, IGNORABLE, INF,
-                     NONFINITE, PWL, RAW, ROW_SCALE, STATISTICS, TENSOR, ZSTD, File, Item, Plane, build,
-                     byte_plane_encoder, metadata_bytes, raw_block, structure_hash, to_f16, zstd_block,
-                     zstd_blocks, zstd_encoder, zstd_frame, zstd_header)
-from describe import (EXACT, Scales, alias, asset, code_noise, codebook, counting, entropy, even_book, exact,
-                      filled, metadata, noise, outlier_plane, segments, statement)
-from good_cases import (BENT, ROUND_TRIP, SLOPE, SMALL_BOOK, TABLE, ignorable_plane, in_planes, measured, sloped,
-                        stated, stored_as)
+from builder import (ASSET, BROTLI, CODEBOOK, DATA, DTYPE_ID, GROUP_SCALE, HEAD_MAGIC, IGNORABLE, INF, PWL, RAW,
+                     ROW_SCALE, TENSOR, ZSTD, File, Item, Plane, build, byte_plane_encoder, metadata_bytes,
+                     raw_block, structure_hash, zstd_block, zstd_blocks, zstd_encoder, zstd_frame, zstd_header)
+from describe import (EXACT, Scales, alias, asset, code_noise, codebook, counting, exact, filled, metadata, noise,
+                      outlier_plane, statement)
+from good_cases import ROUND_TRIP, SMALL_BOOK, TABLE, ignorable_plane, in_planes, stored_as
 from payloads import (BROTLI_128K_18, BROTLI_199_LETTERS, BROTLI_201_LETTERS, BROTLI_LETTERS_16,
                       BROTLI_LETTERS_17, BROTLI_LETTERS_22, LETTERS)
+from statement_cases import BAD_STATEMENTS, BENT, only, with_planes
 
 NAN = math.nan
 TOP = 1 << 64
@@ -168,15 +167,6 @@ def whole(data):
 
 def u32(x):
     return struct.pack("<I", x)
-
-
-def only(*items):
-    return File(list(items))
-
-
-def with_planes(base, *planes):
-    base.planes += planes
-    return base
 
 
 # ---- T: head and tail ----
@@ -974,86 +964,6 @@ def deep_outlier(dtype, value):
     return only(codebook("q", [1, 8], 3, list(range(8)), SMALL_BOOK, outliers=(dtype, [[(2, value)]])))
 
 
-def pwl(values=None, bits=5, book=None, dtype="F16", **over):
-    """A codebook tensor with a pwl plane."""
-    book = segments(BENT, max(1, 1 << bits - 4)) if book is None else book
-    return only(stated("q", book, bits, [statement(PWL, dtype, BENT if values is None else values, **over)]))
-
-
-def pwl_entry(n, value):
-    return pwl(BENT[:n] + [value] + BENT[n + 1:])
-
-
-def affine(values, book, bits=2, book_dtype="F16", **over):
-    return only(stated("q", book, bits, [statement(AFFINE, "F16", values, **over)], book_dtype=book_dtype))
-
-
-def numbers(*values, dtype="F64", outliers=None, **over):
-    """A codebook tensor of 40 codes with these statistics; None stands for the right entropy."""
-    codes = code_noise(40, 3, 4)
-    values = [entropy(codes) if value is None else value for value in values]
-    return only(stated("q", even_book(3), 3, [statement(STATISTICS, dtype, values, **over)], codes, outliers=outliers))
-
-
-OTHER_SLOPE = statement(AFFINE, "F16", [0.0, 1.0])
-NO_STATISTICS = statement(STATISTICS, "F64", [1.0, 0.0, 0.0])
-TWICE_ROUNDED = [to_f16(SLOPE[0] + to_f16(SLOPE[1] * c)) for c in range(64)]
-STATEMENT_CASES = [
-    ("D3_pwl_book", "one entry of the codebook is not what pwl states", pwl(
-        book=segments(BENT, 2)[:16] + [BENT[16] + 2.0 ** -9] + segments(BENT, 2)[17:])),
-    ("D3_pwl_last_step", "the last step of pwl", pwl_entry(31, 0.25)),
-    ("D3_pwl_first_base", "the first base of pwl", pwl_entry(0, -2.5)),
-    ("D3_pwl_nan", "a step of pwl is NaN", pwl_entry(7, NAN)),
-    ("D3_pwl_infinite", "the last base of pwl is infinite, and so are its entries", only(stated(
-        "q", segments(BENT[:30], 2) + [INF, INF], 5, [statement(PWL, "F16", BENT[:30] + [INF, 0.0])],
-        optional=NONFINITE))),
-    ("D3_pwl_4_bits", "pwl with codes of 4 bits, whose segments have one code", pwl(
-        book=BENT[::2], bits=4)),
-    ("D3_pwl_34", "pwl with 17 segments", pwl(BENT + [3.0, 0.0])),
-    ("D3_pwl_30", "pwl with 15 segments", pwl(BENT[:30])),
-    ("D3_pwl_dtype", "pwl of dtype BF16", pwl([0.0] * 32, book=[0.0] * 32, dtype="BF16")),
-    ("D3_pwl_f32", "pwl of dtype F32", pwl(dtype="F32")),
-    ("D3_pwl_bits", "pwl with entries of 32 bits", pwl(
-        bits=5, over={"bits": 32, "row_entries": 16})),
-    ("D3_pwl_scope", "pwl of scope 1, in a tensor of one row", only(with_planes(
-        codebook("q", [1, 40], 5, code_noise(40, 5), segments(BENT, 2)), statement(PWL, "F16", BENT, scope=1)))),
-    ("D3_pwl_layout", "pwl in a packed plane", pwl(layout=1)),
-    ("D3_pwl_group", "pwl with a group", pwl(group=32)),
-    ("D3_pwl_vector", "pwl with vector 2", pwl(vector=2)),
-    ("D3_affine_book", "the last entry of the codebook is not what affine states",
-     affine([0.0, 1.0], [0.0, 1.0, 2.0, 3.5])),
-    ("D3_affine_rounded_twice", "products are rounded before they are added", affine(
-        SLOPE, TWICE_ROUNDED, 6)),
-    ("D3_affine_ties", "a sum half-way between two f16 is rounded to the odd one", affine(
-        [1.0, 2.0 ** -11], [1.0, 1.0 + 2.0 ** -10, 1.0 + 2.0 ** -10, 1.0 + 2.0 ** -9])),
-    ("D3_affine_negative_zero", "a codebook entry is -0 where the sum is 0", affine(
-        [-0.0, 0.0], [-0.0] * 4)),
-    ("D3_affine_f32", "affine, and an F32 codebook", affine(
-        [0.0, 1.0], [0.0, 1.0, 2.0, 3.0], book_dtype="F32")),
-    ("D3_affine_one", "affine with one entry", affine([0.0], [0.0] * 4)),
-    ("D3_affine_three", "affine with three entries", affine([0.0, 1.0, 0.0], [0.0, 1.0, 2.0, 3.0])),
-    ("D3_affine_nan", "the step of affine is NaN", affine([0.0, NAN], [0.0] * 4)),
-    ("D3_second", "the second of two affine planes", only(with_planes(sloped("q", 5), OTHER_SLOPE))),
-    ("D3_before_D4", "affine and then statistics are wrong", only(
-        with_planes(sloped("q", 3), OTHER_SLOPE, NO_STATISTICS))),
-    ("D4_before_D3", "statistics and then affine are wrong", only(
-        with_planes(sloped("q", 3), NO_STATISTICS, OTHER_SLOPE))),
-    ("D4_outliers", "an outlier too many", numbers(2.0, 0.0, None, outliers=("F32", [[(3, 1.0)], []]))),
-    ("D4_outliers_none", "outliers without an outlier plane", numbers(1.0, 0.0, None)),
-    ("D4_outliers_0", "no outliers, and there are two", numbers(
-        0.0, 0.0, None, outliers=("F32", [[(3, 1.0)], [(0, 1.0)]]))),
-    ("D4_entropy_above", "the entropy is 0.0000011 above the right one", only(measured("q", shift=1.1e-6))),
-    ("D4_entropy_below", "the entropy is 0.0000011 below the right one", only(measured("q", shift=-1.1e-6))),
-    ("D4_entropy_empty", "an entropy without codes", only(measured("q", codes=[], shift=1.0))),
-    ("D4_entropy_nan", "the entropy is NaN", numbers(0.0, 0.0, NAN)),
-    ("D4_kurtosis_nan", "the kurtosis is NaN", numbers(0.0, NAN, None)),
-    ("D4_kurtosis_infinite", "the kurtosis is infinite", numbers(0.0, INF, None)),
-    ("D4_entries_2", "two entries", numbers(0.0, 0.0)),
-    ("D4_f32", "statistics of dtype F32", numbers(0.0, 0.0, 1.0, dtype="F32")),
-    ("D4_layout", "statistics in a packed plane", numbers(0.0, 0.0, None, layout=1)),
-    ("D4_group", "statistics with a group", numbers(0.0, 0.0, None, group=1)),
-    ("D4_vector", "statistics with vector 0", numbers(0.0, 0.0, None, vector=0)),
-]
 DEEP_CASES = [
     ("D1_codebook", "an infinite codebook entry", book_entries(SMALL_BOOK[:7] + [INF])),
     ("D1_codebook_unused", "an infinite codebook entry that no code uses", only(
@@ -1110,7 +1020,7 @@ def almost_root(file):
 
 
 BAD = [Case(*row) for row in T_CASES + F_CASES + I_CASES + P_CASES + N_CASES + E_OPEN_CASES + X_CASES
-       + BLOCK_CASES + E_TOUCH_CASES + M_CASES + STATEMENT_CASES + DEEP_CASES]
+       + BLOCK_CASES + E_TOUCH_CASES + M_CASES + BAD_STATEMENTS + DEEP_CASES]
 BAD += [Case("T4_other_root", "the caller expects another root", standard(), expected_root="00" * 32),
         Case("T4_last_bit", "the caller expects a root that differs in the last bit", File(),
              expected_root=almost_root(File()))]

@@ -2,13 +2,13 @@
 import math
 import struct
 
-from builder import (AFFINE, BROTLI, CUT, DTYPE_BITS, DTYPES, IGNORABLE, INF, NONFINITE, PWL, STATISTICS, ZSTD,
-                     Block, File, Item, Plane, byte_plane_encoder, raw_block, to_f16, zstd_block, zstd_blocks,
-                     zstd_encoder, zstd_header)
-from describe import (Scales, alias, asset, code_noise, codebook, counting, entropy, even_book, exact,
-                      float_plane, metadata, noise, segments, statement)
+from builder import (BROTLI, CUT, DTYPE_BITS, DTYPES, IGNORABLE, INF, NONFINITE, ZSTD, Block, File, Item, Plane,
+                     byte_plane_encoder, raw_block, zstd_block, zstd_blocks, zstd_encoder, zstd_header)
+from describe import (Scales, alias, asset, code_noise, codebook, counting, even_book, exact, float_plane,
+                      metadata, noise, statement)
 from payloads import (BROTLI_128K_17, BROTLI_LETTERS_10, BROTLI_LETTERS_16, BROTLI_TEXT, LETTERS, TEXT,
                       ZSTD_TEXT)
+from statement_cases import GOOD_STATEMENTS
 
 SMALL_BOOK = [-1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0]
 
@@ -400,71 +400,6 @@ BYTE_PLANE_CASES = [
 ]
 
 
-# ---- statements about a codebook tensor (section 13.3) ----
-
-def stated(name, book, bits, planes, codes=None, **rest):
-    """A codebook tensor with these planes behind the others."""
-    codes = code_noise(40, bits, 9) if codes is None else codes
-    item = codebook(name, [2, len(codes) // 2], bits, codes, book, **rest)
-    item.planes += planes
-    return item
-
-
-# Bases 0.3 apart and steps that are no power of two: sums are not exact in f16. BENT[h] < BENT[h + 1] for 16 codes.
-BENT = [to_f16(value) for h in range(16) for value in (h * 0.3 - 2.4, 0.3 / 17)]
-STEEP = [-60000.0, 1000.0] + BENT[2:30] + [1000.0, 64000.0]
-WIDE = [to_f16(value) for h in range(16) for value in (h * 16.0 - 128, 0.0613)]
-SLOPE = [to_f16(-0.7), to_f16(0.011)]
-
-
-def bent(name, bits, lines=None, **rest):
-    lines = lines or BENT
-    return stated(name, segments(lines, 1 << bits - 4), bits, [statement(PWL, "F16", lines)], **rest)
-
-
-def sloped(name, bits, line=SLOPE, **rest):
-    return stated(name, segments(line, 1 << bits), bits, [statement(AFFINE, "F16", line)], **rest)
-
-
-def measured(name, bits=3, codes=None, outliers=None, more=(), shift=0.0, **rest):
-    """A codebook tensor with statistics; the entropy is `shift` off."""
-    codes = code_noise(40, bits, 4) if codes is None else codes
-    count = float(sum(map(len, outliers[1]))) if outliers else 0.0
-    values = [count, 0.25, (entropy(codes) if codes else 0.0) + shift, *more]
-    return stated(name, even_book(bits), bits, [statement(STATISTICS, "F64", values)], codes, outliers=outliers, **rest)
-
-
-def with_plane(item, plane):
-    item.planes.append(plane)
-    return item
-
-
-STATEMENT_CASES = [
-    ("pwl", "codebooks of 16 segments, of 2 to 256 codes each", File(
-        [bent(f"w.{bits}", bits) for bits in (5, 6, 8)] + [bent("steep", 5, STEEP), bent("w.12", 12, WIDE)])),
-    ("affine", "codebooks at equal steps; one of them is constant, one overflows to infinity", File(
-        [sloped(f"w.{bits}", bits) for bits in (1, 3, 8, 11)]
-        + [sloped("constant", 2, [0.5, 0.0]), sloped("zero", 2, [-0.0, 0.0]),
-           sloped("subnormal", 4, [-8 * 2.0 ** -24, 2.0 ** -24]),
-           sloped("wide", 16, [-65504.0, 65504.0], optional=NONFINITE)])),
-    ("statistics", "statistics with and without outliers, of one code, of no codes, and with more entries", File(
-        [measured("plain"), measured("replaced", outliers=("F16", [[(0, 4.0), (7, -4.0)], [(19, 3.0)]])),
-         measured("one_code", codes=[5] * 20), measured("empty", codes=[]),
-         measured("later", more=[INF, math.nan]), measured("wide", bits=11),
-         measured("near", shift=9e-7), measured("near_below", shift=-9e-7)])),
-    ("statements", "all of them in one tensor, in any order, twice, and among unknown planes", File([
-        stated("w", segments(SLOPE, 32), 5, [
-            statement(STATISTICS, "F64", [0.0, -1.2, entropy(code_noise(40, 5, 9))]),
-            statement(AFFINE, "F16", SLOPE), Plane(IGNORABLE | 21, 0, 8, 1, 1, 0, 0, 0, blocks=[raw_block(b"?")]),
-            statement(AFFINE, "F16", SLOPE),
-            statement(PWL, "F16", [x for h in range(16) for x in (segments(SLOPE, 32)[2 * h],
-                      segments(SLOPE, 32)[2 * h + 1] - segments(SLOPE, 32)[2 * h])])])])),
-    ("statements_elsewhere", "planes of these roles in an exact tensor state nothing", File([
-        with_plane(counting("t", "F16", [4, 3]), statement(PWL, "F16", [1.0] * 5)),
-        with_plane(counting("u", "F16", [4, 3]), statement(STATISTICS, "F64", [math.nan]))])),
-]
-
-
 # ---- what this version does not know ----
 
 def changed(item, status="ok", plane=None, block=None, **over):
@@ -515,6 +450,11 @@ def with_filter(item, n):
     plane.layout = 1
     plane.blocks[0] = Block(b"zstd", plane.blocks[0].decoded_length, ZSTD, 1)
     return changed(item, "U7")
+
+
+def with_plane(item, plane):
+    item.planes.append(plane)
+    return item
 
 
 def ignorable_plane(scope=0):
@@ -598,4 +538,4 @@ UNKNOWN_CASES = [
          metadata([(b"k", 5, b"v")])])),
 ]
 
-GOOD = SHAPE_CASES + DTYPE_CASES + CODEBOOK_CASES + FILE_CASES + BYTE_PLANE_CASES + STATEMENT_CASES + UNKNOWN_CASES
+GOOD = SHAPE_CASES + DTYPE_CASES + CODEBOOK_CASES + FILE_CASES + BYTE_PLANE_CASES + GOOD_STATEMENTS + UNKNOWN_CASES

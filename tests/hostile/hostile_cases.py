@@ -188,11 +188,11 @@ def bf16_in_planes(frame):
 
 def many_statements():
     """2^27 codes of one bit in 523 bytes, of which 30 planes state something."""
-    planes = [Plane(CODES, 0, 1, 1 << 27, blocks=[Block(zstd_frame(bytes(16 * MIB)), 16 * MIB, ZSTD)]),
+    planes = [Plane(CODES, 0, 1, 1 << 23, 16, blocks=[Block(zstd_frame(bytes(16 * MIB)), 16 * MIB, ZSTD)]),
               float_plane(CODEBOOK, "F16", 2, 1, [0.0, 1.0], scope=0)]
     for _ in range(15):
         planes += [statement(STATISTICS, "F64", [0.0, 0.0, 0.0]), statement(AFFINE, "F16", [0.0, 1.0])]
-    return only(Item(b"t", TENSOR, [1, 1 << 27], planes, 1, F32, CODEBOOK_NAME, sums=(1.0, 1.0)))
+    return only(Item(b"t", TENSOR, [16, 1 << 23], planes, 1, F32, CODEBOOK_NAME, sums=(1.0, 1.0)))
 
 
 def wide_statistics():
