@@ -46,6 +46,11 @@ def measured(name, bits=3, codes=None, outliers=None, more=(), shift=0.0, **rest
     return stated(name, even_book(bits), bits, [statement(STATISTICS, "F64", values)], codes, outliers=outliers, **rest)
 
 
+def skewed(count, bits):
+    """Codes of which the smaller ones are more frequent."""
+    return [a & b for a, b in zip(code_noise(count, bits, 1), code_noise(count, bits, 2))]
+
+
 GOOD_STATEMENTS = [
     ("pwl", "codebooks of 16 segments, of 2 to 256 codes each", File(
         [bent(f"w.{bits}", bits) for bits in (5, 6, 8)] + [bent("steep", 5, STEEP), bent("w.12", 12, WIDE)])),
@@ -59,6 +64,9 @@ GOOD_STATEMENTS = [
          measured("one_code", codes=[5] * 20), measured("empty", codes=[]),
          measured("later", more=[INF, math.nan]), measured("wide", bits=11),
          measured("near", shift=9e-7), measured("near_below", shift=-9e-7)])),
+    ("statistics_large", "blocks of over 4096 bytes, of every number of bits, in rows that are no whole bytes", File(
+        [measured(f"w.{bits}", bits, skewed(2 * (17000 // bits + 3), bits), rows_per_block=2)
+         for bits in (1, 2, 3, 4, 5, 8, 11)])),
     ("statements", "all of them in one tensor, in any order, twice, and among unknown planes", File([
         stated("w", segments(SLOPE, 32), 5, [
             statement(STATISTICS, "F64", [0.0, -1.2, entropy(code_noise(40, 5, 9))]),
