@@ -15,7 +15,7 @@ namespace cdna {
 
 // How a block is stored.
 struct BlockCoding {
-  BlockCoding(Codec plain) : codec(plain) {}  // NOLINT: most blocks have a codec and nothing else.
+  BlockCoding(Codec plain) : codec(plain) {}  // Implicit: most blocks have a codec and nothing else.
   // Filter 1, of elements of 2, 4 or 8 bytes.
   static BlockCoding byte_planes(std::size_t element_bytes) {
     BlockCoding coding(Codec::zstd);
