@@ -6,7 +6,6 @@
 #include <stdint.h>
 
 #include "kernels/cpu/codebook.h"
-
 #include "kernels/cpu/inline.h"
 
 namespace {

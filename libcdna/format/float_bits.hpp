@@ -45,18 +45,6 @@ inline std::uint16_t f16_of_f32(float value) {
   return static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(shifted) - 0x3F000000U));
 }
 
-// RN(f64) to binary16, in one rounding. Requires: not NaN, within the range of f32.
-inline std::uint16_t f16_of_f64(double value) {
-  const auto near = static_cast<float>(value);
-  if (static_cast<double>(near) == value) return f16_of_f32(near);
-  // The f32 next to it towards zero, made odd: it is neither a binary16 number nor halfway between two, and rounds to
-  // the side where the value is.
-  auto bits = std::bit_cast<std::uint32_t>(near);
-  const bool beyond = value < 0 ? static_cast<double>(near) < value : static_cast<double>(near) > value;
-  if (beyond) --bits;
-  return f16_of_f32(std::bit_cast<float>(bits | 1U));
-}
-
 // RN(f64); a NaN keeps its sign and upper 22 payload bits and becomes quiet.
 inline float f32_of_f64(double value) {
   const auto bits = std::bit_cast<std::uint64_t>(value);

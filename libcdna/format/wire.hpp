@@ -60,9 +60,6 @@ enum PlaneRole : std::uint16_t {
   kGroupScale = 5,
   kScaleTable = 6,
   kOutliers = 7,
-  kPwl = 0x8012,         // Of class pwl16: section 13.3.
-  kAffine = 0x8013,
-  kStatistics = 0x8014,
   kIgnorableRole = 0x8000,
   kPwl = kIgnorableRole | 18,
   kAffine = kIgnorableRole | 19,
