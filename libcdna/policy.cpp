@@ -1,4 +1,4 @@
-// The role table and the rule of the preset cb8.
+// The role table and what may be encoded.
 #include "cdna/policy.hpp"
 
 #include <algorithm>
@@ -123,7 +123,8 @@ Role role_of(std::string_view tensor_name, DType dtype, std::span<const std::uin
   return rank == 1 ? Role::vector : Role::other;
 }
 
-Decision decide(const Preset& wanted, std::string_view tensor_name, DType dtype, std::span<const std::uint64_t> shape) {
+Decision decide(const Preset& wanted, std::string_view tensor_name, DType dtype, std::span<const std::uint64_t> shape,
+                Asked asked) {
   Decision decision;
   decision.role = role_of(tensor_name, dtype, shape);
   const auto exact = [&decision](std::string reason) {
@@ -132,9 +133,10 @@ Decision decide(const Preset& wanted, std::string_view tensor_name, DType dtype,
   };
   if (wanted.method == Preset::Method::exact) return exact("asked for");
   const bool codebook = wanted.method == Preset::Method::codebook;
-  if (codebook && decision.role != Role::matrix && decision.role != Role::convolution)
-    return exact(std::string(name_of(decision.role)) + " stays exact");
+  const bool safe = decision.role == Role::matrix || decision.role == Role::convolution;
+  if (codebook && !safe && asked == Asked::for_all) return exact(std::string(name_of(decision.role)) + " stays exact");
   if (!is_float(dtype)) return exact(std::string(name_of(dtype)) + " is not F16, BF16, F32 or F64");
+  if (codebook && shape.size() <= 1) return exact("rank " + std::to_string(shape.size()) + " stays exact");
   const MatrixView matrix = matrix_view(shape, default_row_dims(dtype, shape));
   if (matrix.rows * matrix.cols < kElementsMin) return exact("fewer than 4096 elements");
   if (codebook && matrix.cols < kColsMin) return exact("rows of fewer than 64");

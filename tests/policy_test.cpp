@@ -64,6 +64,22 @@ TEST_CASE("policy: cb8 takes float matrices of 4096 elements and rows of 64, and
   CHECK(cdna::decide(kExact, "a.q_proj.weight", DType::f32, std::vector<std::uint64_t>{64, 64}).preset == kExact);
 }
 
+TEST_CASE("policy: by name embeddings, output heads and matrices called norms become codes, and nothing that cannot") {
+  const auto by_name = [](const char* name, std::vector<std::uint64_t> shape, DType dtype = DType::bf16) {
+    return cdna::decide(kCb8, name, dtype, shape, cdna::Asked::by_name);
+  };
+  for (const char* name : {"model.embed_tokens.weight", "lm_head.weight", "final_norm.weight", "q_proj.weight"})
+    CHECK(by_name(name, {64, 64}).preset == kCb8);
+  CHECK(by_name("lm_head.weight", {63, 64}).reason == "fewer than 4096 elements");
+  CHECK(by_name("lm_head.weight", {100, 63}).reason == "rows of fewer than 64");
+  CHECK(by_name("lm_head.weight", {1, (1U << 24) + 1}).reason == "rows of more than 2^24");
+  CHECK(by_name("lm_head.weight", {64, 64}, DType::i8).reason == "I8 is not F16, BF16, F32 or F64");
+  for (const char* name : {"q_proj.bias", "norm.weight", "A_log", "pos_embed"})
+    CHECK(by_name(name, {1U << 20}).reason == "rank 1 stays exact");
+  CHECK(by_name("step", {}).reason == "rank 0 stays exact");
+  CHECK(by_name("empty", {0, 64}).preset == kExact);
+}
+
 TEST_CASE("policy: every decision has a reason and every role a row in the table") {
   for (const cdna::RoleRule& rule : cdna::role_rules()) CHECK(cdna::name_of(rule.role) == rule.name);
   CHECK(cdna::name_of(static_cast<Role>(999)) == "other");

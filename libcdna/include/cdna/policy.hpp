@@ -33,7 +33,16 @@ struct Decision {
   std::string reason;  // One line for people.
 };
 
-// What `cdna convert --encoding wanted` does with a tensor that no option keeps exact.
-Decision decide(const Preset& wanted, std::string_view tensor_name, DType dtype, std::span<const std::uint64_t> shape);
+// How a preset was asked for.
+enum class Asked : std::uint8_t {
+  for_all,  // Of the whole model: only matrices and convolutions become codes.
+  by_name,  // Of this tensor, by its name or role: whatever can be encoded.
+};
+
+// What becomes of a tensor for which `wanted` was asked: that preset, or exact with the reason. By nobody's wish are
+// codes made of other dtypes than F16, BF16, F32 and F64, of rank 0 or 1, of fewer than 4096 elements, or of rows of
+// fewer than 64 or more than 2^24 (spec/format.md, section 21).
+Decision decide(const Preset& wanted, std::string_view tensor_name, DType dtype, std::span<const std::uint64_t> shape,
+                Asked asked = Asked::for_all);
 
 }  // namespace cdna
