@@ -4,9 +4,19 @@ import convert_cases  # noqa: F401
 import fsck_cases  # noqa: F401
 import hostile_cases  # noqa: F401
 import inspect_cases  # noqa: F401
+import policy_cases  # noqa: F401
 import process_cases  # noqa: F401
 import source_cases  # noqa: F401
 import runner
 
 if __name__ == '__main__':
-    runner.main('bench_cases', 'convert_cases', 'source_cases', 'inspect_cases', 'fsck_cases', 'process_cases', 'hostile_cases')
+    runner.main(
+        'bench_cases',
+        'convert_cases',
+        'policy_cases',
+        'source_cases',
+        'inspect_cases',
+        'fsck_cases',
+        'process_cases',
+        'hostile_cases',
+    )
