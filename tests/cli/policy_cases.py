@@ -383,6 +383,21 @@ class BudgetTest(ToolTest):
         self.assertIn('embedding: 8 bits at least', line)
         self.assertIn('wanted 6 bits/weight, reached ', out)
 
+    def test_what_is_not_finite_is_refused_with_its_place_or_kept_exactly(self):
+        data = bytearray(weights(5, 128, 128))
+        at = 2 * (77 * 128 + 13)
+        data[at : at + 2] = b'\xc1\x7f'  # A NaN with a payload.
+        self.write_model('m.safetensors', self.model + [('layers.9.q_proj.weight', 'BF16', [128, 128], bytes(data))])
+        options = ('--bits-per-weight', '7')
+        done = self.convert('m.safetensors', 'm.cdna', *options, code=ERRORS_LEFT)
+        self.assert_refused(done, 'layers.9.q_proj.weight', 'row 77', 'column 13')
+        self.assertEqual(self.names(), ['m.safetensors'])
+        _, tensors = self.convert_json(*options, '--nonfinite', 'exact')
+        self.assertNotIn(tensors['layers.9.q_proj.weight']['preset'], ('exact', 'exact-z'))
+        self.export('m.cdna', 'back.safetensors')
+        restored = runner.read_safetensors(self.read('back.safetensors'))[0]['layers.9.q_proj.weight'][2]
+        self.assertEqual(restored[at : at + 2], b'\xc1\x7f')
+
     def test_the_budget_is_recorded(self):
         self.convert_json('--target-size', '0.8MB')
         recorded = self.inspect('m.cdna')['metadata']['cdna.options']
