@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Installs the Python packages of the tests into the virtual environment, unless it has them.
+# Installs Python packages into the virtual environment, unless it has them: install_python.sh [REQUIREMENTS]. Those of the tests
+# if no file is named.
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/environment.sh
 source scripts/environment.sh
 
-readonly REQUIREMENTS=scripts/check.requirements.txt
+readonly REQUIREMENTS=${1:-scripts/check.requirements.txt}
 
 # With hashes, and only wheels: nothing is built or executed here.
 install_python() {
@@ -15,8 +16,8 @@ install_python() {
 make_venv
 if install_python --no-index >build/pip-install.log 2>&1; then
   echo "All Python packages are installed."
-elif ! index_answers safetensors; then
-  echo "PyPI does not answer (build/pip-index.log): the tests that need its packages cannot run."
+elif ! index_answers numpy; then
+  echo "PyPI does not answer (build/pip-index.log): what needs its packages cannot run."
   exit 1
 else
   logged build/pip-install.log install_python --timeout 15 --retries 2
