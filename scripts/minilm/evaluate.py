@@ -1,0 +1,125 @@
+"""Measures what every preset does to all-MiniLM-L6-v2: size, error of the weights, and of the sentence embeddings made with them.
+
+    python3 evaluate.py MODEL TOOLS [--presets cb8,cb4g32] [--embeddings exact,cb8,same] [--out FOLDER]
+
+MODEL is the folder of the model, TOOLS that of cdna and cdna-inspect. Converts the model, exports it as f32, runs it dense and decoded
+over sentences.txt, and writes table.md and results.json into FOLDER. Needs what requirements.txt lists (scripts/evaluate_minilm.sh
+sets all this up). Exits with 1 if a preset is unknown, a tool fails, or a lossless preset changes an embedding.
+"""
+import argparse
+import dataclasses
+import hashlib
+import pathlib
+import statistics
+import sys
+import time
+
+import numpy as np
+import tokenizers
+from agreement import Search, agreement
+from encoder_check import check
+from sentence_encoder import SentenceEncoder, tokenize
+from table import document, markdown
+from variants import CODEBOOK_PRESETS, EMBEDDINGS, LOSSLESS_PRESETS, PRESETS, ToolError, Tools, variants
+
+SENTENCES = pathlib.Path(__file__).with_name("sentences.txt")
+SENTENCES_MIN = 500
+
+
+def read_sentences(model):
+    """(sentences, tokens): at least 500, no two with the same tokens."""
+    sentences = [line for line in SENTENCES.read_text("utf-8").splitlines() if line and not line.startswith("# ")]
+    tokens = tokenize(model, sentences)
+    first_with = {}
+    for sentence, ids in zip(sentences, tokens):
+        if (twin := first_with.setdefault(tuple(ids), sentence)) is not sentence:
+            sys.exit(f"{SENTENCES}: these are the same to the model:\n{twin}\n{sentence}")
+    if len(sentences) < SENTENCES_MIN:
+        sys.exit(f"{SENTENCES}: {len(sentences)} sentences, at least {SENTENCES_MIN} are needed")
+    return sentences, tokens
+
+
+def tensor_errors(inspected):
+    """Over the tensors that are approximations."""
+    found = [tensor["error"]["snr_db"] for tensor in inspected["tensors"] if tensor["error"]]
+    return {"snr_db_worst": min(found, default=None), "snr_db_mean": statistics.fmean(found) if found else None,
+            "tensors_compressed": len(found)}
+
+
+class Evaluation:
+    """The dense model's search, and what else the variants have in common."""
+
+    def __init__(self, options):
+        self.model, self.out = options.model, options.out
+        self.tools = Tools(options.tools)
+        self.source = self.model / "model.safetensors"
+        self.sentences, self.tokens = read_sentences(self.model)
+        encoder = SentenceEncoder(self.model, self.source)
+        rows = encoder.encode(self.tokens)
+        self.checks = check(encoder, self.model, self.tokens, rows)
+        self.dense = Search(rows)
+
+    def about(self):
+        return {"version": self.tools.version(), "numpy": np.__version__, "tokenizers": tokenizers.__version__,
+                "source_bytes": self.source.stat().st_size, "sentences": len(self.sentences),
+                "sentences_sha256": hashlib.sha256(SENTENCES.read_bytes()).hexdigest(), "encoder_differences": self.checks}
+
+    def measure(self, variant):
+        file, export = self.out / f"{variant.name}.cdna", self.out / "decoded.safetensors"
+        self.tools.convert(self.model, variant, file)
+        self.tools.export(file, export)
+        decoded = Search(SentenceEncoder(self.model, export).encode(self.tokens))
+        return {"preset": variant.preset, "embeddings": variant.embeddings, "bytes": file.stat().st_size,
+                **tensor_errors(self.tools.inspect(file)), **dataclasses.asdict(agreement(self.dense, decoded))}
+
+
+def choice_of(known):
+    """A parser of comma-separated names."""
+    def parse(text):
+        chosen = list(dict.fromkeys(text.split(",")))
+        for name in chosen:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"unknown: {name!r}; known are {', '.join(known)}")
+        return chosen
+    return parse
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description="Measures what every preset does to all-MiniLM-L6-v2.")
+    parser.add_argument("model", type=pathlib.Path)
+    parser.add_argument("tools", type=pathlib.Path)
+    parser.add_argument("--presets", type=choice_of(PRESETS), default=PRESETS, metavar="NAME,…", help="; ".join(PRESETS))
+    parser.add_argument("--embeddings", type=choice_of(EMBEDDINGS), default=EMBEDDINGS, metavar="NAME,…",
+                        help=f"what they get with {', '.join(CODEBOOK_PRESETS)}: exact, cb8, or the same preset")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("build/minilm"), metavar="FOLDER")
+    return parser.parse_args()
+
+
+def main():
+    options = parse_arguments()
+    options.out.mkdir(parents=True, exist_ok=True)
+    begin = time.monotonic()
+    evaluation = Evaluation(options)
+    print(f"{len(evaluation.sentences)} sentences, {sum(map(len, evaluation.tokens))} tokens; the encoder differs from published cosines by "
+          f"{evaluation.checks['published_cosines']:.1e}, which have 4 digits", flush=True)
+    rows = []
+    for variant in variants(options.presets, options.embeddings):
+        if not evaluation.tools.can_convert(variant):
+            print(f"{variant.name} is left out: this cdna convert has no --policy", flush=True)
+            continue
+        rows.append(evaluation.measure(variant))
+        print(f"[{time.monotonic() - begin:3.0f} s] {variant.name}", flush=True)
+    table = markdown(rows, evaluation.source.stat().st_size)
+    (options.out / "table.md").write_text(table, "utf-8")
+    (options.out / "results.json").write_text(document(rows, **evaluation.about()), "utf-8")
+    print(f"\n{table}\nAlso in {options.out}/table.md; {options.out}/results.json has more digits.")
+    for row in rows:
+        if row["preset"] in LOSSLESS_PRESETS and row["distance_max"] != 0:
+            sys.exit(f"{row['preset']} is lossless, but changes an embedding by {row['distance_max']}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ToolError as error:
+        sys.exit(str(error))
