@@ -14,7 +14,9 @@ import statistics
 import sys
 import time
 
+import bf16
 import numpy as np
+import safetensors.numpy
 import tokenizers
 from agreement import Search, agreement
 from encoder_check import check
@@ -39,11 +41,10 @@ def read_sentences(model):
     return sentences, tokens
 
 
-def tensor_errors(inspected):
+def errors_of(snrs_db):
     """Over the tensors that are approximations."""
-    found = [tensor["error"]["snr_db"] for tensor in inspected["tensors"] if tensor["error"]]
-    return {"snr_db_worst": min(found, default=None), "snr_db_mean": statistics.fmean(found) if found else None,
-            "tensors_compressed": len(found)}
+    return {"snr_db_worst": min(snrs_db, default=None), "snr_db_mean": statistics.fmean(snrs_db) if snrs_db else None,
+            "tensors_compressed": len(snrs_db)}
 
 
 class Evaluation:
@@ -54,7 +55,8 @@ class Evaluation:
         self.tools = Tools(options.tools)
         self.source = self.model / "model.safetensors"
         self.sentences, self.tokens = read_sentences(self.model)
-        encoder = SentenceEncoder(self.model, self.source)
+        self.weights = safetensors.numpy.load_file(self.source)
+        encoder = SentenceEncoder(self.model, self.weights)
         rows = encoder.encode(self.tokens)
         self.checks = check(encoder, self.model, self.tokens, rows)
         self.dense = Search(rows)
@@ -64,13 +66,22 @@ class Evaluation:
                 "source_bytes": self.source.stat().st_size, "sentences": len(self.sentences),
                 "sentences_sha256": hashlib.sha256(SENTENCES.read_bytes()).hexdigest(), "encoder_differences": self.checks}
 
+    def agreement(self, weights):
+        return dataclasses.asdict(agreement(self.dense, Search(SentenceEncoder(self.model, weights).encode(self.tokens))))
+
+    def bf16(self):
+        weights = bf16.round_weights(self.weights)
+        matrices = [name for name, values in weights.items() if name.endswith(".weight") and values.ndim == 2]
+        return {"preset": "(bf16, rounded)", "embeddings": None, "bytes": self.source.stat().st_size // 2,
+                **errors_of([bf16.snr_db(self.weights[name], weights[name]) for name in matrices]), **self.agreement(weights)}
+
     def measure(self, variant):
         file, export = self.out / f"{variant.name}.cdna", self.out / "decoded.safetensors"
         self.tools.convert(self.model, variant, file)
         self.tools.export(file, export)
-        decoded = Search(SentenceEncoder(self.model, export).encode(self.tokens))
+        errors = [tensor["error"]["snr_db"] for tensor in self.tools.inspect(file)["tensors"] if tensor["error"]]
         return {"preset": variant.preset, "embeddings": variant.embeddings, "bytes": file.stat().st_size,
-                **tensor_errors(self.tools.inspect(file)), **dataclasses.asdict(agreement(self.dense, decoded))}
+                **errors_of(errors), **self.agreement(safetensors.numpy.load_file(export))}
 
 
 def choice_of(known):
@@ -102,7 +113,7 @@ def main():
     evaluation = Evaluation(options)
     print(f"{len(evaluation.sentences)} sentences, {sum(map(len, evaluation.tokens))} tokens; the encoder differs from published cosines by "
           f"{evaluation.checks['published_cosines']:.1e}, which have 4 digits", flush=True)
-    rows = []
+    rows = [evaluation.bf16()]
     for variant in variants(options.presets, options.embeddings):
         if not evaluation.tools.can_convert(variant):
             print(f"{variant.name} is left out: this cdna convert has no --policy", flush=True)

@@ -5,7 +5,6 @@ Source: J. Devlin et al., "BERT" (2019); the pooling is that of the model's card
 import json
 
 import numpy as np
-import safetensors.numpy
 import tokenizers
 
 BATCH = 32
@@ -37,7 +36,7 @@ def softmax(scores):
 
 
 class SentenceEncoder:
-    """`folder` has config.json; `weights` is the path of a safetensors file."""
+    """`folder` has config.json; `weights` are arrays by name, as safetensors.numpy loads them."""
 
     def __init__(self, folder, weights):
         config = json.loads((folder / "config.json").read_text("utf-8"))
@@ -46,7 +45,7 @@ class SentenceEncoder:
         self.epsilon = np.float32(config["layer_norm_eps"])
         if config["hidden_act"] != "gelu" or config["position_embedding_type"] != "absolute":
             raise ValueError(f"{folder}/config.json: not the model that this is written for")
-        self.weights = safetensors.numpy.load_file(weights)
+        self.weights = weights
 
     def encode(self, tokens):
         """One normalized row for each list of token ids, in the order of `tokens`."""
