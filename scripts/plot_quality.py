@@ -2,9 +2,9 @@
 
     python3 plot_quality.py IN.json OUT.svg
 
-One panel for each source of weights: bits per weight to the right, signal over noise in dB upwards, and the rate-distortion bound of a
-Gaussian, 6.02 dB a bit. Every point has its label beside it. The picture follows the reader's light or dark theme. Needs nothing but
-Python.
+One panel for each source of weights: bits per weight to the right, signal over noise in dB upwards, and the rate-distortion bound that
+the benchmark states for the source, which rises by 6.02 dB a bit. Every point has its label beside it. The picture follows the reader's
+light or dark theme. Needs nothing but Python.
 """
 import argparse
 import dataclasses
@@ -14,11 +14,10 @@ import sys
 import xml.sax.saxutils
 
 SOURCES = {"A": "A · Gaussian", "B": "B · Student t, 6 degrees of freedom", "C": "C · B with 0.1 % outliers, × 8"}
-PRESETS = ("cb8", "cb8g64", "cb6g64", "cb5g32", "cb4g32")
 DECIBELS_PER_BIT = 20 * math.log10(2)
 
 PANEL_WIDTH, PANEL_HEIGHT, GAP = 292, 380, 14
-LEFT, TOP, BOTTOM, RIGHT = 46, 62, 44, 10
+LEFT, TOP, BOTTOM, RIGHT, MARGIN = 46, 62, 44, 10, 3
 BITS, DECIBELS = (3.75, 10), (15, 55)
 FONT, CHARACTER_WIDTH, LINE_HEIGHT, RADIUS = 12, 7.2, 13, 4  # A wide font: the reader's may be narrower.
 
@@ -39,24 +38,58 @@ STYLE = """
 """
 
 
+def x_of(bits):
+    """In the panel, in pixels."""
+    return (bits - BITS[0]) / (BITS[1] - BITS[0]) * PANEL_WIDTH
+
+
+def y_of(decibels):
+    return (DECIBELS[1] - decibels) / (DECIBELS[1] - DECIBELS[0]) * PANEL_HEIGHT
+
+
 @dataclasses.dataclass
 class Point:
-    """A preset or a baseline on one source; x and y in the panel, in pixels."""
+    """A preset or another method on one source."""
     name: str
+    is_preset: bool
     bits: float
     decibels: float
 
     @property
-    def is_preset(self):
-        return self.name in PRESETS
-
-    @property
     def x(self):
-        return (self.bits - BITS[0]) / (BITS[1] - BITS[0]) * PANEL_WIDTH
+        return x_of(self.bits)
 
     @property
     def y(self):
-        return (DECIBELS[1] - self.decibels) / (DECIBELS[1] - DECIBELS[0]) * PANEL_HEIGHT
+        return y_of(self.decibels)
+
+    @property
+    def is_inside(self):
+        return BITS[0] < self.bits < BITS[1] and DECIBELS[0] < self.decibels < DECIBELS[1]
+
+
+@dataclasses.dataclass
+class Bound:
+    """What no code exceeds: `at_zero` dB, and 6.02 more for each bit."""
+    at_zero: float
+
+    def y(self, x):
+        bits = BITS[0] + x / PANEL_WIDTH * (BITS[1] - BITS[0])
+        return y_of(self.at_zero + bits * DECIBELS_PER_BIT)
+
+    @property
+    def end(self):
+        """The x where it leaves the panel."""
+        return min(x_of((DECIBELS[1] - self.at_zero) / DECIBELS_PER_BIT), PANEL_WIDTH)
+
+    def boxes(self):
+        return [Box(x, self.y(x + 4), x + 4, self.y(x)) for x in range(0, int(self.end), 4)]
+
+    def draw(self):
+        yield f'<line class="bound" x1="0" y1="{self.y(0):.1f}" x2="{self.end:.1f}" y2="{self.y(self.end):.1f}"/>'
+        slope = math.degrees(math.atan2(self.y(self.end) - self.y(0), self.end))
+        x, y = 0.4 * PANEL_WIDTH, self.y(0.4 * PANEL_WIDTH) - 11
+        yield text(x, y, "rate–distortion bound", "soft", text_anchor="middle", transform=f"rotate({slope:.1f} {x:.1f} {y:.1f})")
 
 
 @dataclasses.dataclass
@@ -73,27 +106,27 @@ class Box:
         return max(width, 0) * max(height, 0)
 
     def outside_panel(self):
-        return max(-self.left, 0) + max(self.right - PANEL_WIDTH, 0) + max(-self.top, 0) + max(self.bottom - PANEL_HEIGHT, 0)
+        """By how many pixels it comes closer to the frame than it should."""
+        right, bottom = PANEL_WIDTH - MARGIN, PANEL_HEIGHT - MARGIN
+        return max(MARGIN - self.left, 0) + max(self.right - right, 0) + max(MARGIN - self.top, 0) + max(self.bottom - bottom, 0)
 
 
-def read_points(document):
-    """Source -> points. Rows of other sources and without bits are left out."""
-    found = {source: [] for source in SOURCES}
+def read_panels(document):
+    """Source -> (points, bound). Rows of other sources and of other figures than dB are left out."""
+    rows = {source: [] for source in SOURCES}
     for row in document["rows"]:
-        params = row["params"]
-        if params.get("source") in found and "bits_per_weight" in params and row["value"] is not None:
-            found[params["source"]].append(Point(row["case"], params["bits_per_weight"], row["value"]))
-    return found
+        if row["unit"] == "dB" and row["params"]["source"] in rows:
+            rows[row["params"]["source"]].append(row)
+    return {source: (list(map(point_of, found)), bound_of(found)) for source, found in rows.items()}
 
 
-def line_y(x):
-    """Of the bound, in the panel."""
-    bits = BITS[0] + x / PANEL_WIDTH * (BITS[1] - BITS[0])
-    return Point("", bits, bits * DECIBELS_PER_BIT).y
+def point_of(row):
+    params = row["params"]
+    return Point(row["case"], params["kind"] == "preset", params["bits_per_weight"], row["value"])
 
 
-def boxes_of_line():
-    return [Box(x, line_y(x + 4), x + 4, line_y(x)) for x in range(0, PANEL_WIDTH, 4)]
+def bound_of(rows):
+    return Bound(min((row["reference_value"] - row["params"]["bits_per_weight"] * DECIBELS_PER_BIT for row in rows), default=0))
 
 
 @dataclasses.dataclass
@@ -121,10 +154,10 @@ def possible_labels(point):
             yield 12 * distance + 2 * direction, Label(point, anchors[right], x, y)
 
 
-def place_labels(points):
+def place_labels(points, bound):
     """One for each point, greedily: those on the right, where it is crowded, first."""
     taken = [Box(point.x - RADIUS - 1, point.y - RADIUS - 1, point.x + RADIUS + 1, point.y + RADIUS + 1) for point in points]
-    taken += boxes_of_line()
+    taken += bound.boxes()
 
     def cost(possible):
         box = possible[1].box
@@ -160,11 +193,11 @@ def text(x, y, words, kind="", **attributes):
 def axes(source, first):
     yield text(0, -10, SOURCES[source], "title")
     for bits in range(math.ceil(BITS[0]), math.floor(BITS[1]) + 1):
-        x = Point("", bits, 0).x
+        x = x_of(bits)
         yield f'<line class="grid" x1="{x:.1f}" y1="0" x2="{x:.1f}" y2="{PANEL_HEIGHT}"/>'
         yield text(x, PANEL_HEIGHT + 16, str(bits), text_anchor="middle")
     for decibels in range(DECIBELS[0], DECIBELS[1] + 1, 10):
-        y = Point("", 0, decibels).y
+        y = y_of(decibels)
         yield f'<line class="grid" x1="0" y1="{y:.1f}" x2="{PANEL_WIDTH}" y2="{y:.1f}"/>'
         if first:
             yield text(-6, y + 4, str(decibels), text_anchor="end")
@@ -172,19 +205,11 @@ def axes(source, first):
     yield text(PANEL_WIDTH / 2, PANEL_HEIGHT + 34, "bits per weight", "soft", text_anchor="middle")
 
 
-def bound():
-    end = Point("", min(BITS[1], DECIBELS[1] / DECIBELS_PER_BIT), 0).x
-    yield f'<line class="bound" x1="0" y1="{line_y(0):.1f}" x2="{end:.1f}" y2="{line_y(end):.1f}"/>'
-    slope = math.degrees(math.atan2(line_y(end) - line_y(0), end))
-    x, y = 0.4 * PANEL_WIDTH, line_y(0.4 * PANEL_WIDTH) - 11
-    yield text(x, y, "Gaussian rate–distortion bound", "soft", text_anchor="middle", transform=f"rotate({slope:.1f} {x:.1f} {y:.1f})")
-
-
-def panel(source, points, index):
+def panel(source, points, bound, index):
     yield f'<g transform="translate({LEFT + index * (PANEL_WIDTH + GAP)} {TOP})">'
     yield from axes(source, first=index == 0)
-    yield from bound()
-    labels = list(place_labels(points))
+    yield from bound.draw()
+    labels = list(place_labels(points, bound))
     for label in labels:
         yield from leader(label)
     yield from map(marker, points)
@@ -201,15 +226,15 @@ def legend(right):
     yield text(right, 20, "other methods", "other", text_anchor="end")
 
 
-def drawing(found):
+def drawing(panels):
     width = LEFT + len(SOURCES) * (PANEL_WIDTH + GAP) - GAP + RIGHT
     yield f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {TOP + PANEL_HEIGHT + BOTTOM}" role="img">'
     yield "<title>Signal over noise against bits per weight</title>"
     yield f"<style>{STYLE}</style>"
     yield text(LEFT, 20, "Error of compressed weights: signal over noise in dB (higher is better)", "title")
     yield from legend(width - RIGHT)
-    for index, (source, points) in enumerate(found.items()):
-        yield from panel(source, points, index)
+    for index, (source, (points, bound)) in enumerate(panels.items()):
+        yield from panel(source, points, bound, index)
     yield "</svg>"
 
 
@@ -219,15 +244,15 @@ def main():
     parser.add_argument("output", metavar="OUT.svg")
     options = parser.parse_args()
     with open(options.input, encoding="utf-8") as file:
-        found = read_points(json.load(file))
-    empty = [source for source, points in found.items() if not points]
-    if empty:
-        sys.exit(f"{options.input}: no rows of source {', '.join(empty)}")
-    for point in sum(found.values(), []):
-        if not (BITS[0] < point.bits < BITS[1] and DECIBELS[0] < point.decibels < DECIBELS[1]):
-            sys.exit(f"{options.input}: {point.name} at {point.bits:.2f} bits and {point.decibels:.1f} dB is outside the axes")
+        panels = read_panels(json.load(file))
+    for source, (points, _) in panels.items():
+        if not points:
+            sys.exit(f"{options.input}: nothing about source {source}")
+        for point in points:
+            if not point.is_inside:
+                sys.exit(f"{options.input}: {source}, {point.name}: {point.bits:.2f} bits and {point.decibels:.1f} dB are outside the axes")
     with open(options.output, "w", encoding="utf-8") as file:
-        file.write("\n".join(drawing(found)) + "\n")
+        file.write("\n".join(drawing(panels)) + "\n")
 
 
 if __name__ == "__main__":
