@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the tools and measures what every preset does to all-MiniLM-L6-v2 and its sentence embeddings. Can be run again.
-# Options go to scripts/minilm/evaluate.py: --presets cb8,cb4g32, --embeddings exact,cb8,same, --out FOLDER.
+# Options go to scripts/minilm/evaluate.py: --presets cb8,cb4g32, --embeddings exact,cb8,same, --noise 44, --out FOLDER.
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/environment.sh

@@ -1,6 +1,6 @@
 """Measures what every preset does to all-MiniLM-L6-v2: size, error of the weights, and of the sentence embeddings made with them.
 
-    python3 evaluate.py MODEL TOOLS [--presets cb8,cb4g32] [--embeddings exact,cb8,same] [--out FOLDER]
+    python3 evaluate.py MODEL TOOLS [--presets cb8,cb4g32] [--embeddings exact,cb8,same] [--noise 44,40] [--out FOLDER]
 
 MODEL is the folder of the model, TOOLS that of cdna and cdna-inspect. Converts the model, exports it as f32, runs it dense and decoded
 over sentences.txt, and writes table.md and results.json into FOLDER. Needs what requirements.txt lists (scripts/evaluate_minilm.sh
@@ -14,12 +14,12 @@ import statistics
 import sys
 import time
 
-import bf16
 import numpy as np
 import safetensors.numpy
 import tokenizers
 from agreement import Search, agreement
 from encoder_check import check
+from references import as_bf16, snrs_db, with_noise
 from sentence_encoder import SentenceEncoder, tokenize
 from table import document, markdown
 from variants import CODEBOOK_PRESETS, EMBEDDINGS, LOSSLESS_PRESETS, PRESETS, ToolError, Tools, variants
@@ -69,14 +69,18 @@ class Evaluation:
     def agreement(self, weights):
         return dataclasses.asdict(agreement(self.dense, Search(SentenceEncoder(self.model, weights).encode(self.tokens))))
 
-    def bf16(self):
-        weights = bf16.round_weights(self.weights)
-        matrices = [name for name, values in weights.items() if name.endswith(".weight") and values.ndim == 2]
-        return {"preset": "(bf16, rounded)", "embeddings": None, "bytes": self.source.stat().st_size // 2,
-                **errors_of([bf16.snr_db(self.weights[name], weights[name]) for name in matrices]), **self.agreement(weights)}
+    def reference(self, name, weights, size_bytes):
+        return {"preset": f"({name})", "embeddings": None, "bytes": size_bytes,
+                **errors_of(list(snrs_db(self.weights, weights))), **self.agreement(weights)}
+
+    def references(self, noises_db):
+        size_bytes = self.source.stat().st_size
+        yield self.reference("rounded to bf16", as_bf16(self.weights), size_bytes // 2)
+        for decibels in noises_db:
+            yield self.reference(f"noise at {decibels:g} dB", with_noise(self.weights, decibels), size_bytes)
 
     def measure(self, variant):
-        file, export = self.out / f"{variant.name}.cdna", self.out / "decoded.safetensors"
+        file, export = self.out / "model.cdna", self.out / "decoded.safetensors"
         self.tools.convert(self.model, variant, file)
         self.tools.export(file, export)
         errors = [tensor["error"]["snr_db"] for tensor in self.tools.inspect(file)["tensors"] if tensor["error"]]
@@ -102,6 +106,8 @@ def parse_arguments():
     parser.add_argument("--presets", type=choice_of(PRESETS), default=PRESETS, metavar="NAME,…", help="; ".join(PRESETS))
     parser.add_argument("--embeddings", type=choice_of(EMBEDDINGS), default=EMBEDDINGS, metavar="NAME,…",
                         help=f"what they get with {', '.join(CODEBOOK_PRESETS)}: exact, cb8, or the same preset")
+    parser.add_argument("--noise", type=lambda text: [float(part) for part in text.split(",")], default=[], metavar="DB,…",
+                        help="also the dense model with white noise in its matrices, so many dB below them")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("build/minilm"), metavar="FOLDER")
     return parser.parse_args()
 
@@ -113,7 +119,7 @@ def main():
     evaluation = Evaluation(options)
     print(f"{len(evaluation.sentences)} sentences, {sum(map(len, evaluation.tokens))} tokens; the encoder differs from published cosines by "
           f"{evaluation.checks['published_cosines']:.1e}, which have 4 digits", flush=True)
-    rows = [evaluation.bf16()]
+    rows = list(evaluation.references(options.noise))
     for variant in variants(options.presets, options.embeddings):
         if not evaluation.tools.can_convert(variant):
             print(f"{variant.name} is left out: this cdna convert has no --policy", flush=True)
