@@ -8,13 +8,13 @@
 #include <array>
 #include <cstring>
 #include <filesystem>
-#include <system_error>
 #include <thread>
 
 #include "cdna/reader.hpp"
 #include "tools/bench/convert_memory.hpp"
 #include "tools/bench/measure.hpp"
 #include "tools/bench/sample_models.hpp"
+#include "tools/bench/share_out.hpp"
 #include "tools/interrupt.hpp"
 
 namespace cdna::tools::bench {
@@ -59,29 +59,6 @@ class OpensslDigest {
   EVP_MD_CTX* context_;
   EVP_MD* algorithm_;
 };
-
-// Runs work(i) for i in [0, count) on `threads` threads that take turns, and waits. The first exception is thrown
-// again.
-void share_out(std::size_t count, unsigned threads, const std::function<void(std::size_t)>& work) {
-  std::atomic<std::size_t> next{0};
-  std::vector<std::exception_ptr> failures(threads);
-  const auto turn = [&](unsigned thread) {
-    try {
-      for (std::size_t i = next++; i < count; i = next++) work(i);
-    } catch (...) {
-      failures[thread] = std::current_exception();
-    }
-  };
-  std::vector<std::thread> others;
-  try {
-    for (unsigned thread = 1; thread < threads; ++thread) others.emplace_back(turn, thread);
-  } catch (const std::system_error&) {  // The system refuses more: fewer share the work.
-  }
-  turn(0);
-  for (std::thread& thread : others) thread.join();
-  for (const std::exception_ptr& failure : failures)
-    if (failure) std::rethrow_exception(failure);
-}
 
 std::vector<Tensor> tensors_of(const Reader& reader) {
   std::vector<Tensor> tensors;
