@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <fstream>
+#include <set>
 #include <thread>
+#include <utility>
 
 #include "cdna/digest.hpp"
 #include "cdna/version.hpp"
@@ -60,6 +62,22 @@ ordered_json json_of(const Row& row) {
   return out;
 }
 
+// The references in the order of their rows, each once, with its cases.
+std::vector<std::pair<std::string, std::string>> references_of(const std::vector<Row>& rows) {
+  std::vector<std::pair<std::string, std::string>> references;
+  std::set<std::pair<std::string, std::string>> seen;
+  for (const Row& row : rows) {
+    if (row.reference.empty() || !seen.emplace(row.reference, row.name).second) continue;
+    const auto found = std::find_if(references.begin(), references.end(),
+                                    [&row](const auto& reference) { return reference.first == row.reference; });
+    if (found == references.end())
+      references.emplace_back(row.reference, row.name);
+    else
+      found->second += ", " + row.name;
+  }
+  return references;
+}
+
 }  // namespace
 
 Samples samples_of(std::vector<double> values) {
@@ -73,25 +91,36 @@ bool Row::met() const {
   return goal->bound == Goal::Bound::min ? figure >= goal->limit : figure <= goal->limit;
 }
 
-void Report::begin() {
-  if (json_) return;
+void Report::begin_plainly() {
   const ordered_json host = machine();
-  fmt::print("{}: {}, {} cores, SHA-256 by {}\n\n", program_, host["cpu"].get<std::string>(), host["cores"].get<int>(),
-             host["sha256"].get<std::string>());
-  fmt::print("{:<14} {:<44} {:>10} {:<6} {:>10} {:>6}  {}\n", "case", "parameters", "median", "unit", "reference",
-             "ratio", "goal");
-  std::fflush(stdout);
+  note(fmt::format("{}: {}, {} cores, SHA-256 by {}\n", program_, host["cpu"].get<std::string>(),
+                   host["cores"].get<int>(), host["sha256"].get<std::string>()));
+}
+
+void Report::begin() {
+  begin_plainly();
+  note(fmt::format("{:<14} {:<44} {:>10} {:<6} {:>10} {:>6}  {}", "case", "parameters", "median", "unit", "reference",
+                   "ratio", "goal"));
 }
 
 void Report::add(Row row) {
-  if (!json_) {
-    const bool compared = !row.reference.empty();
-    fmt::print("{:<14} {:<44} {:>10.4g} {:<6} {:>10} {:>6}  {}\n", row.name, params_text(row.params), row.value.median,
-               row.unit, compared ? fmt::format("{:.4g}", row.reference_value) : "",
-               compared ? fmt::format("{:.2f}", row.ratio()) : "", goal_text(row));
-    std::fflush(stdout);
-  }
+  const bool compared = !row.reference.empty();
+  const std::string line =
+      fmt::format("{:<14} {:<44} {:>10.4g} {:<6} {:>10} {:>6}  {}", row.name, params_text(row.params), row.value.median,
+                  row.unit, compared ? fmt::format("{:.4g}", row.reference_value) : "",
+                  compared ? fmt::format("{:.2f}", row.ratio()) : "", goal_text(row));
+  add(std::move(row), line);
+}
+
+void Report::add(Row row, std::string_view line) {
+  if (!line.empty()) note(line);
   rows_.push_back(std::move(row));
+}
+
+void Report::note(std::string_view line) {
+  if (json_) return;
+  fmt::print("{}\n", line);
+  std::fflush(stdout);
 }
 
 void Report::finish() {
@@ -106,12 +135,7 @@ void Report::finish() {
   fmt::print("\n{} of {} goals met. References:\n",
              std::count_if(rows_.begin(), rows_.end(), has_goal) - std::count_if(rows_.begin(), rows_.end(), missed),
              std::count_if(rows_.begin(), rows_.end(), has_goal));
-  std::string previous;
-  for (const Row& row : rows_) {
-    if (row.reference.empty() || row.name + row.reference == previous) continue;
-    fmt::print("  {}: {}\n", row.name, row.reference);
-    previous = row.name + row.reference;
-  }
+  for (const auto& [reference, cases] : references_of(rows_)) fmt::print("  {}: {}\n", cases, reference);
 }
 
 ordered_json machine() {

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tools/json.hpp"
@@ -43,8 +44,13 @@ class Report {
  public:
   // `program` for the heading ("cdna bench io"); as JSON nothing is printed before finish().
   Report(std::string program, bool json) : program_(std::move(program)), json_(json) {}
-  void begin();
+  void begin();          // With the head of a table for add(Row).
+  void begin_plainly();  // Without one: lines are the caller's.
   void add(Row row);
+  // Prints `line` instead of the row; "" prints nothing.
+  void add(Row row, std::string_view line);
+  // A line among those of the rows, for people: not in the document.
+  void note(std::string_view line);
   // Prints the document, schema cdna.bench/1, or the sum of goals met.
   void finish();
 
