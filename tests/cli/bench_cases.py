@@ -1,6 +1,7 @@
 # Tests of `cdna bench`: the document's schema, and that its figures can be true. Goals are not tested: machines differ.
 import json
 import os
+import re
 import sys
 import tempfile
 
@@ -9,21 +10,22 @@ import cdna_reference
 from runner import CLEAN, ERRORS_LEFT, OPERATIONAL, USAGE, ToolTest, small_model
 
 IO_CASES = {'open_10000', 'lookup', 'first_touch', 'second_touch', 'raw_iteration', 'overhead'}
+QUALITY_PRESETS = ['cb8', 'cb8g64', 'cb6g64', 'cb5g32', 'cb4g32']
+BASELINES = ['kmeans-percentile', 'int8-g32', 'int4-affine-g32', 'nf4-g64']
+SOURCES = ['A', 'B', 'C', 't3']
 KEYS = ['case', 'params', 'value', 'unit', 'reference', 'reference_value', 'ratio', 'goal', 'met', 'samples']
 HEAD_AND_TAIL_BYTES = 64 + 256
 
 
-class BenchTest(ToolTest):
-    def setUp(self):
-        super().setUp()
-        self.write_model('model.safetensors', small_model())
-        self.convert('model.safetensors', 'model.cdna')
+class DocumentTest(ToolTest):
+    """What all documents of schema cdna.bench/1 have."""
 
-    def bench(self, *arguments, code=CLEAN, **environment):
-        return self.run_tool('cdna', 'bench', 'io', *arguments, code=code, env={**os.environ, **environment})
-
-    def document(self, **environment):
-        return json.loads(self.bench('model.cdna', '--json', **environment)[0])
+    def check_document(self, document):
+        self.assertEqual(list(document), ['schema', 'machine', 'rows'])
+        self.assertEqual(document['schema'], 'cdna.bench/1')
+        self.assertLessEqual({'cpu', 'cores', 'memory_bytes', 'library', 'sha256'}, set(document['machine']))
+        for row in document['rows']:
+            self.check_row(row)
 
     def check_row(self, row):
         self.assertEqual(list(row), KEYS)
@@ -39,14 +41,23 @@ class BenchTest(ToolTest):
         met = figure >= row['goal']['min'] if 'min' in row['goal'] else figure <= row['goal']['max']
         self.assertEqual(row['met'], met)
 
+
+class BenchTest(DocumentTest):
+    def setUp(self):
+        super().setUp()
+        self.write_model('model.safetensors', small_model())
+        self.convert('model.safetensors', 'model.cdna')
+
+    def bench(self, *arguments, code=CLEAN, **environment):
+        return self.run_tool('cdna', 'bench', 'io', *arguments, code=code, env={**os.environ, **environment})
+
+    def document(self, **environment):
+        return json.loads(self.bench('model.cdna', '--json', **environment)[0])
+
     def test_a_file_is_measured_and_the_document_follows_the_schema(self):
         document = self.document()
-        self.assertEqual(list(document), ['schema', 'machine', 'rows'])
-        self.assertEqual(document['schema'], 'cdna.bench/1')
-        self.assertLessEqual({'cpu', 'cores', 'memory_bytes', 'library', 'sha256'}, set(document['machine']))
+        self.check_document(document)
         self.assertEqual({row['case'] for row in document['rows']}, IO_CASES)
-        for row in document['rows']:
-            self.check_row(row)
 
     def test_the_parts_of_the_overhead_are_those_that_the_reference_decoder_sees(self):
         row = self.document()['rows'][-1]
@@ -97,3 +108,71 @@ class BenchTest(ToolTest):
         self.bench('missing.cdna', code=OPERATIONAL)
         _, err = self.bench('model.cdna', code=OPERATIONAL, TMPDIR='/proc/none')
         self.assertIn('/proc/none', err)
+
+
+class QualityTest(DocumentTest):
+    SMALL = ('--rows', '64', '--cols', '640')
+
+    def quality(self, *arguments, code=CLEAN):
+        return self.run_tool('cdna', 'bench', 'quality', *arguments, code=code)
+
+    def rows(self, *arguments):
+        document = json.loads(self.quality(*arguments, *self.SMALL, '--json')[0])
+        self.check_document(document)
+        return document['rows']
+
+    def test_every_source_has_the_error_and_the_size_of_every_encoding(self):
+        rows = self.rows()
+        expected = [
+            (source, case, unit)
+            for source in SOURCES
+            for case in QUALITY_PRESETS + BASELINES
+            for unit in ('dB', 'bits/weight')
+        ]
+        self.assertEqual([(row['params']['source'], row['case'], row['unit']) for row in rows], expected)
+        for error, size in zip(rows[::2], rows[1::2]):
+            self.assertEqual(error['params']['bits_per_weight'], size['value'])
+            self.assertEqual(error['params']['kind'], 'preset' if error['case'] in QUALITY_PRESETS else 'baseline')
+            self.assertEqual((error['params']['rows'], error['params']['cols']), (64, 640))
+            self.assertLess(error['value'], error['reference_value'])  # No code is better than the bound.
+            self.assertIsNone(error['goal'])  # Goals are those of 4096 x 4096.
+            self.assertIsNone(size['goal'])
+
+    def test_figures_are_those_of_theory(self):
+        figures = {(row['params']['source'], row['case'], row['unit']): row['value'] for row in self.rows()}
+        for source in SOURCES:
+            self.assertEqual(figures[source, 'int8-g32', 'bits/weight'], 8.5)
+            self.assertEqual(figures[source, 'int4-affine-g32', 'bits/weight'], 5)
+            self.assertEqual(figures[source, 'nf4-g64', 'bits/weight'], 4.25)
+        # At 4096 x 4096: 44.9, 21.8 and 20.5. Of 40,960 values the error's variance is about 1 %.
+        self.assertAlmostEqual(figures['A', 'int8-g32', 'dB'], 44.9, delta=0.3)
+        self.assertAlmostEqual(figures['A', 'int4-affine-g32', 'dB'], 21.8, delta=0.3)
+        self.assertAlmostEqual(figures['A', 'nf4-g64', 'dB'], 20.5, delta=0.3)
+
+    def test_a_preset_has_the_error_and_the_size_that_a_file_records(self):
+        row = self.rows('cb4g32,k=15')[0]
+        self.assertEqual(row['case'], 'cb4g32,k=15')
+        self.assertEqual(row['unit'], 'dB')
+        # 15 entries: 4 bits, a byte for 32 codes, F32 for each row, and two small tables.
+        tables = 8 * (16 * 4 + 256 * 4) / (64 * 640)
+        self.assertAlmostEqual(row['params']['bits_per_weight'], 4.25 + 32 / 640 + tables, delta=8 * 64 / (64 * 640))
+        self.assertLess(row['params']['code_entropy_bits'], 3.907)  # log2(15)
+        self.assertEqual(row['params']['outliers'], 0)
+
+    def test_cases_choose_presets_and_the_table_has_a_line_for_each(self):
+        out, _ = self.quality('cb6g64,outliers=0.001', 'cb8,class=pwl16', *self.SMALL)
+        for name in ['cb6g64,outliers=0.001', 'cb8,class=pwl16', *BASELINES]:
+            self.assertEqual(len(re.findall(rf'(?m)^  {re.escape(name)} ', out)), len(SOURCES), out)
+        self.assertNotIn('cb5g32', out)
+        self.assertIn('seed 4', out)
+
+    def test_a_wrong_case_is_refused_before_anything_is_measured(self):
+        for arguments, part in (
+            (('cb9',), 'cb9'),
+            (('cb8', 'cb8,k=1'), 'k=1'),
+            (('exact',), 'exact'),
+            (('cb8,class=affine,k=12',), 'affine'),
+            (('--rows', '63'), '63'),
+            (('--cols', '1000000'), '1000000'),
+        ):
+            self.assert_refused(self.quality(*arguments, code=USAGE), part)

@@ -3,10 +3,13 @@
 
 #include <filesystem>
 #include <memory>
+#include <string>
 #include <system_error>
+#include <vector>
 
 #include "tools/bench/io_bench.hpp"
 #include "tools/bench/measure.hpp"
+#include "tools/bench/quality_bench.hpp"
 #include "tools/cdna/commands.hpp"
 #include "tools/exit_code.hpp"
 #include "tools/interrupt.hpp"
@@ -16,24 +19,56 @@ namespace {
 
 struct Options {
   bench::IoOptions io;
+  bench::QualityOptions quality;
+  std::vector<std::string> quality_presets;
   bool json = false;
 };
 
-int run(Options& options) {
-  options.io.program = std::filesystem::read_symlink("/proc/self/exe").string();
-  bench::Report report("cdna bench io", options.json);
-  report.begin();
+// Runs a benchmark whose table has begun, and ends its report.
+int finish(const char* program, bench::Report& report, const std::function<Result<void>()>& measure) {
   try {
-    if (auto result = bench::run_io(options.io, report, stop_on_signals()); !result)
-      return tools::report("cdna bench io", result.error());
+    if (auto result = measure(); !result) return tools::report(program, result.error());
   } catch (const bench::Failure& failure) {
-    return tools::report("cdna bench io", failure.error);
-  } catch (const std::runtime_error& error) {  // A folder that cannot be made, OpenSSL.
-    fmt::print(stderr, "cdna bench io: {}\n", error.what());
+    return tools::report(program, failure.error);
+  } catch (const std::runtime_error& error) {  // A folder that cannot be made, OpenSSL, a wrong record of an error.
+    fmt::print(stderr, "{}: {}\n", program, error.what());
     return kOperational;
   }
   report.finish();
   return kClean;
+}
+
+int run_io(Options& options) {
+  constexpr const char* kProgram = "cdna bench io";
+  options.io.program = std::filesystem::read_symlink("/proc/self/exe").string();
+  bench::Report report(kProgram, options.json);
+  report.begin();
+  return finish(kProgram, report, [&] { return bench::run_io(options.io, report, stop_on_signals()); });
+}
+
+int run_quality(Options& options) {
+  constexpr const char* kProgram = "cdna bench quality";
+  auto cases = bench::quality_cases(options.quality_presets);
+  if (!cases) return tools::report(kProgram, cases.error());
+  options.quality.cases = *std::move(cases);
+  bench::Report report(kProgram, options.json);
+  report.begin_plainly();
+  return finish(kProgram, report, [&] { return bench::run_quality(options.quality, report, stop_on_signals()); });
+}
+
+void add_quality(CLI::App& quality, Options& options) {
+  quality.footer(
+      "Presets with their parameters, as for convert --encoding: cb8, \"cb6g64,outliers=0.001\", \"cb8,class=pwl16\". "
+      "Goals\n"
+      "are those of 4096 x 4096; one that is missed is reported, not an error.");
+  quality.add_option("CASE", options.quality_presets, "Presets to measure (all)");
+  quality.add_option("--rows", options.quality.rows, "Of the weights")
+      ->check(CLI::Range(64, 16384))
+      ->capture_default_str();
+  quality.add_option("--cols", options.quality.cols, "Of the weights")
+      ->check(CLI::Range(64, 16384))
+      ->capture_default_str();
+  quality.add_flag("--json", options.json, "One JSON document, schema cdna.bench/1");
 }
 
 }  // namespace
@@ -48,7 +83,9 @@ std::function<int()> add_bench(CLI::App& app) {
   io->add_option("FILE", options->io.file, "Measure this .cdna file");
   io->add_flag("--json", options->json, "One JSON document, schema cdna.bench/1");
   io->add_flag("--full", options->io.full, "All cases, also those that take minutes");
-  return [options] { return run(*options); };
+  CLI::App* const quality = app.add_subcommand("quality", "Error and size of presets, beside other quantisers");
+  add_quality(*quality, *options);
+  return [options, io] { return io->parsed() ? run_io(*options) : run_quality(*options); };
 }
 
 }  // namespace cdna::tools
