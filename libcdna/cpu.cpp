@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "cdna/cpu.hpp"
 #include "libcdna/try.hpp"
 
 namespace cdna {
@@ -64,6 +65,8 @@ std::string_view name_of(Isa isa) {
 }
 
 bool is_available(Isa isa) { return ask(isa); }
+
+std::string_view instruction_set() { return name_of(isa()); }
 
 Isa isa() { return choice().isa; }
 

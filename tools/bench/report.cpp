@@ -11,6 +11,7 @@
 #include <thread>
 #include <utility>
 
+#include "cdna/cpu.hpp"
 #include "cdna/digest.hpp"
 #include "cdna/version.hpp"
 #include "tools/text.hpp"
@@ -93,8 +94,8 @@ bool Row::met() const {
 
 void Report::begin_plainly() {
   const ordered_json host = machine();
-  note(fmt::format("{}: {}, {} cores, SHA-256 by {}\n", program_, host["cpu"].get<std::string>(),
-                   host["cores"].get<int>(), host["sha256"].get<std::string>()));
+  note(fmt::format("{}: {}, {} cores, SHA-256 by {}, kernels for {}\n", program_, host["cpu"].get<std::string>(),
+                   host["cores"].get<int>(), host["sha256"].get<std::string>(), host["kernels"].get<std::string>()));
 }
 
 void Report::begin() {
@@ -149,7 +150,8 @@ ordered_json machine() {
           {"system", fmt::format("{} {} {}", system.sysname, system.release, system.machine)},
           {"library", kLibraryVersion},
           {"compiler", __VERSION__},
-          {"sha256", sha256_implementation()}};
+          {"sha256", sha256_implementation()},
+          {"kernels", instruction_set()}};
 }
 
 }  // namespace cdna::tools::bench
