@@ -157,6 +157,7 @@ Result<Block> BlockReader::fetch(std::uint64_t number) {
   block.entry_count = place.entry_count;
   block.data = CDNA_TRY(data_.fetch(number));
   block.in_place = data_.in_place();
+  block.max_abs_error = static_cast<double>(data_.entry(number).max_abs_error());
   if (row_scales_) {
     const std::span<const std::byte> bytes = CDNA_TRY(row_scales_->fetch(place.row_begin, place.row_count, 0, 1));
     block.row_scales = {reinterpret_cast<const float*>(bytes.data()), place.row_count};

@@ -22,6 +22,8 @@ class PlaneReader {
   // Allocates nothing (brotli: see BlockDecoder). Errors: io, corrupt, malformed, unsupported (U7), no_memory.
   Result<std::span<const std::byte>> fetch(std::uint64_t block);
 
+  const wire::IndexEntry& entry(std::uint64_t block) const { return plane_.entry(block); }
+
   // Whether the last block fetched lies in the mapping.
   bool in_place() const { return in_place_; }
 

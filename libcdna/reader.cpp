@@ -11,6 +11,7 @@
 #include "libcdna/format/encoding_rules.hpp"
 #include "libcdna/format/metadata.hpp"
 #include "libcdna/no_throw.hpp"
+#include "libcdna/recorded_statistics.hpp"
 #include "libcdna/try.hpp"
 
 namespace cdna {
@@ -31,6 +32,8 @@ std::uint64_t Item::cols() const { return view_of(*file_, number_).matrix().cols
 std::uint64_t Item::element_count() const { return rows() * cols(); }
 std::uint32_t Item::plane_count() const { return view_of(*file_, number_).item->plane_count(); }
 std::uint64_t Item::block_count() const { return view_of(*file_, number_).item->entry_count(); }
+std::uint64_t Item::index_offset() const { return view_of(*file_, number_).item->index_offset(); }
+Digest Item::index_digest() const { return digest_in(view_of(*file_, number_).item->index_digest()); }
 Digest Item::source_digest() const { return digest_in(view_of(*file_, number_).item->source_digest()); }
 double Item::sum_squares() const { return view_of(*file_, number_).item->sum_squares(); }
 double Item::sum_squared_error() const { return view_of(*file_, number_).item->sum_squared_error(); }
@@ -301,6 +304,13 @@ Result<std::span<const float>> Tensor::codebook() const {
     CDNA_CHECK(encoding() == kCodebookEncoding, Code::bad_argument, "", "the tensor has no codebook");
     const CodebookTables* const tables = CDNA_TRY(file_->tables(number_));
     return std::span<const float>(tables->codebook);
+  });
+}
+
+Result<TensorStatistics> Tensor::statistics() const {
+  return no_throw([&]() -> Result<TensorStatistics> {
+    CDNA_TRY(check_supported());
+    return load_statistics(*file_, number_);
   });
 }
 

@@ -23,6 +23,7 @@
 #include "cdna/limits.hpp"
 #include "cdna/metadata.hpp"
 #include "cdna/source.hpp"
+#include "cdna/statistics.hpp"
 
 namespace cdna {
 
@@ -125,7 +126,11 @@ class Item {
   std::uint64_t source_bytes() const;  // Of the row-major source; 0 for an unknown dtype.
   std::uint64_t stored_bytes() const;  // Planes and block index; without record and alignment gaps.
   std::uint64_t record_bytes() const;  // Of the copy of the item that stands beside its planes (spec/format.md, 10).
-  Digest source_digest() const;        // All zero: unknown.
+  std::uint64_t index_offset() const;  // Of the index: 64 bytes per block, plane after plane; 0 without blocks.
+  // Of the index, which has length, place, codec, error bound and digest of every block: where it and the planes of two
+  // items are equal, so are the bytes stored.
+  Digest index_digest() const;
+  Digest source_digest() const;  // All zero: unknown.
   // Sums over the source values (0 for exact tensors, +Inf unknown) and the largest error (an upper bound).
   double sum_squares() const;
   double sum_squared_error() const;
@@ -149,7 +154,8 @@ struct Block {
   std::uint64_t entry_count = 0;
   // Exact: elements, else codes; row_count rows, each padded to whole bytes (spec/format.md, 8.2).
   std::span<const std::byte> data;
-  bool in_place = false;  // `data` points into the mapping.
+  bool in_place = false;     // `data` points into the mapping.
+  double max_abs_error = 0;  // The bound that the index records; +Inf unknown.
 
   // Codebook encoding only; empty where the tensor has no such plane.
   std::span<const float> row_scales;             // [row_count]
@@ -232,6 +238,11 @@ class Tensor : public Item {
   // The whole verified plane of an exact tensor as one pointer into the mapping. Errors: those of verify();
   // bad_argument where it is compressed, strict, or not mapped.
   Result<std::span<const std::byte>> contiguous() const;
+
+  // What is recorded about the error and the values: the sums of the item, which are known at open, and the statistics
+  // plane (spec/format.md, 13.3). Without such a plane kurtosis and entropy are NaN, and the outliers are counted from
+  // the index. Errors: io, corrupt, malformed, unsupported, limit. Cost: the index and one small block.
+  Result<TensorStatistics> statistics() const;
 
   // The 2^bits codebook entries, widened to f32. Valid while the Reader lives.
   Result<std::span<const float>> codebook() const;

@@ -11,8 +11,8 @@ struct TensorStatistics {
   double sum_squared_error = 0;  // Of w - decoded; likewise.
   double max_abs_error = 0;      // At least the largest |w - decoded|, rounded up to f32.
   std::uint64_t outlier_count = 0;
-  double excess_kurtosis = 0;    // m4 / m2^2 - 3, of all values; 0 where they are all equal.
-  double code_entropy_bits = 0;  // Per code, of the frequencies of the codes.
+  double excess_kurtosis = 0;    // m4 / m2^2 - 3, of all values; 0 where they are all equal. NaN: not recorded.
+  double code_entropy_bits = 0;  // Per code, of the frequencies of the codes. NaN: not recorded.
 
   // 10 log10(sum_squares / sum_squared_error); +Inf without error, NaN where the sums are unknown.
   double snr_db() const;
