@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <array>
-#include <cmath>
 #include <cstdlib>
 
 namespace cdna::tools {
@@ -28,14 +27,21 @@ std::string format_shape(std::span<const std::uint64_t> shape) {
   return fmt::format("{}", fmt::join(shape, "x"));
 }
 
-std::string format_dtype(DType dtype) {
-  return is_known(dtype) ? std::string(name_of(dtype)) : fmt::format("dtype {}", static_cast<unsigned>(dtype));
+std::vector<std::uint64_t> indices_of(std::span<const std::uint64_t> shape, std::uint64_t position) {
+  std::vector<std::uint64_t> indices(shape.size());
+  for (std::size_t i = shape.size(); i-- > 0;) {
+    indices[i] = position % shape[i];
+    position /= shape[i];
+  }
+  return indices;
 }
 
-std::optional<double> snr_db(const Item& item) {
-  const double ratio = item.sum_squares() / item.sum_squared_error();
-  if (!std::isfinite(ratio) || ratio <= 0) return std::nullopt;
-  return 10 * std::log10(ratio);
+std::string format_position(std::span<const std::uint64_t> shape, std::uint64_t position) {
+  return fmt::format("[{}]", fmt::join(indices_of(shape, position), ", "));
+}
+
+std::string format_dtype(DType dtype) {
+  return is_known(dtype) ? std::string(name_of(dtype)) : fmt::format("dtype {}", static_cast<unsigned>(dtype));
 }
 
 bool is_capable_terminal(int fd) {

@@ -1,12 +1,15 @@
 # Tests of cdna-inspect: its JSON document, its text, and what reaches a terminal.
 import json
+import math
 import os
 import re
 import resource
 import struct
 import subprocess
 
+import codebook_files
 import runner
+from codebook_files import BF16, F16, F32, F64, INF, CodebookTensor, statistics_plane
 from runner import ERRORS_LEFT, OPERATIONAL, USAGE, ToolTest, f32, small_model
 
 TENSOR_FIELDS = {
@@ -22,6 +25,9 @@ TENSOR_FIELDS = {
     'rows_per_block',
     'blocks',
     'error',
+    'outliers',
+    'excess_kurtosis',
+    'code_entropy_bits',
 }
 
 
@@ -41,15 +47,25 @@ class InspectTest(ToolTest):
         self.assertEqual(document['schema'], 'cdna.inspect/1')
         self.assertRegex(document['root'], '^[0-9a-f]{64}$')
         self.assertEqual(
-            set(document['totals']), {'tensors', 'source_bytes', 'stored_bytes', 'ratio', 'bits_per_weight'}
+            set(document['totals']),
+            {
+                'tensors',
+                'source_bytes',
+                'stored_bytes',
+                'ratio',
+                'bits_per_weight',
+                'worst_snr_db',
+                'worst_snr_tensor',
+            },
         )
         for tensor in document['tensors']:
             self.assertLessEqual(TENSOR_FIELDS, set(tensor))
             if tensor['preset'] == 'cb8':
-                self.assertEqual(set(tensor['error']), {'snr_db', 'max_abs'})
+                self.assertEqual(set(tensor['error']), {'snr_db', 'max_abs', 'relative_frobenius'})
                 self.assertEqual(tensor['encoding'], 'cdna.codebook')
             else:
                 self.assertIsNone(tensor['error'])
+                self.assertIsNone(tensor['outliers'])
                 self.assertEqual((tensor['preset'], tensor['encoding']), ('exact', 'cdna.exact'))
 
     def test_json_describes_the_tensors_of_the_source(self):
@@ -218,6 +234,7 @@ class InspectTest(ToolTest):
             self.assertEqual(tensor['preset'], 'cb8')
             self.assertEqual(tensor['error']['max_abs'], 0)
             self.assertIsNone(tensor['error']['snr_db'])
+            self.assertEqual(tensor['error']['relative_frobenius'], 0)
         self.text('zero.cdna')
 
     def test_a_tensor_of_many_blocks_says_so(self):
@@ -225,3 +242,128 @@ class InspectTest(ToolTest):
         self.convert('large.safetensors', 'large.cdna')
         (tensor,) = self.inspect('large.cdna')['tensors']
         self.assertEqual((tensor['rows_per_block'], tensor['blocks']), (1024, 3))
+
+
+class ErrorsTest(ToolTest):
+    """Figures of files that the vectors' own writer wrote."""
+
+    def describe(self, *tensors, **said):
+        items = [tensor.item(**said) for tensor in tensors]
+        self.write('m.cdna', codebook_files.build(items)[0])
+        return self.inspect('m.cdna')
+
+    def row(self, name, *options):
+        out, err = self.run_tool('cdna-inspect', 'm.cdna', *options)
+        self.assertEqual(err, '')
+        (line,) = (line for line in out.split('\n') if line.startswith(name + ' '))
+        return line.split()
+
+    def test_the_figures_are_those_of_the_values(self):
+        for seed, dtype in enumerate((F32, F16, BF16, F64)):
+            tensor = CodebookTensor(seed, dtype=dtype)
+            true = tensor.figures()
+            (row,) = self.describe(tensor)['tensors']
+            ratio = true['sum_squares'] / true['sum_squared_error']
+            self.assertAlmostEqual(row['error']['snr_db'], 10 * math.log10(ratio), places=9)
+            self.assertAlmostEqual(row['error']['relative_frobenius'], ratio**-0.5, places=12)
+            self.assertEqual(row['error']['max_abs'], max(map(codebook_files.rounded_up, tensor.largest_errors())))
+            self.assertEqual(row['outliers'], 5)
+            self.assertEqual((row['excess_kurtosis'], row['code_entropy_bits']), (true['kurtosis'], true['entropy']))
+            self.assertEqual(
+                self.row('w', '--errors')[1:],
+                [
+                    'cb8',
+                    f'{row["bits_per_weight"]:.2f}',
+                    f'{row["error"]["snr_db"]:.2f}',
+                    f'{row["error"]["relative_frobenius"]:.3e}',
+                    f'{row["error"]["max_abs"]:.3e}',
+                    '5',
+                    f'{true["kurtosis"]:.2f}',
+                    f'{true["entropy"]:.3f}',
+                ],
+            )
+
+    def test_what_is_not_known_is_null_and_a_dash(self):
+        tensor = CodebookTensor(1)
+        (row,) = self.describe(tensor, statistics=False)['tensors']
+        self.assertEqual((row['outliers'], row['excess_kurtosis'], row['code_entropy_bits']), (5, None, None))
+        self.assertEqual(self.row('w', '--errors')[-3:], ['5', '-', '-'])
+        document = self.describe(tensor, sum_squares=INF, bounds=[INF] * 4, kurtosis=math.nan)
+        (row,) = document['tensors']
+        self.assertEqual(row['error'], {'snr_db': None, 'max_abs': None, 'relative_frobenius': None})
+        self.assertEqual((row['excess_kurtosis'], row['code_entropy_bits']), (None, tensor.figures()['entropy']))
+        self.assertEqual((document['totals']['worst_snr_db'], document['totals']['worst_snr_tensor']), (None, None))
+        self.assertEqual(self.row('w', '--errors')[3:6], ['-', '-', '-'])
+
+    def test_a_later_versions_statistics_are_read_as_far_as_they_are_known(self):
+        tensor = CodebookTensor(1)
+        for plane, expected in (
+            (statistics_plane([7, 0.5, 3.25, 99, 98]), (7, 0.5, 3.25)),
+            (statistics_plane([7, 0.5]), (5, None, None)),
+            (statistics_plane([7, 0.5, 3.25], F32), (5, None, None)),
+        ):
+            (row,) = self.describe(tensor, statistics=plane)['tensors']
+            self.assertEqual((row['outliers'], row['excess_kurtosis'], row['code_entropy_bits']), expected)
+
+    def test_damaged_statistics_are_told_and_everything_else_is_shown(self):
+        tensors = [CodebookTensor(1, name=b'a'), CodebookTensor(2, name=b'b')]
+        data, places = codebook_files.build([tensor.item() for tensor in tensors])
+        whole = self.describe(*tensors)
+        plane, index = places['plane 0.4'], places['index 0']
+        for at, part in ((plane + 3, "'a', plane 4, block 0"), (index + 5, "'a'")):
+            damaged = bytearray(data)
+            damaged[at] ^= 1
+            self.write('m.cdna', damaged)
+            document = self.inspect('m.cdna')
+            self.assertEqual(document['tensors'][1], whole['tensors'][1])
+            row = document['tensors'][0]
+            self.assertEqual((row['error'], row['outliers']), (whole['tensors'][0]['error'], None))
+            self.assertIn(part, row['statistics_fault'])
+            self.assertIn('[corrupt', row['statistics_fault'])
+            out, _ = self.run_tool('cdna-inspect', 'm.cdna', '--errors')
+            self.assertIn(row['statistics_fault'], out)
+
+    def test_a_number_of_outliers_that_cannot_be_is_told(self):
+        tensor = CodebookTensor(1)
+        for count in (-1.0, 0.5, 24 * 96 + 1.0, math.nan, INF, 1e300):
+            (row,) = self.describe(tensor, outliers=count)['tensors']
+            self.assertIsNone(row['outliers'])
+            self.assertIn('number of outliers', row['statistics_fault'])
+        (row,) = self.describe(tensor, outliers=24 * 96.0)['tensors']
+        self.assertEqual(row['outliers'], 24 * 96)
+
+    def test_codes_are_named_after_the_preset_that_writes_them(self):
+        for bits, group, name in (
+            (8, 0, 'cb8'),
+            (8, 64, 'cb8g64'),
+            (6, 64, 'cb6g64'),
+            (5, 32, 'cb5g32'),
+            (4, 32, 'cb4g32'),
+            (5, 64, 'codebook 5-bit g64'),
+            (3, 0, 'codebook 3-bit'),
+            (8, 128, 'codebook 8-bit g128'),
+        ):
+            tensor = CodebookTensor(1, 2, 130, bits, group)
+            (row,) = self.describe(tensor)['tensors']
+            self.assertEqual((row['preset'], row['encoding']), (name, 'cdna.codebook'))
+            self.assertIn(f' {name} ', ' '.join(self.row('w')))
+            for role, suffix in ((0x8012, 'pwl16'), (0x8013, 'affine')):
+                plane = statistics_plane([0, 0, 0])
+                plane.role = role
+                (row,) = self.describe(tensor, statistics=plane)['tensors']
+                separator = ',class=' if name.startswith('cb') else ' '
+                self.assertEqual(row['preset'], name + separator + suffix)
+
+    def test_the_worst_tensor_is_in_the_totals(self):
+        tensors = [CodebookTensor(n, name=b'%d' % n, bits=3 + n) for n in range(4)]
+        document = self.describe(*tensors)
+        errors = {row['error']['snr_db']: row['name'] for row in document['tensors']}
+        self.assertEqual(len(errors), 4)
+        worst = min(errors)
+        self.assertEqual(document['totals']['worst_snr_db'], worst)
+        self.assertEqual(document['totals']['worst_snr_tensor'], errors[worst])
+        out, _ = self.run_tool('cdna-inspect', 'm.cdna')
+        self.assertRegex(out, rf'4 tensors, .* bits/weight, worst SNR {worst:.1f} dB\n')
+        names = sorted(set(errors.values()) - {errors[worst]})
+        others = self.inspect('m.cdna', *names)['totals']
+        self.assertEqual(others['worst_snr_db'], sorted(errors)[1])

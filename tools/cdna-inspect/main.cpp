@@ -21,6 +21,7 @@ constexpr const char* kProgram = "cdna-inspect";
 struct Options {
   std::string file;
   std::vector<std::string> globs;
+  bool errors = false;
   bool json = false;
 };
 
@@ -84,8 +85,16 @@ ordered_json tensor_json(const TensorSummary& tensor) {
   out["source_bytes"] = tensor.source_bytes;
   out["rows_per_block"] = tensor.rows_per_block;
   out["blocks"] = tensor.blocks;
-  out["error"] = tensor.exact ? ordered_json(nullptr)
-                              : ordered_json{{"snr_db", or_null(tensor.snr_db)}, {"max_abs", or_null(tensor.max_abs)}};
+  out["error"] = nullptr;
+  if (!tensor.exact) {
+    out["error"] = {{"snr_db", or_null(tensor.snr_db)},
+                    {"max_abs", or_null(tensor.max_abs)},
+                    {"relative_frobenius", or_null(tensor.relative_error)}};
+  }
+  out["outliers"] = or_null(tensor.outliers);
+  out["excess_kurtosis"] = or_null(tensor.excess_kurtosis);
+  out["code_entropy_bits"] = or_null(tensor.code_entropy_bits);
+  if (tensor.statistics_fault) out["statistics_fault"] = *tensor.statistics_fault;
   if (tensor.unsupported) out["unsupported"] = *tensor.unsupported;
   return out;
 }
@@ -107,6 +116,9 @@ void print_document(const Options& options, const Reader& reader, const ModelSum
                    {"stored_bytes", summary.stored_bytes},
                    {"ratio", summary.ratio()},
                    {"bits_per_weight", summary.bits_per_weight()}};
+  const TensorSummary* const worst = summary.worst();
+  out["totals"]["worst_snr_db"] = worst == nullptr ? ordered_json(nullptr) : ordered_json(*worst->snr_db);
+  out["totals"]["worst_snr_tensor"] = worst == nullptr ? ordered_json(nullptr) : ordered_json(worst->name);
   out["tensors"] = ordered_json::array();
   for (const TensorSummary& tensor : summary.tensors) out["tensors"].push_back(tensor_json(tensor));
   out["aliases"] = ordered_json::array();
@@ -137,26 +149,72 @@ std::string error_text(const TensorSummary& tensor) {
   return tensor.snr_db ? fmt::format("{:.1f} dB", *tensor.snr_db) : "-";
 }
 
-void print_table(const ModelSummary& summary) {
-  std::size_t name_width = 6;
-  std::size_t shape_width = 5;
+std::string preset_text(const TensorSummary& tensor) {
+  return tensor.preset ? *tensor.preset : escape(tensor.encoding);
+}
+
+struct Widths {
+  std::size_t name = 6;
+  std::size_t shape = 5;
+  std::size_t preset = 8;
+};
+
+Widths widths_of(const ModelSummary& summary) {
+  Widths widths;
   for (const TensorSummary& tensor : summary.tensors) {
-    name_width = std::max(name_width, escape(tensor.name).size());
-    shape_width = std::max(shape_width, format_shape(tensor.shape).size());
+    widths.name = std::max(widths.name, escape(tensor.name).size());
+    widths.shape = std::max(widths.shape, format_shape(tensor.shape).size());
+    widths.preset = std::max(widths.preset, preset_text(tensor).size());
   }
-  name_width = std::min<std::size_t>(name_width, 60);
-  const std::string header =
-      fmt::format("{:<{}}  {:<5} {:>{}}  {:<12} {:<8} {:<6} {:>7} {:>9} {:>6}  {}", "tensor", name_width, "dtype",
-                  "shape", shape_width, "role", "preset", "codec", "bits/w", "stored", "ratio", "error");
+  constexpr std::size_t kWidthMax = 60;
+  widths.name = std::min(widths.name, kWidthMax);
+  widths.preset = std::min(widths.preset, kWidthMax);
+  return widths;
+}
+
+void print_header(const std::string& header) {
   fmt::print("{}\n", use_bold() ? "\x1b[1m" + header + "\x1b[0m" : header);
+}
+
+std::string number_text(const std::optional<double>& value, const char* format) {
+  return value ? fmt::format(fmt::runtime(format), *value) : "-";
+}
+
+// What is recorded about the error of each tensor, and about its values and codes.
+void print_errors(const ModelSummary& summary) {
+  const Widths widths = widths_of(summary);
+  print_header(fmt::format("{:<{}}  {:<{}} {:>7} {:>8} {:>10} {:>10} {:>12} {:>9} {:>8}", "tensor", widths.name,
+                           "preset", widths.preset, "bits/w", "SNR dB", "rel. error", "max error", "outliers",
+                           "kurtosis", "entropy"));
+  for (const TensorSummary& tensor : summary.tensors) {
+    const std::string snr = tensor.exact                   ? "exact"
+                            : tensor.relative_error == 0.0 ? "inf"
+                                                           : number_text(tensor.snr_db, "{:.2f}");
+    fmt::print("{:<{}}  {:<{}} {:>7.2f} {:>8} {:>10} {:>10} {:>12} {:>9} {:>8}\n", escape(tensor.name), widths.name,
+               preset_text(tensor), widths.preset, tensor.bits_per_weight, snr,
+               number_text(tensor.relative_error, "{:.3e}"), number_text(tensor.max_abs, "{:.3e}"),
+               tensor.outliers ? fmt::format("{}", *tensor.outliers) : "-",
+               number_text(tensor.excess_kurtosis, "{:.2f}"), number_text(tensor.code_entropy_bits, "{:.3f}"));
+  }
+  for (const TensorSummary& tensor : summary.tensors) {
+    if (tensor.statistics_fault) fmt::print("{}\n", *tensor.statistics_fault);
+  }
+}
+
+void print_table(const ModelSummary& summary) {
+  const auto [name_width, shape_width, preset_width] = widths_of(summary);
+  const std::string header =
+      fmt::format("{:<{}}  {:<5} {:>{}}  {:<12} {:<{}} {:<6} {:>7} {:>9} {:>6}  {}", "tensor", name_width, "dtype",
+                  "shape", shape_width, "role", "preset", preset_width, "codec", "bits/w", "stored", "ratio", "error");
+  print_header(header);
   for (const TensorSummary& tensor : summary.tensors) {
     const double ratio = tensor.stored_bytes == 0
                              ? 1
                              : static_cast<double>(tensor.source_bytes) / static_cast<double>(tensor.stored_bytes);
-    fmt::print("{:<{}}  {:<5} {:>{}}  {:<12} {:<8} {:<6} {:>7.2f} {:>9} {:>6.2f}  {}\n", escape(tensor.name),
-               name_width, tensor.dtype, format_shape(tensor.shape), shape_width, tensor.role,
-               tensor.preset ? *tensor.preset : escape(tensor.encoding), tensor.codec, tensor.bits_per_weight,
-               format_bytes(tensor.stored_bytes), ratio, error_text(tensor));
+    fmt::print("{:<{}}  {:<5} {:>{}}  {:<12} {:<{}} {:<6} {:>7.2f} {:>9} {:>6.2f}  {}\n", escape(tensor.name),
+               name_width, tensor.dtype, format_shape(tensor.shape), shape_width, tensor.role, preset_text(tensor),
+               preset_width, tensor.codec, tensor.bits_per_weight, format_bytes(tensor.stored_bytes), ratio,
+               error_text(tensor));
   }
 }
 
@@ -167,12 +225,17 @@ void print_text(const Options& options, const Reader& reader, const ModelSummary
   fmt::print("root {}\n", to_hex(reader.root()));
   fmt::print("read with {} ({}), {}\n\n", reader.source().backend(), reader.source().reason(),
              reader.trust() == Trust::zero_copy ? "zero-copy" : "strict");
-  print_table(summary);
+  if (options.errors) {
+    print_errors(summary);
+  } else {
+    print_table(summary);
+  }
   for (const auto& [name, tensor] : summary.aliases)
     fmt::print("{} is another name of {}\n", escape(name), escape(tensor));
-  fmt::print("\n{} tensors, {} of source in {}, ratio {:.2f}, {:.2f} bits/weight\n", summary.tensors.size(),
+  const TensorSummary* const worst = summary.worst();
+  fmt::print("\n{} tensors, {} of source in {}, ratio {:.2f}, {:.2f} bits/weight{}\n", summary.tensors.size(),
              format_bytes(summary.source_bytes), format_bytes(summary.stored_bytes), summary.ratio(),
-             summary.bits_per_weight());
+             summary.bits_per_weight(), worst == nullptr ? "" : fmt::format(", worst SNR {:.1f} dB", *worst->snr_db));
   for (const Item& asset : summary.assets)
     fmt::print("asset {}  {}, {}\n", escape(asset.name()), escape(asset.type()), format_bytes(asset.cols()));
   for (const auto& [key, value] : metadata)
@@ -185,7 +248,8 @@ int run(const Options& options) {
   if (!reader) return report(kProgram, reader.error());
   const auto metadata = reader->metadata();
   if (!metadata) return report(kProgram, metadata.error());
-  const ModelSummary summary = summarize(*reader, options.globs);
+  const Detail detail = options.errors || options.json ? Detail::statistics : Detail::footer;
+  const ModelSummary summary = summarize(*reader, options.globs, detail);
   if (!options.globs.empty() && summary.tensors.empty() && summary.aliases.empty()) {
     fmt::print(stderr, "{}: {}: no tensor has such a name\n", kProgram, escape(options.file));
     return kUsage;
@@ -206,12 +270,16 @@ int main(int argc, char** argv) {
   Options options;
   CLI::App app{
       "Shows what a CDNA file holds: one line a tensor and totals. Checks head, tail, footer and metadata; reads no "
-      "tensor data.",
+      "tensor data (with --errors or --json: the block index and the statistics, and tells where they are damaged).",
       "cdna-inspect"};
   app.footer(kExitCodeHelp);
   app.set_version_flag("--version", "cdna-inspect " + std::string(cdna::kLibraryVersion) + ", CDNA format version 3");
   app.add_option("FILE", options.file, "A .cdna file")->required();
   app.add_option("GLOB", options.globs, "Shell patterns: only tensors whose names match");
+  app.add_flag(
+      "--errors", options.errors,
+      "The table of errors: SNR, relative Frobenius error, largest absolute error (a bound), outliers, excess\n"
+      "kurtosis of the values, entropy of the codes in bits");
   app.add_flag("--json", options.json, "One JSON document, schema cdna.inspect/1");
   if (const int code = parse_arguments(app, argc, argv); code >= 0) return code;
   return run_guarded(kProgram, [&options] { return run(options); });

@@ -6,19 +6,51 @@
 #include <cmath>
 
 #include "cdna/policy.hpp"
+#include "cdna/preset.hpp"
+#include "cdna/statistics.hpp"
 #include "tools/text.hpp"
 
 namespace cdna::tools {
 namespace {
 
-constexpr std::uint16_t kRowScaleRole = 4;  // spec/format.md, 8.1.
+// spec/format.md, 8.1.
+constexpr std::uint16_t kRowScaleRole = 4;
 constexpr std::uint16_t kGroupScaleRole = 5;
+constexpr std::uint16_t kPwlRole = 0x8012;
+constexpr std::uint16_t kAffineRole = 0x8013;
 
-bool has_plane(const Tensor& tensor, std::uint16_t role) {
+std::optional<PlaneInfo> find_plane(const Tensor& tensor, std::uint16_t role) {
   for (std::uint32_t i = 0; i < tensor.plane_count(); ++i) {
-    if (tensor.plane(i).role == role) return true;
+    if (tensor.plane(i).role == role) return tensor.plane(i);
   }
-  return false;
+  return std::nullopt;
+}
+
+// The preset with codes of so many bits in such groups, as `cdna convert` names it; outliers are counted elsewhere.
+std::optional<std::string_view> preset_name(std::uint32_t bits, std::uint32_t group) {
+  for (const std::string_view name : preset_names()) {
+    const auto preset = parse_preset(name);
+    if (!preset || preset->method != Preset::Method::codebook) continue;
+    const CodebookOptions& options = preset->codebook;
+    if (static_cast<std::uint32_t>(std::bit_width(options.entries - 1)) == bits && options.group == group) return name;
+  }
+  return std::nullopt;
+}
+
+std::string codebook_name(const Tensor& tensor) {
+  const std::uint32_t bits = tensor.plane(0).bits;
+  const auto group_scale = find_plane(tensor, kGroupScaleRole);
+  const std::uint32_t group = group_scale ? group_scale->group : 0;
+  const bool scaled_as_presets_are =
+      find_plane(tensor, kRowScaleRole) && (!group_scale || group_scale->dtype == DType::u8);
+  const auto preset = scaled_as_presets_are ? preset_name(bits, group) : std::nullopt;
+  const char* const shape = find_plane(tensor, kAffineRole) ? "affine"
+                            : find_plane(tensor, kPwlRole)  ? "pwl16"
+                                                            : nullptr;
+  if (preset) return std::string(*preset) + (shape == nullptr ? "" : std::string(",class=") + shape);
+  std::string name = "codebook " + std::to_string(bits) + "-bit";
+  if (group != 0) name += " g" + std::to_string(group);
+  return shape == nullptr ? name : name + " " + shape;
 }
 
 // Filters stand in the index, which is read only where the footer leaves the question open. Without it: not known.
@@ -32,9 +64,7 @@ std::optional<std::string> exact_preset_of(const Tensor& tensor) {
 
 std::optional<std::string> preset_of(const Tensor& tensor) {
   if (tensor.encoding() == "cdna.exact") return exact_preset_of(tensor);
-  const bool cb8 = tensor.encoding() == "cdna.codebook" && tensor.plane(0).bits == 8 &&
-                   has_plane(tensor, kRowScaleRole) && !has_plane(tensor, kGroupScaleRole);
-  if (cb8) return "cb8";
+  if (tensor.encoding() == "cdna.codebook") return codebook_name(tensor);
   return std::nullopt;
 }
 
@@ -48,7 +78,18 @@ std::string codec_name(const Tensor& tensor) {
 
 std::optional<double> known(double value) { return std::isfinite(value) ? std::optional(value) : std::nullopt; }
 
-TensorSummary summarize(const Tensor& tensor) {
+void add_statistics(const Tensor& tensor, TensorSummary& row) {
+  const auto statistics = tensor.statistics();
+  if (!statistics) {
+    row.statistics_fault = statistics.error().describe();
+    return;
+  }
+  row.outliers = statistics->outlier_count;
+  row.excess_kurtosis = known(statistics->excess_kurtosis);
+  row.code_entropy_bits = known(statistics->code_entropy_bits);
+}
+
+TensorSummary summarize(const Tensor& tensor, Detail detail) {
   TensorSummary row;
   const PlaneInfo first = tensor.plane(0);
   row.name = tensor.name();
@@ -65,9 +106,15 @@ TensorSummary summarize(const Tensor& tensor) {
   row.rows_per_block = first.rows_per_block;
   row.blocks = first.block_count;
   row.exact = row.encoding == "cdna.exact";
-  row.snr_db = snr_db(tensor);
-  row.max_abs = known(tensor.max_abs_error());
   if (auto result = tensor.check_supported(); !result) row.unsupported = result.error().message;
+  if (row.exact) return row;
+  TensorStatistics sums;
+  sums.sum_squares = tensor.sum_squares();
+  sums.sum_squared_error = tensor.sum_squared_error();
+  row.snr_db = known(sums.snr_db());
+  row.relative_error = known(sums.relative_error());
+  row.max_abs = known(tensor.max_abs_error());
+  if (detail == Detail::statistics && !row.unsupported) add_statistics(tensor, row);
   return row;
 }
 
@@ -78,7 +125,15 @@ bool is_wanted(const std::vector<std::string>& globs, std::string_view name) {
 
 }  // namespace
 
-ModelSummary summarize(const Reader& reader, const std::vector<std::string>& globs) {
+const TensorSummary* ModelSummary::worst() const {
+  const TensorSummary* worst = nullptr;
+  for (const TensorSummary& tensor : tensors) {
+    if (tensor.snr_db && (worst == nullptr || *tensor.snr_db < *worst->snr_db)) worst = &tensor;
+  }
+  return worst;
+}
+
+ModelSummary summarize(const Reader& reader, const std::vector<std::string>& globs, Detail detail) {
   ModelSummary summary;
   for (std::uint32_t i = 0; i < reader.tensor_count(); ++i) {
     const Item named = reader.tensor_item(i);
@@ -88,7 +143,7 @@ ModelSummary summarize(const Reader& reader, const std::vector<std::string>& glo
       summary.aliases.emplace_back(named.name(), tensor.name());
       continue;
     }
-    summary.tensors.push_back(summarize(tensor));
+    summary.tensors.push_back(summarize(tensor, detail));
     summary.source_bytes += tensor.source_bytes();
     summary.stored_bytes += tensor.stored_bytes();
     summary.elements += static_cast<double>(tensor.element_count());
