@@ -3,6 +3,7 @@ import hashlib
 import json
 import os
 import random
+import resource
 import shutil
 import struct
 import subprocess
@@ -183,6 +184,11 @@ def small_model(seed=1):
 
 
 CB8_OF_SMALL_MODEL = {'conv.weight', 'layer.0.attention.query.weight', 'layer.0.output.weight'}
+
+
+def limit_private_memory(size_bytes):
+    """For preexec_fn: the process gets no more memory of its own; mapped files are not counted."""
+    resource.setrlimit(resource.RLIMIT_DATA, (size_bytes, size_bytes))
 
 
 def sha256_of(path):

@@ -6,6 +6,7 @@ import hostile_cases  # noqa: F401
 import inspect_cases  # noqa: F401
 import policy_cases  # noqa: F401
 import process_cases  # noqa: F401
+import reference_cases  # noqa: F401
 import source_cases  # noqa: F401
 import runner
 
@@ -17,6 +18,7 @@ if __name__ == '__main__':
         'source_cases',
         'inspect_cases',
         'fsck_cases',
+        'reference_cases',
         'process_cases',
         'hostile_cases',
     )

@@ -2,12 +2,18 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <filesystem>
+#include <memory>
 #include <optional>
 
 #include "cdna/fsck.hpp"
+#include "cdna/import.hpp"
+#include "cdna/reader.hpp"
 #include "cdna/version.hpp"
+#include "tools/cdna-fsck/reference_check.hpp"
 #include "tools/exit_code.hpp"
 #include "tools/interrupt.hpp"
 #include "tools/json.hpp"
@@ -23,6 +29,7 @@ struct Options {
   std::vector<std::string> files;
   std::optional<std::string> root;
   std::optional<std::string> rebuild;
+  std::optional<std::string> reference;
   unsigned threads = 0;
   bool quick = false;
   bool deep = false;
@@ -51,6 +58,31 @@ FsckReport check_file(const Options& options, const std::string& path, const std
   return fsck(*std::move(source), check);
 }
 
+// A file that does not open, or is not complete, has no tensors to compare: the check said why.
+std::optional<ReferenceReport> compare_file(const Options& options, const std::string& path, const FsckReport& checked,
+                                            const Model& reference, const std::atomic<bool>& stop) {
+  if (!checked.complete || checked.operational_failure) return std::nullopt;
+  OpenOptions open_options;
+  if (options.root) open_options.expected_root = digest_of(*options.root);
+  const auto reader = Reader::open(path, open_options);
+  if (!reader) return std::nullopt;
+  Progress progress("comparing " + escape(path));
+  ReferenceOptions compare;
+  compare.threads = options.threads;
+  compare.stop = &stop;
+  compare.progress = [&progress](std::uint64_t done, std::uint64_t all) { progress.show(done, all); };
+  return check_reference(*reader, reference, compare);
+}
+
+int exit_bits_of(const ReferenceReport& report) {
+  // Of a reference that cannot be read and nothing else there is no problem of the file.
+  int code = report.operational_failure ? kOperational : kClean;
+  const bool differs = std::any_of(report.problems.begin(), report.problems.end(), [](const FsckProblem& problem) {
+    return tools::exit_code_of(problem.error) == kErrorsLeft;
+  });
+  return differs ? code | kErrorsLeft : code;
+}
+
 int exit_bits_of(const FsckReport& report) {
   // Not all problems are listed. A path that cannot be opened is no fault of the command line: bits 4 and 8 only.
   int code = report.operational_failure ? kOperational : kClean;
@@ -61,6 +93,28 @@ int exit_bits_of(const FsckReport& report) {
   return code;
 }
 
+ordered_json problem_json(const FsckProblem& problem) {
+  const Error& error = problem.error;
+  ordered_json out{{"class", name_of(error.code)}, {"rule", error.rule}, {"message", error.message}};
+  out["item"] = error.item.empty() ? ordered_json(nullptr) : ordered_json(error.item);
+  out["plane"] = error.plane < 0 ? ordered_json(nullptr) : ordered_json(error.plane);
+  out["block"] = error.block < 0 ? ordered_json(nullptr) : ordered_json(error.block);
+  out["offset"] = error.offset == kNoOffset ? ordered_json(nullptr) : ordered_json(error.offset);
+  out["bytes"] = problem.end > problem.begin ? ordered_json{problem.begin, problem.end} : ordered_json(nullptr);
+  return out;
+}
+
+ordered_json reference_json(const std::string& source, const ReferenceReport& report) {
+  ordered_json out{{"source", source},
+                   {"agrees", report.problem_count == 0},
+                   {"tensors_compared", report.tensors_compared},
+                   {"problem_count", report.problem_count}};
+  out["problems"] = ordered_json::array();
+  for (const FsckProblem& problem : report.problems) out["problems"].push_back(problem_json(problem));
+  out["notes"] = report.notes;
+  return out;
+}
+
 ordered_json report_json(const std::string& path, const FsckReport& report) {
   ordered_json out{{"file", path}, {"complete", report.complete}, {"valid", report.valid}};
   out["root"] = report.root ? ordered_json(to_hex(*report.root)) : ordered_json(nullptr);
@@ -69,27 +123,32 @@ ordered_json report_json(const std::string& path, const FsckReport& report) {
   out["blocks_checked"] = report.blocks_checked;
   out["problem_count"] = report.problem_count;
   out["problems"] = ordered_json::array();
-  for (const FsckProblem& problem : report.problems) {
-    const Error& error = problem.error;
-    ordered_json one{{"class", name_of(error.code)}, {"rule", error.rule}, {"message", error.message}};
-    one["item"] = error.item.empty() ? ordered_json(nullptr) : ordered_json(error.item);
-    one["plane"] = error.plane < 0 ? ordered_json(nullptr) : ordered_json(error.plane);
-    one["block"] = error.block < 0 ? ordered_json(nullptr) : ordered_json(error.block);
-    one["offset"] = error.offset == kNoOffset ? ordered_json(nullptr) : ordered_json(error.offset);
-    one["bytes"] = problem.end > problem.begin ? ordered_json{problem.begin, problem.end} : ordered_json(nullptr);
-    out["problems"].push_back(std::move(one));
-  }
+  for (const FsckProblem& problem : report.problems) out["problems"].push_back(problem_json(problem));
   return out;
 }
 
-void print_report(const std::string& path, const FsckReport& report) {
-  for (const FsckProblem& problem : report.problems) {
+void print_problems(const std::string& path, const std::vector<FsckProblem>& problems) {
+  for (const FsckProblem& problem : problems) {
     Error error = problem.error;
     if (error.file.empty()) error.file = path;
     const std::string range =
         problem.end > problem.begin ? fmt::format("  bytes {}..{}", problem.begin, problem.end) : "";
     fmt::print("{}{}\n", error.describe(), range);
   }
+}
+
+void print_reference(const std::string& path, const std::string& source, const ReferenceReport& report) {
+  print_problems(path, report.problems);
+  if (report.problem_count > report.problems.size())
+    fmt::print("{}: {} more problems\n", escape(path), report.problem_count - report.problems.size());
+  for (const std::string& note : report.notes) fmt::print("note: {}\n", note);
+  fmt::print("{}: {} {}; {} tensors compared, {} problems\n", escape(path),
+             report.problem_count == 0 ? "agrees with" : "DOES NOT AGREE with", escape(source), report.tensors_compared,
+             report.problem_count);
+}
+
+void print_report(const std::string& path, const FsckReport& report) {
+  print_problems(path, report.problems);
   const std::uint64_t unshown = report.problem_count - report.problems.size();
   if (report.problem_count > report.problems.size())
     fmt::print("{}: {} more problems (joined or not listed)\n", escape(path), unshown);
@@ -104,19 +163,40 @@ void print_report(const std::string& path, const FsckReport& report) {
   }
 }
 
+// One file, checked and perhaps compared; its part of the JSON document goes to `reports`.
+int run_check(const Options& options, const std::string& path, const Model* reference, const std::atomic<bool>& stop,
+              ordered_json& reports) {
+  const FsckReport report = check_file(options, path, stop);
+  std::optional<ReferenceReport> compared;
+  if (reference != nullptr && !stop.load()) compared = compare_file(options, path, report, *reference, stop);
+  if (stop.load()) return kInterrupted;
+  if (options.json) {
+    reports.push_back(report_json(path, report));
+    if (reference != nullptr)
+      reports.back()["reference"] = compared ? reference_json(*options.reference, *compared) : ordered_json(nullptr);
+  } else {
+    print_report(path, report);
+    if (compared) print_reference(path, *options.reference, *compared);
+    if (reference != nullptr && !compared)
+      fmt::print("{}: not compared with {}\n", escape(path), escape(*options.reference));
+  }
+  return exit_bits_of(report) | (compared ? exit_bits_of(*compared) : kClean);
+}
+
 int run_check(const Options& options) {
   const std::atomic<bool>& stop = stop_on_signals();
+  std::unique_ptr<Model> reference;
+  if (options.reference) {
+    auto model = open_model(*options.reference);
+    if (!model) return report(kProgram, model.error());
+    reference = *std::move(model);
+  }
   int code = kClean;
   ordered_json reports = ordered_json::array();
   for (const std::string& path : options.files) {
-    const FsckReport report = check_file(options, path, stop);
-    if (stop.load()) return kInterrupted;
-    code |= exit_bits_of(report);
-    if (options.json) {
-      reports.push_back(report_json(path, report));
-    } else {
-      print_report(path, report);
-    }
+    const int bits = run_check(options, path, reference.get(), stop, reports);
+    if (bits == kInterrupted) return kInterrupted;
+    code |= bits;
   }
   if (options.json) {
     const ordered_json out{
@@ -169,6 +249,10 @@ int run(const Options& options) {
     fmt::print(stderr, "{}: --quick and --deep exclude each other\n", kProgram);
     return kUsage;
   }
+  if (options.reference && (!options.deep || options.rebuild)) {
+    fmt::print(stderr, "{}: --reference is part of --deep, and not of --rebuild\n", kProgram);
+    return kUsage;
+  }
   if (options.root && !digest_of(*options.root)) {
     fmt::print(stderr, "{}: --root is not 64 hexadecimal digits\n", kProgram);
     return kUsage;
@@ -192,6 +276,9 @@ int main(int argc, char** argv) {
   app.add_option("FILE", options.files, "CDNA files");
   app.add_flag("--quick", options.quick, "Metadata and indices only");
   app.add_flag("--deep", options.deep, "Decode everything as well");
+  app.add_option("--reference", options.reference,
+                 "With --deep: the .safetensors file or Hugging Face directory that the files were made of. Compares\n"
+                 "exact tensors byte for byte, and recomputes every recorded error and statistic of the others");
   app.add_option("--root", options.root, "The root that the files must have, 64 hexadecimal digits");
   app.add_option(
       "--rebuild", options.rebuild,
