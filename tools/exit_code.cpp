@@ -28,6 +28,10 @@ int exit_code_of(const Error& error) {
   }
 }
 
+int diff_exit_code_of(int code) {
+  return code == kSame || code == kDifferent || code == kInterrupted ? code : static_cast<int>(kTrouble);
+}
+
 int report(const char* program, const Error& error) {
   const char* const advice = error.code == Code::exists && error.rule[0] == '\0' ? " (--force replaces it)" : "";
   std::fprintf(stderr, "%s: %s%s\n", program, error.describe().c_str(), advice);

@@ -19,9 +19,18 @@ enum ExitCode : int {
   kInterrupted = 130,  // 128 + SIGINT.
 };
 
+// What `cdna diff` returns, as diff(1) does; 130 when it was interrupted.
+enum DiffExitCode : int { kSame = 0, kDifferent = 1, kTrouble = 2 };
+
 inline constexpr const char* kExitCodeHelp =
     "Exit codes: 0 success, 4 an input file is damaged or breaks its format, 8 operational failure\n"
     "(I/O, memory, destination exists), 16 usage, 130 interrupted.";
+
+inline constexpr const char* kDiffExitCodeHelp =
+    "Exit codes, those of diff(1): 0 the same, 1 different, 2 trouble (usage, I/O, a damaged file); 130 interrupted.";
+
+// Of what the other tools would return, or a DiffExitCode, a DiffExitCode; 130 stays.
+int diff_exit_code_of(int code);
 
 // The exit code that an error means.
 int exit_code_of(const Error& error);

@@ -1,4 +1,5 @@
 # Tests of the tools as processes: memory, signals, terminals, streams, help.
+import itertools
 import json
 import os
 import pty
@@ -199,12 +200,19 @@ class SignalTest(LargeModelTest):
         self.convert('small.safetensors', 'out.cdna')
         self.assertEqual(self.names(), ['m.safetensors', 'out.cdna', 'small.safetensors'])
 
-    def test_ctrl_c_stops_a_check(self):
+    def test_ctrl_c_stops_a_check_and_a_comparison(self):
         self.write_large('m.safetensors', 16384, count=2)
         self.convert('m.safetensors', 'm.cdna')
-        for number in (signal.SIGINT, signal.SIGTERM):
+        self.convert('m.safetensors', 'cb8.cdna', '--encoding', 'cb8')
+        check = ['cdna-fsck', '--deep', '--threads', '1', '--json']
+        commands = (
+            [*check, *['m.cdna'] * 20],
+            [*check, *['cb8.cdna'] * 20, '--reference', 'm.safetensors'],
+            ['cdna', 'diff', 'm.safetensors', 'cb8.cdna', '--threads', '1'],
+        )
+        for number, (name, *arguments) in itertools.product((signal.SIGINT, signal.SIGTERM), commands):
             process = subprocess.Popen(
-                [runner.tool('cdna-fsck'), *['m.cdna'] * 20, '--deep', '--threads', '1', '--json'],
+                [runner.tool(name), *arguments],
                 cwd=self.folder,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

@@ -1,6 +1,7 @@
 # Tests of the command line tools: test_tools.py BUILD_DIR [TEST_NAME_PART]...
 import bench_cases  # noqa: F401  The tests; found by module name.
 import convert_cases  # noqa: F401
+import diff_cases  # noqa: F401
 import fsck_cases  # noqa: F401
 import hostile_cases  # noqa: F401
 import inspect_cases  # noqa: F401
@@ -17,6 +18,7 @@ if __name__ == '__main__':
         'policy_cases',
         'source_cases',
         'inspect_cases',
+        'diff_cases',
         'fsck_cases',
         'reference_cases',
         'process_cases',

@@ -8,6 +8,7 @@ namespace cdna::tools {
 
 // Declares the subcommand's options; the result runs it and returns the exit code.
 std::function<int()> add_convert(CLI::App& app);
+std::function<int()> add_diff(CLI::App& app);
 std::function<int()> add_export(CLI::App& app);
 std::function<int()> add_bench(CLI::App& app);
 

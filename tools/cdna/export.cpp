@@ -13,14 +13,14 @@
 #include "tools/exit_code.hpp"
 #include "tools/interrupt.hpp"
 #include "tools/progress.hpp"
+#include "tools/tensor_stream.hpp"
 #include "tools/text.hpp"
 
 namespace cdna::tools {
 namespace {
 
 constexpr const char* kProgram = "cdna export";
-constexpr std::uint64_t kPartBytes = std::uint64_t{4} << 20;
-constexpr std::uint64_t kRowBytesMax = std::uint64_t{256} << 20;  // A few bytes of file can claim a row of any length.
+constexpr std::uint64_t kStepBytes = std::uint64_t{4} << 20;
 constexpr std::string_view kMetadataPrefix = "safetensors:";
 
 struct Options {
@@ -97,7 +97,7 @@ class Export {
     if (tensor.element_count() == 0) return {};
     const std::uint64_t row_bytes = tensor.row_bytes(target);
     if (row_bytes > kRowBytesMax) return too_wide(tensor, row_bytes);
-    const std::uint64_t step = std::max<std::uint64_t>(1, kPartBytes / row_bytes);
+    const std::uint64_t step = std::max<std::uint64_t>(1, kStepBytes / row_bytes);
     std::vector<std::byte> buffer;
     for (std::uint64_t row = 0; row < tensor.rows(); row += step) {
       const std::uint64_t end = std::min(tensor.rows(), row + step);
@@ -106,15 +106,6 @@ class Export {
       if (auto result = append(buffer); !result) return result;
     }
     return {};
-  }
-
-  static Error too_wide(const Tensor& tensor, std::uint64_t row_bytes) {
-    Error error;
-    error.code = Code::limit;
-    error.item = tensor.name();
-    error.message = fmt::format("a row has {}, over the {} that are decoded at once", format_bytes(row_bytes),
-                                format_bytes(kRowBytesMax));
-    return error;
   }
 
   Result<void> append(std::span<const std::byte> bytes) {

@@ -1,4 +1,4 @@
-// cdna: converts models to CDNA files and back.
+// cdna: converts models to CDNA files and back, and compares them.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <functional>
@@ -15,7 +15,8 @@ int main(int argc, char** argv) {
       "Neural-network weights in CDNA files: verified, compressed, memory-mapped.\n\n"
       "  cdna convert model/ model.cdna                     every tensor bit for bit\n"
       "  cdna convert model/ model.cdna --encoding cb8      matrices as 8-bit codes\n"
-      "  cdna export model.cdna model.safetensors",
+      "  cdna export model.cdna model.safetensors\n"
+      "  cdna diff model.cdna model/                        what differs, by digest and in dB",
       "cdna"};
   app.footer(kExitCodeHelp);
   app.set_version_flag("--version", "cdna " + std::string(cdna::kLibraryVersion) + ", CDNA format version 3");
@@ -28,10 +29,16 @@ int main(int argc, char** argv) {
   };
   add("convert", "Convert a .safetensors file or a Hugging Face directory to a .cdna file", add_convert);
   add("export", "Write the tensors of a .cdna file as a .safetensors file", add_export);
+  add("diff", "Compare two .cdna files, or a .cdna file and what it was made of", add_diff);
+  CLI::App* const diff = app.get_subcommand("diff");
+  diff->footer(kDiffExitCodeHelp);
   add("bench", "Measure speed and overhead on this machine", add_bench);
-  if (const int code = parse_arguments(app, argc, argv); code >= 0) return code;
+  if (const int code = parse_arguments(app, argc, argv); code >= 0)
+    return diff->parsed() ? diff_exit_code_of(code) : code;
   for (const auto& [command, run] : commands) {
-    if (command->parsed()) return run_guarded("cdna", run);
+    if (!command->parsed()) continue;
+    const int code = run_guarded("cdna", run);
+    return command == diff ? diff_exit_code_of(code) : code;
   }
   return kUsage;
 }
