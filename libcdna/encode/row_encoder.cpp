@@ -25,6 +25,7 @@ double kurtosis_of(const ErrorSums& sums) {
   const double square = sums.w2 / count;
   const double variance = square - mean * mean;
   if (!(variance > square * 0x1p-40)) return 0;  // What is left is rounding: all values are equal.
+  if (!(variance * variance > 0)) return 0;      // F64 values whose fourth powers are 0 tell nothing.
   const double fourth =
       sums.w4 / count - 4 * mean * (sums.w3 / count) + 6 * mean * mean * square - 3 * mean * mean * mean * mean;
   return fourth / (variance * variance) - 3;
@@ -154,7 +155,9 @@ void RowEncoder::encode_chunk(Row& row, std::uint64_t first, std::size_t count) 
   } else {
     encode_groups(row, first, count);
   }
-  if (!std::isfinite(row.scale * coding_.codebook->magnitude() * 2)) note_large(decoded_, kInfinity, count);
+  // The largest group scale is below 2; it alone may be what goes beyond f32.
+  if (!std::isfinite(row.scale * std::max(1.0F, coding_.codebook->magnitude()) * 2))
+    note_large(decoded_, kInfinity, count);
   keep_outliers(row, first);
   add_errors(row, first, count);
 }
