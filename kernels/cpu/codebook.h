@@ -59,6 +59,8 @@ struct cdna_codebook_kernels {
   void (*widen_f16)(const void* bits, size_t count, float* out);
   // The largest magnitude, as bits of f32; from 0x7F800000 on something is not finite. Any values.
   uint32_t (*max_magnitude)(const float* x, size_t count);
+  // Of each group of `group` values (the last may be short) the one of largest magnitude, of two the negative one.
+  void (*find_largest)(const float* x, size_t count, size_t group, float* largest);
   // lanes[i % 8] += x[i]^2, in f64. lanes go on from call to call if count is a multiple of 8.
   void (*add_squares)(const float* x, size_t count, double* lanes);
   // out[i] = x[i] / divisor. divisor > 0.
@@ -70,11 +72,11 @@ struct cdna_codebook_kernels {
   size_t (*find_large)(const float* v, size_t count, float bound, uint32_t* places);
   // codes[i] = number of the entry nearest to v[i], the lower one of two. Any values but NaN.
   void (*nearest)(const struct cdna_codebook* codebook, const float* v, size_t count, uint8_t* codes);
-  // Of the scales start - 4 .. start + 4 (within the table) the one with the least squared error of the group,
-  // Σ (u - value(nearest(u * inverse)) * scale)^2 in f32, 16 partial sums; the lower of equals. Returns its number.
-  // start is the number of a scale, or of a negative one. count <= 128.
-  uint32_t (*search_scale)(const struct cdna_codebook* codebook, const struct cdna_scale_table* table, const float* u,
-                           size_t count, uint32_t start);
+  // For each group of `group` values (32, 64 or 128; the last may be short) the best of the scales start - 4 ..
+  // start + 4 within the table: that of least Σ (u - value(nearest(u * inverse)) * scale)^2 in f32, 16 partial sums;
+  // the lower number of equals. starts[g] is the number of a scale, or of a negative one; 0 gives 0.
+  void (*search_scales)(const struct cdna_codebook* codebook, const struct cdna_scale_table* table, const float* u,
+                        size_t count, size_t group, const uint8_t* starts, uint8_t* numbers);
   // out[i] = u[i] * factor
   void (*multiply)(const float* u, size_t count, float factor, float* out);
   // out[i] = values[codes[i]] * scale

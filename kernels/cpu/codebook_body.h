@@ -70,6 +70,32 @@ uint32_t max_magnitude(const float* x, size_t count) {
   return static_cast<uint32_t>(all);
 }
 
+// Magnitude above, sign below: the greatest of such numbers is that of the value of largest magnitude.
+CDNA_INLINE U32 sign_last(U32 bits) { return bits << 1 | bits >> 31; }
+
+CDNA_INLINE uint32_t largest_of(const float* x, size_t count) {
+  U32 most = {};
+  size_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    const U32 number = sign_last(load<U32>(x + i));
+    most = number > most ? number : most;
+  }
+  uint32_t all = greatest(most);
+  for (; i < count; ++i) {
+    const uint32_t bits = bits_of_float(x[i]);
+    const uint32_t number = bits << 1 | bits >> 31;
+    all = number > all ? number : all;
+  }
+  return all;
+}
+
+void find_largest(const float* x, size_t count, size_t group, float* largest) {
+  for (size_t begin = 0; begin < count; begin += group) {
+    const uint32_t number = largest_of(x + begin, count - begin < group ? count - begin : group);
+    *largest++ = float_of_bits(number >> 1 | number << 31);
+  }
+}
+
 void add_squares(const float* x, size_t count, double* lanes) {
   F64 sum[8 / kDoubles];
   copy(sum, lanes, sizeof sum);
@@ -178,16 +204,6 @@ void nearest(const cdna_codebook* codebook, const float* v, size_t count, uint8_
       });
 }
 
-// The sum of 16 partial sums: those 8 apart are added, then 4, 2 and 1.
-CDNA_INLINE float sum_of(const F32 (&lanes)[16 / kLanes]) {
-  float sums[16];
-  copy(sums, lanes, sizeof sums);
-  for (int distance = 8; distance > 0; distance /= 2) {
-    for (int lane = 0; lane < distance; ++lane) sums[lane] += sums[lane + distance];
-  }
-  return sums[0];
-}
-
 // Of a group whose length is a multiple of 32, or is padded to one: lanes from `count` on do not count.
 template <class Codebook>
 CDNA_INLINE float group_error(const Codebook& entries, const float* u, size_t count, float scale, float inverse) {
@@ -213,29 +229,40 @@ CDNA_INLINE float group_error(const Codebook& entries, const float* u, size_t co
   return sum_of(sum);
 }
 
-uint32_t search_scale(const cdna_codebook* codebook, const cdna_scale_table* table, const float* u, size_t count,
-                      uint32_t start) {
-  float rest[128] = {};
-  if (count % kStep != 0) {
-    copy(rest, u, count * sizeof(float));
-    u = rest;
-  }
-  const uint32_t sign = table->negative != 0 && start > table->negative ? table->negative : 0;
+template <class Codebook>
+CDNA_INLINE uint32_t search_scale(const Codebook& entries, const cdna_scale_table& table, const float* u, size_t count,
+                                  uint32_t start) {
+  const uint32_t sign = table.negative != 0 && start > table.negative ? table.negative : 0;
   const uint32_t middle = start - sign;
   constexpr uint32_t kReach = CDNA_SCALE_CANDIDATES / 2;
-  const uint32_t begin = sign + (middle < table->first + kReach ? table->first : middle - kReach);
-  const uint32_t end = sign + (middle + kReach > table->last ? table->last : middle + kReach);
-  return with_entries(
+  const uint32_t begin = sign + (middle < table.first + kReach ? table.first : middle - kReach);
+  const uint32_t end = sign + (middle + kReach > table.last ? table.last : middle + kReach);
+  // Bits of an error that is not negative, then the number: the least of these is the choice, without a branch.
+  uint64_t best = ~uint64_t{0};
+  for (uint32_t number = begin; number <= end; ++number) {
+    const float error = group_error(entries, u, count, table.values[number], table.inverses[number]);
+    const uint64_t candidate = static_cast<uint64_t>(bits_of_float(error)) << 32 | number;
+    best = candidate < best ? candidate : best;
+  }
+  return static_cast<uint32_t>(best);
+}
+
+void search_scales(const cdna_codebook* codebook, const cdna_scale_table* table, const float* u, size_t count,
+                   size_t group, const uint8_t* starts, uint8_t* numbers) {
+  with_entries(
       *codebook, [&](const auto& entries) __attribute__((always_inline)) {
-        uint32_t best = begin;
-        float least = 0;
-        for (uint32_t number = begin; number <= end; ++number) {
-          const float error = group_error(entries, u, count, table->values[number], table->inverses[number]);
-          if (number != begin && !(error < least)) continue;
-          best = number;
-          least = error;
+        for (size_t begin = 0, i = 0; begin < count; begin += group, ++i) {
+          const size_t size = count - begin < group ? count - begin : group;
+          float rest[128] = {};
+          const float* from = u + begin;
+          if (size % kStep != 0) {
+            copy(rest, from, size * sizeof(float));
+            from = rest;
+          }
+          numbers[i] =
+              starts[i] == 0 ? uint8_t{0} : static_cast<uint8_t>(search_scale(entries, *table, from, size, starts[i]));
         }
-        return best;
+        return 0;
       });
 }
 
@@ -312,7 +339,8 @@ void add_errors(const float* x, const float* decoded, size_t count, uint64_t fir
   for (size_t lane = 0; i < count; ++i, ++lane) add_error(*sums, lane, x[i], decoded[i]);
 }
 
-constexpr cdna_codebook_kernels kKernels = {widen_bf16, widen_f16, max_magnitude, add_squares, divide, count_magnitudes,
-                                            find_large, nearest,   search_scale,  multiply,    decode, add_errors};
+constexpr cdna_codebook_kernels kKernels = {widen_bf16, widen_f16,        max_magnitude, find_largest, add_squares,
+                                            divide,     count_magnitudes, find_large,    nearest,      search_scales,
+                                            multiply,   decode,           add_errors};
 
 }  // namespace

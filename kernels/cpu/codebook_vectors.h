@@ -64,6 +64,30 @@ CDNA_INLINE bool any(I32 mask) {
   return all != 0;
 }
 
+typedef float F32x8 __attribute__((vector_size(32)));
+typedef float F32x4 __attribute__((vector_size(16)));
+typedef uint32_t U32x4 __attribute__((vector_size(16)));
+
+// The sum of 16 partial sums: those 8 apart are added, then 4, 2 and 1.
+CDNA_INLINE float sum_of(const F32 (&lanes)[16 / kLanes]) {
+  F32x8 eight[2];
+  copy(eight, lanes, sizeof eight);
+  eight[0] += eight[1];
+  F32x4 four[2];
+  copy(four, eight, sizeof four);
+  four[0] += four[1];
+  return (four[0][0] + four[0][2]) + (four[0][1] + four[0][3]);
+}
+
+CDNA_INLINE uint32_t greatest(U32 lanes) {
+  U32x4 fours[kLanes / 4];
+  copy(fours, &lanes, sizeof lanes);
+  for (int i = 1; i < kLanes / 4; ++i) fours[0] = fours[i] > fours[0] ? fours[i] : fours[0];
+  uint32_t most = fours[0][0];
+  for (int lane = 1; lane < 4; ++lane) most = fours[0][lane] > most ? fours[0][lane] : most;
+  return most;
+}
+
 // binary16 to f32, exactly; an infinity or NaN to one.
 CDNA_INLINE F32 widen_halves(U16 halves) {
   const U32 bits = __builtin_convertvector(halves, U32);

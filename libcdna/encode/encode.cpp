@@ -41,10 +41,10 @@ Result<EncodedMatrix> encode_matrix(const TensorRows& rows, const CodebookOption
   matrix.bits = codebook.bits();
   matrix.group = options.group;
   matrix.codebook.assign(codebook.values().begin(), codebook.values().end());
-  const cdna_scale_table& table = scale_table_for(options.entries);
-  if (options.group != 0) matrix.scale_table.assign(std::begin(table.values), std::end(table.values));
+  const ScaleTable& scales = ScaleTable::of(options.entries);
+  if (options.group != 0) matrix.scale_table.assign(std::begin(scales.table().values), std::end(scales.table().values));
 
-  const RowCoding coding{rows.dtype, rows.matrix.cols, options, &codebook, &table, fit.outlier_bound};
+  const RowCoding coding{rows.dtype, rows.matrix.cols, options, &codebook, &scales, fit.outlier_bound};
   std::vector<EncodedRows> blocks(rows.block_count());
   const auto encode_block = [&](std::size_t i, unsigned) -> Result<void> {
     std::vector<std::byte> bytes(rows.row_count(i) * rows.row_bytes());

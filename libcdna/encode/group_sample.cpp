@@ -13,8 +13,9 @@
 namespace cdna {
 namespace {
 
-constexpr std::uint64_t kValues = std::uint64_t{1} << 20;
+constexpr std::uint64_t kValues = std::uint64_t{1} << 19;
 constexpr std::uint64_t kRowsMin = 4;
+constexpr std::size_t kGroupMax = 128;
 constexpr int kTurns = 3;  // A fourth gains less than 0.01 dB.
 
 }  // namespace
@@ -46,16 +47,16 @@ Result<void> GroupSample::read_row(const TensorRows& rows, std::uint64_t row, st
   const float scale = magnitude_of(rows.dtype, bytes, cols, rms, outlier_bound_);
   if (!(scale > 0)) return {};
   const double row_weight = static_cast<double>(scale) * static_cast<double>(scale);
-  for (std::uint64_t begin = 0; begin < cols; begin += stride * options_.group) {
-    const auto count = static_cast<std::uint32_t>(std::min<std::uint64_t>(options_.group, cols - begin));
-    const auto place = static_cast<std::uint32_t>(part.values.size());
-    part.values.resize(place + count);
-    const std::span<float> values = std::span(part.values).subspan(place, count);
-    widen(rows.dtype, bytes, begin, values);
+  const std::size_t begin = part.values.size();
+  for (std::uint64_t first = 0; first < cols; first += stride * options_.group) {
+    const std::size_t place = part.values.size();
+    part.values.resize(place + std::min<std::uint64_t>(options_.group, cols - first));
+    const std::span<float> values = std::span(part.values).subspan(place);
+    widen(rows.dtype, bytes, first, values);
     clear_nonfinite(values);
     for (float& value : values) value = bounded && std::abs(value / rms) >= outlier_bound_ ? 0 : value / scale;
-    part.groups.push_back({place, count, row_weight});
   }
+  part.runs.push_back({begin, part.values.size() - begin, row_weight});
   return {};
 }
 
@@ -77,17 +78,30 @@ Result<FittedCodebook> GroupSample::fit(ThreadPool& pool) const {
 // The values in units of their groups' scales, each with the weight of the error it stands for.
 WeightHistogram GroupSample::count(const Part& part, const cdna_codebook* codebook) const {
   const cdna_codebook_kernels& kernels = codebook_kernels();
-  const cdna_scale_table& table = scale_table_for(options_.entries);
+  const ScaleTable& scales = ScaleTable::of(options_.entries);
+  const cdna_scale_table& table = scales.table();
+  const std::size_t group = options_.group;
   WeightHistogram histogram;
-  std::array<float, 128> unit;
-  for (const Group& group : part.groups) {
-    const std::span<const float> values = std::span(part.values).subspan(group.begin, group.count);
-    const std::uint32_t number = codebook == nullptr ? start_of_group(kernels, table, values)
-                                                     : scale_of_group(kernels, *codebook, table, values);
-    if (number == 0) continue;
-    kernels.multiply(values.data(), values.size(), table.inverses[number], unit.data());
-    const auto scale = static_cast<double>(table.values[number]);
-    histogram.add(std::span(unit).first(values.size()), scale * scale * group.row_weight);
+  std::vector<std::uint8_t> starts;
+  std::vector<std::uint8_t> numbers;
+  std::array<float, kGroupMax> unit;
+  for (const Run& run : part.runs) {
+    const std::span<const float> values = std::span(part.values).subspan(run.begin, run.count);
+    starts.resize((values.size() + group - 1) / group);
+    numbers.resize(starts.size());
+    scales.find_starts(kernels, values, group, starts.data());
+    if (codebook == nullptr) {
+      numbers = starts;
+    } else {
+      kernels.search_scales(codebook, &table, values.data(), values.size(), group, starts.data(), numbers.data());
+    }
+    for (std::size_t i = 0; i < numbers.size(); ++i) {
+      if (numbers[i] == 0) continue;
+      const std::span<const float> some = values.subspan(i * group, std::min(group, values.size() - i * group));
+      kernels.multiply(some.data(), some.size(), table.inverses[numbers[i]], unit.data());
+      const auto scale = static_cast<double>(table.values[numbers[i]]);
+      histogram.add(std::span(unit).first(some.size()), scale * scale * run.row_weight);
+    }
   }
   return histogram;
 }

@@ -13,22 +13,23 @@ class GroupSample {
  public:
   GroupSample(const CodebookOptions& options, float outlier_bound) : options_(options), outlier_bound_(outlier_bound) {}
 
-  // About 2^20 values: whole rows at equal distances; of very long ones, groups at equal distances.
+  // About 2^19 values: whole rows at equal distances; of very long ones, groups at equal distances.
   Result<void> read(const TensorRows& rows, ThreadPool& pool);
   // Three codebooks, each for the scales that were best with the one before; at first each group's largest magnitude.
   Result<FittedCodebook> fit(ThreadPool& pool) const;
 
  private:
-  struct Group {
-    std::uint32_t begin = 0;  // In values.
-    std::uint32_t count = 0;
+  // Groups of a row; all whole but for the last.
+  struct Run {
+    std::size_t begin = 0;  // In values.
+    std::size_t count = 0;
     double row_weight = 0;  // Square of the row's scale: what the squared error of a scaled value counts.
   };
   // A fixed number of parts, whatever the number of threads: the order of sums depends on it.
   static constexpr std::size_t kParts = 8;
   struct Part {
     std::vector<float> values;  // Scaled to their rows' largest magnitudes; outliers are 0.
-    std::vector<Group> groups;
+    std::vector<Run> runs;
   };
 
   Result<void> read_row(const TensorRows& rows, std::uint64_t row, std::uint64_t stride, Part& part) const;

@@ -44,7 +44,7 @@ void add_error(cdna_error_sums& sums, std::size_t lane, double value, double dec
 }
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr std::size_t kGroupMax = 128;
+constexpr std::size_t kGroupMin = 32;
 
 }  // namespace
 
@@ -93,6 +93,8 @@ RowEncoder::RowEncoder(const RowCoding& coding)
       scaled_(kChunk),
       decoded_(kChunk),
       places_(2 * kChunk),
+      starts_(kChunk / kGroupMin),
+      numbers_(kChunk / kGroupMin),
       row_codes_(coding.codebook->bits() < 8 ? coding.cols : 0) {}
 
 EncodedRows RowEncoder::encode(std::span<const std::byte> rows) {
@@ -190,30 +192,34 @@ void RowEncoder::encode_zeros(const Row& row, std::uint64_t first, std::size_t c
 }
 
 void RowEncoder::encode_groups(const Row& row, std::uint64_t first, std::size_t count) {
+  const std::size_t group = coding_.options.group;
+  const cdna_codebook& codebook = coding_.codebook->tables();
+  const cdna_scale_table& scales = coding_.scales->table();
   kernels_.divide(x_.data(), count, row.scale, scaled_.data());
   for (std::size_t i = 0; i < place_count_; ++i) scaled_[places_[i]] = 0;
-  for (std::size_t begin = 0; begin < count; begin += coding_.options.group) {
-    const std::size_t size = std::min<std::size_t>(coding_.options.group, count - begin);
-    out_.group_scales.push_back(encode_group(row, first, begin, size));
+  coding_.scales->find_starts(kernels_, std::span(scaled_).first(count), group, starts_.data());
+  kernels_.search_scales(&codebook, &scales, scaled_.data(), count, group, starts_.data(), numbers_.data());
+  multiply_groups(scales.inverses, 1, scaled_, count);
+  kernels_.nearest(&codebook, scaled_.data(), count, row.codes + first);
+  kernels_.decode(&codebook, row.codes + first, count, 1, decoded_.data());
+  multiply_groups(scales.values, row.scale, decoded_, count);
+  const std::size_t groups = (count + group - 1) / group;
+  for (std::size_t i = 0; i < groups; ++i) {
+    if (numbers_[i] != 0) continue;
+    const std::size_t begin = i * group;
+    std::fill_n(row.codes + first + begin, std::min(group, count - begin), code_of_zero_);
   }
+  out_.group_scales.insert(out_.group_scales.end(), numbers_.begin(),
+                           numbers_.begin() + static_cast<std::ptrdiff_t>(groups));
 }
 
-// Returns the number of the group's scale.
-std::uint8_t RowEncoder::encode_group(const Row& row, std::uint64_t first, std::size_t begin, std::size_t count) {
-  const float* const values = scaled_.data() + begin;
-  std::uint8_t* const codes = row.codes + first + begin;
-  const std::uint32_t number = scale_of_group(kernels_, coding_.codebook->tables(), *coding_.scales, {values, count});
-  if (number == 0) {
-    std::fill_n(codes, count, code_of_zero_);
-    std::fill_n(decoded_.begin() + static_cast<std::ptrdiff_t>(begin), count, 0.0F);
-    return 0;
+// Multiplies each group by the entry of its number in `table` times `scale`, rounded once for itself.
+void RowEncoder::multiply_groups(const float* table, float scale, std::vector<float>& values, std::size_t count) const {
+  const std::size_t group = coding_.options.group;
+  for (std::size_t begin = 0; begin < count; begin += group) {
+    const float factor = table[numbers_[begin / group]] * scale;
+    kernels_.multiply(values.data() + begin, std::min(group, count - begin), factor, values.data() + begin);
   }
-  std::array<float, kGroupMax> unit;
-  kernels_.multiply(values, count, coding_.scales->inverses[number], unit.data());
-  kernels_.nearest(&coding_.codebook->tables(), unit.data(), count, codes);
-  kernels_.decode(&coding_.codebook->tables(), codes, count, coding_.scales->values[number] * row.scale,
-                  decoded_.data() + begin);
-  return static_cast<std::uint8_t>(number);
 }
 
 void RowEncoder::keep_outliers(const Row& row, std::uint64_t first) {

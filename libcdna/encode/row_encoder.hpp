@@ -12,6 +12,7 @@
 #include "cdna/preset.hpp"
 #include "cdna/statistics.hpp"
 #include "libcdna/encode/codebook.hpp"
+#include "libcdna/encode/scale_table.hpp"
 
 namespace cdna {
 
@@ -21,8 +22,8 @@ struct RowCoding {
   std::uint64_t cols = 0;
   CodebookOptions options;
   const Codebook* codebook = nullptr;
-  const cdna_scale_table* scales = nullptr;  // With groups.
-  float outlier_bound = 0;                   // On |w| / rms of the row; +Inf: no outliers.
+  const ScaleTable* scales = nullptr;  // With groups.
+  float outlier_bound = 0;             // On |w| / rms of the row; +Inf: no outliers.
 
   std::uint64_t row_bytes() const { return cols * bits_of(dtype) / 8; }
   std::uint64_t code_bytes() const { return (cols * codebook->bits() + 7) / 8; }
@@ -75,7 +76,7 @@ class RowEncoder {
   void note_large(const std::vector<float>& values, float bound, std::size_t count);
   void encode_zeros(const Row& row, std::uint64_t first, std::size_t count);
   void encode_groups(const Row& row, std::uint64_t first, std::size_t count);
-  std::uint8_t encode_group(const Row& row, std::uint64_t first, std::size_t begin, std::size_t count);
+  void multiply_groups(const float* table, float scale, std::vector<float>& values, std::size_t count) const;
   void keep_outliers(const Row& row, std::uint64_t first);
   void add_errors(const Row& row, std::uint64_t first, std::size_t count);
 
@@ -92,6 +93,8 @@ class RowEncoder {
   std::vector<float> decoded_;
   std::vector<std::uint32_t> places_;  // Of outliers in the chunk.
   std::size_t place_count_ = 0;
+  std::vector<std::uint8_t> starts_;     // Of the chunk's groups.
+  std::vector<std::uint8_t> numbers_;    // Of their scales.
   std::vector<std::uint8_t> row_codes_;  // With fewer than 8 bits.
 };
 

@@ -1,76 +1,80 @@
-// Powers of two, by multiplication: the same bits everywhere.
+// Powers of two, by division: the same bits everywhere.
 #include "libcdna/encode/scale_table.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
-#include <cmath>
 
 namespace cdna {
 namespace {
 
-constexpr double kRoot32 = 1.0218971486541166;  // 2^(1/32)
-
-constexpr std::uint32_t kEntriesMaxSigned = 32;
+constexpr double kRoot32 = 1.0218971486541166;   // 2^(1/32)
+constexpr double kGreatest = 1.189207115002721;  // 2^(1/4)
+constexpr std::uint32_t kEntriesMaxWithNegative = 32;
 constexpr std::uint32_t kNegative = 128;
+constexpr std::uint32_t kCellShift = 16;  // 23 - 7
+constexpr std::size_t kGroupsAtATime = 128;
 
-// [first, last] = powers of `step`, the last one being 2^(1/4).
-void fill_powers(cdna_scale_table& table, std::uint32_t last, double step) {
-  table.first = 1;
-  table.last = last;
-  double value = 1.189207115002721;  // 2^(1/4)
-  for (std::uint32_t i = last; i >= 1; --i, value /= step) {
-    table.values[i] = static_cast<float>(value);
-    table.inverses[i] = 1 / table.values[i];
-  }
-}
-
-cdna_scale_table make_positive() {
-  cdna_scale_table table{};
-  fill_powers(table, 255, kRoot32);
-  return table;
-}
-
-cdna_scale_table make_signed() {
-  cdna_scale_table table{};
-  fill_powers(table, kNegative - 1, kRoot32 * kRoot32);
-  table.negative = kNegative;
-  for (std::uint32_t i = 1; i < kNegative; ++i) {
-    table.values[kNegative + i] = -table.values[i];
-    table.inverses[kNegative + i] = -table.inverses[i];
-  }
-  return table;
-}
+std::uint32_t cell_of(float magnitude) { return std::bit_cast<std::uint32_t>(magnitude) >> kCellShift; }
 
 }  // namespace
 
-const cdna_scale_table& scale_table_for(std::uint32_t entries) {
-  static const cdna_scale_table positive = make_positive();
-  static const cdna_scale_table both = make_signed();
-  return entries <= kEntriesMaxSigned ? both : positive;
+const ScaleTable& ScaleTable::of(std::uint32_t entries) {
+  static const ScaleTable positive(false);
+  static const ScaleTable both(true);
+  return entries <= kEntriesMaxWithNegative ? both : positive;
 }
 
-std::uint32_t scale_number(const cdna_scale_table& table, float magnitude) {
-  const float* const begin = table.values + table.first;
-  const float* const end = table.values + table.last;  // The last one takes all above it.
-  return static_cast<std::uint32_t>(std::lower_bound(begin, end, magnitude) - table.values);
+ScaleTable::ScaleTable(bool with_negative) {
+  fill_powers(with_negative ? kNegative - 1 : 255, with_negative ? kRoot32 * kRoot32 : kRoot32);
+  if (with_negative) {
+    table_.negative = kNegative;
+    for (std::uint32_t i = 1; i < kNegative; ++i) {
+      table_.values[kNegative + i] = -table_.values[i];
+      table_.inverses[kNegative + i] = -table_.inverses[i];
+    }
+  }
+  first_cell_ = cell_of(table_.values[table_.first]);
+  std::uint32_t number = table_.first;
+  for (std::uint32_t cell = first_cell_; cell <= cell_of(table_.values[table_.last]); ++cell) {
+    while (number < table_.last && table_.values[number] < std::bit_cast<float>(cell << kCellShift)) ++number;
+    cells_.push_back(static_cast<std::uint8_t>(number));
+  }
 }
 
-std::uint32_t start_of_group(const cdna_codebook_kernels& kernels, const cdna_scale_table& table,
-                             std::span<const float> values) {
-  const std::uint32_t bits = kernels.max_magnitude(values.data(), values.size());
-  if (bits == 0) return 0;
-  const auto magnitude = std::bit_cast<float>(bits);
-  const std::uint32_t number = scale_number(table, magnitude);
-  if (table.negative == 0) return number;
-  const auto largest =
-      std::find_if(values.begin(), values.end(), [magnitude](float v) { return std::abs(v) == magnitude; });
-  return std::signbit(*largest) ? table.negative + number : number;
+// first .. last are powers of `step`, the last one being 2^(1/4).
+void ScaleTable::fill_powers(std::uint32_t last, double step) {
+  table_.first = 1;
+  table_.last = last;
+  double value = kGreatest;
+  for (std::uint32_t i = last; i >= 1; --i, value /= step) {
+    table_.values[i] = static_cast<float>(value);
+    table_.inverses[i] = 1 / table_.values[i];
+  }
 }
 
-std::uint32_t scale_of_group(const cdna_codebook_kernels& kernels, const cdna_codebook& codebook,
-                             const cdna_scale_table& table, std::span<const float> values) {
-  const std::uint32_t start = start_of_group(kernels, table, values);
-  return start == 0 ? 0 : kernels.search_scale(&codebook, &table, values.data(), values.size(), start);
+std::uint32_t ScaleTable::number_of(float magnitude) const {
+  const std::uint32_t cell = cell_of(magnitude);
+  if (cell < first_cell_) return table_.first;
+  std::uint32_t number = cells_[std::min<std::size_t>(cell - first_cell_, cells_.size() - 1)];
+  while (number < table_.last && table_.values[number] < magnitude) ++number;  // Once, if at all.
+  return number;
+}
+
+void ScaleTable::find_starts(const cdna_codebook_kernels& kernels, std::span<const float> values, std::size_t group,
+                             std::uint8_t* starts) const {
+  std::array<float, kGroupsAtATime> largest;
+  while (!values.empty()) {
+    const std::size_t count = std::min(values.size(), kGroupsAtATime * group);
+    const std::size_t groups = (count + group - 1) / group;
+    kernels.find_largest(values.data(), count, group, largest.data());
+    for (std::size_t i = 0; i < groups; ++i) {
+      const float magnitude = largest[i] < 0 ? -largest[i] : largest[i];
+      const std::uint32_t sign = largest[i] < 0 ? table_.negative : 0;
+      *starts++ = static_cast<std::uint8_t>(magnitude > 0 ? sign + number_of(magnitude) : 0);
+    }
+    values = values.subspan(count);
+  }
 }
 
 }  // namespace cdna

@@ -1,8 +1,10 @@
 // The group scales that the encoder chooses from.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "kernels/cpu/codebook.h"
 
@@ -12,18 +14,28 @@ namespace cdna {
 // comes to lie on the same side of the codebook, which then need not be symmetric. That is worth 0.25 dB with 16
 // entries and 0.04 dB with 64. Positive ones only, in steps of 1/32 octave, for more: finer steps are worth 0.1 dB
 // there. Both reach down 7.6 octaves from 2^(1/4), 1 being the largest magnitude of the row.
-const cdna_scale_table& scale_table_for(std::uint32_t entries);
+class ScaleTable {
+ public:
+  static const ScaleTable& of(std::uint32_t entries);
 
-// The number of the scale to start from: the least one that is not below `magnitude`; the first or last where there is
-// none.
-std::uint32_t scale_number(const cdna_scale_table& table, float magnitude);
+  const cdna_scale_table& table() const { return table_; }
 
-// The number of the best scale for a group of scaled values; 0 if all are 0. Of nine candidates around the group's
-// largest magnitude, as the kernel's search_scale() says.
-std::uint32_t scale_of_group(const cdna_codebook_kernels& kernels, const cdna_codebook& codebook,
-                             const cdna_scale_table& table, std::span<const float> values);
-// The same before there is a codebook: the group's largest magnitude, with its sign where the table has signs.
-std::uint32_t start_of_group(const cdna_codebook_kernels& kernels, const cdna_scale_table& table,
-                             std::span<const float> values);
+  // For each group of `group` values the number of the scale to start a search from: the least one that is not below
+  // its largest magnitude (the first or last where there is none), negative where that value is and the table has
+  // negative scales; 0 for a group of zeros. Magnitudes are at most 1.
+  void find_starts(const cdna_codebook_kernels& kernels, std::span<const float> values, std::size_t group,
+                   std::uint8_t* starts) const;
+
+ private:
+  explicit ScaleTable(bool with_negative);
+  void fill_powers(std::uint32_t last, double step);
+  std::uint32_t number_of(float magnitude) const;
+
+  cdna_scale_table table_{};
+  // By exponent and 7 bits of the fraction, from those of the first scale on: the least number with a scale that is not
+  // below where they begin.
+  std::uint32_t first_cell_ = 0;
+  std::vector<std::uint8_t> cells_;
+};
 
 }  // namespace cdna

@@ -65,7 +65,7 @@ class Writer::Session::CodebookTensor {
         options_(options),
         rows_(rows),
         fit_(fit),
-        coding_{rows.dtype,       rows.matrix.cols, options, &fit.fitted.codebook, &scale_table_for(options.entries),
+        coding_{rows.dtype,       rows.matrix.cols, options, &fit.fitted.codebook, &ScaleTable::of(options.entries),
                 fit.outlier_bound},
         packet_(session.sink_, session.alignment_, std::move(draft), plan_planes()) {}
 
@@ -118,7 +118,8 @@ class Writer::Session::CodebookTensor {
 
   Result<void> append_tables() {
     CDNA_TRY(append_table(codebook_at_, std::as_bytes(fit_.fitted.codebook.halves())));
-    if (scale_table_at_ != 0) CDNA_TRY(append_table(scale_table_at_, std::as_bytes(std::span(coding_.scales->values))));
+    if (scale_table_at_ != 0)
+      CDNA_TRY(append_table(scale_table_at_, std::as_bytes(std::span(coding_.scales->table().values))));
     if (claim_at_ != 0) CDNA_TRY(append_table(claim_at_, std::as_bytes(std::span(fit_.fitted.claim))));
     return {};
   }
