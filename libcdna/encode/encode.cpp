@@ -2,7 +2,6 @@
 #include "cdna/encode.hpp"
 
 #include <algorithm>
-#include <cstring>
 
 #include "libcdna/cpu.hpp"
 #include "libcdna/encode/codebook_options.hpp"
@@ -23,7 +22,6 @@ void append(std::vector<T>& to, const std::vector<T>& from) {
 }
 
 void append_rows(const EncodedRows& rows, std::uint64_t first_position, EncodedMatrix& matrix) {
-  append(matrix.codes, rows.codes);
   append(matrix.row_scales, rows.row_scales);
   append(matrix.group_scales, rows.group_scales);
   append(matrix.outlier_values, rows.outlier_values);
@@ -45,11 +43,13 @@ Result<EncodedMatrix> encode_matrix(const TensorRows& rows, const CodebookOption
   if (options.group != 0) matrix.scale_table.assign(std::begin(scales.table().values), std::end(scales.table().values));
 
   const RowCoding coding{rows.dtype, rows.matrix.cols, options, &codebook, &scales, fit.outlier_bound};
+  matrix.codes.resize(matrix.rows * coding.code_bytes());
   std::vector<EncodedRows> blocks(rows.block_count());
   const auto encode_block = [&](std::size_t i, unsigned) -> Result<void> {
-    std::vector<std::byte> bytes(rows.row_count(i) * rows.row_bytes());
-    CDNA_TRY((*rows.data)(rows.row_begin(i) * rows.row_bytes(), bytes));
-    blocks[i] = RowEncoder(coding).encode(bytes);
+    const std::span<const std::byte> bytes =
+        rows.memory.subspan(rows.row_begin(i) * rows.row_bytes(), rows.row_count(i) * rows.row_bytes());
+    const std::span<std::byte> codes = std::span(matrix.codes).subspan(rows.row_begin(i) * coding.code_bytes());
+    blocks[i] = RowEncoder(coding).encode(bytes, codes.first(rows.row_count(i) * coding.code_bytes()));
     if (blocks[i].first_nonfinite && options.nonfinite == Nonfinite::refuse)
       return rows.nonfinite_at(rows.row_begin(i) * rows.matrix.cols + *blocks[i].first_nonfinite);
     return {};
@@ -93,12 +93,8 @@ Result<EncodedMatrix> encode(DType dtype, std::uint64_t rows, std::uint64_t cols
     CDNA_CHECK(is_float(dtype), Code::bad_argument, "", "only F16, BF16, F32 and F64 can be codebook-encoded");
     CDNA_CHECK(rows >= 1 && cols >= 1 && cols <= kBlockBytesMax, Code::bad_argument, "",
                "a codebook tensor needs at least one element, and at most 2^24 columns");
-    const ByteReader read = [data](std::uint64_t offset, std::span<std::byte> out) -> Result<void> {
-      std::memcpy(out.data(), data.data() + offset, out.size());
-      return {};
-    };
-    const TensorRows source{
-        dtype, {rows, cols}, plan_rows_per_block((cols * code_bits(options) + 7) / 8, Role::matrix), &read, nullptr};
+    const TensorRows source{dtype, {rows, cols}, plan_rows_per_block((cols * code_bits(options) + 7) / 8, Role::matrix),
+                            data,  nullptr,      nullptr};
     ThreadPool pool(threads);
     return encode_matrix(source, options, pool);
   });

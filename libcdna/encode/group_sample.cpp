@@ -37,8 +37,8 @@ Result<void> GroupSample::read(const TensorRows& rows, ThreadPool& pool) {
 // Takes every `stride`-th group of a row.
 Result<void> GroupSample::read_row(const TensorRows& rows, std::uint64_t row, std::uint64_t stride, Part& part) const {
   const std::uint64_t cols = rows.matrix.cols;
-  std::vector<std::byte> bytes(rows.row_bytes());
-  CDNA_TRY((*rows.data)(row * rows.row_bytes(), bytes));
+  std::vector<std::byte> buffer;
+  const std::span<const std::byte> bytes = CDNA_TRY(rows.bytes(row * rows.row_bytes(), rows.row_bytes(), buffer));
   if (options_.nonfinite == Nonfinite::refuse) {
     if (const auto position = find_nonfinite(rows.dtype, bytes, cols)) return rows.nonfinite_at(row * cols + *position);
   }

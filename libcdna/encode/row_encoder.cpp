@@ -97,23 +97,22 @@ RowEncoder::RowEncoder(const RowCoding& coding)
       numbers_(kChunk / kGroupMin),
       row_codes_(coding.codebook->bits() < 8 ? coding.cols : 0) {}
 
-EncodedRows RowEncoder::encode(std::span<const std::byte> rows) {
+EncodedRows RowEncoder::encode(std::span<const std::byte> rows, std::span<std::byte> codes) {
   const std::uint64_t row_count = rows.size() / coding_.row_bytes();
   out_ = {};
   position_ = 0;
-  out_.codes.resize(row_count * coding_.code_bytes());
   out_.row_scales.reserve(row_count);
   out_.group_scales.reserve(row_count * coding_.group_count());
   cdna_error_sums sums{};
   CodeCounts counts;
   const bool packed = coding_.codebook->bits() < 8;
   for (std::uint64_t i = 0; i < row_count; ++i) {
-    std::byte* const stored = out_.codes.data() + i * coding_.code_bytes();
-    std::uint8_t* const codes = packed ? row_codes_.data() : reinterpret_cast<std::uint8_t*>(stored);
-    Row row{rows.subspan(i * coding_.row_bytes(), coding_.row_bytes()), 0, 0, codes, sums};
+    std::byte* const stored = codes.data() + i * coding_.code_bytes();
+    std::uint8_t* const row_codes = packed ? row_codes_.data() : reinterpret_cast<std::uint8_t*>(stored);
+    Row row{rows.subspan(i * coding_.row_bytes(), coding_.row_bytes()), 0, 0, row_codes, sums};
     encode_row(row);
-    counts.add({codes, coding_.cols});
-    if (packed) pack_codes({codes, coding_.cols}, coding_.codebook->bits(), stored);
+    counts.add({row_codes, coding_.cols});
+    if (packed) pack_codes({row_codes, coding_.cols}, coding_.codebook->bits(), stored);
   }
   out_.sums.w = total_of(sums.w);
   out_.sums.w2 = total_of(sums.w2);

@@ -46,8 +46,8 @@ struct ErrorSums {
   TensorStatistics statistics() const;
 };
 
+// All but the codes.
 struct EncodedRows {
-  std::vector<std::byte> codes;                  // [rows, code_bytes()]
   std::vector<float> row_scales;                 // [rows]
   std::vector<std::uint8_t> group_scales;        // [rows, group_count()]
   std::vector<std::byte> outlier_values;         // In the source dtype.
@@ -64,8 +64,8 @@ class RowEncoder {
  public:
   explicit RowEncoder(const RowCoding& coding);
 
-  // Requires: whole rows, fewer than 2^32 elements.
-  EncodedRows encode(std::span<const std::byte> rows);
+  // Requires: whole rows, fewer than 2^32 elements; codes: [rows, code_bytes()].
+  EncodedRows encode(std::span<const std::byte> rows, std::span<std::byte> codes);
 
  private:
   struct Row;

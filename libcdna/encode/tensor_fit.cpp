@@ -44,15 +44,14 @@ Result<MagnitudeHistogram> count_rows(const TensorRows& rows, Nonfinite nonfinit
   std::vector<std::vector<std::byte>> buffers(pool.size());
   const auto count_block = [&](std::size_t block, unsigned worker) -> Result<void> {
     CDNA_TRY(rows.check_stop());
-    std::vector<std::byte>& bytes = buffers[worker];
-    bytes.resize(rows.row_count(block) * rows.row_bytes());
-    CDNA_TRY((*rows.data)(rows.row_begin(block) * rows.row_bytes(), bytes));
+    const std::span<const std::byte> bytes = CDNA_TRY(rows.bytes(
+        rows.row_begin(block) * rows.row_bytes(), rows.row_count(block) * rows.row_bytes(), buffers[worker]));
     if (nonfinite == Nonfinite::refuse) {
       const auto position = find_nonfinite(rows.dtype, bytes, rows.row_count(block) * rows.matrix.cols);
       if (position) return rows.nonfinite_at(rows.row_begin(block) * rows.matrix.cols + *position);
     }
     for (std::uint64_t row = 0; row < rows.row_count(block); ++row) {
-      const std::span<const std::byte> row_bytes = std::span(bytes).subspan(row * rows.row_bytes(), rows.row_bytes());
+      const std::span<const std::byte> row_bytes = bytes.subspan(row * rows.row_bytes(), rows.row_bytes());
       count_row(rows.dtype, row_bytes, rows.matrix.cols, partial[worker]);
     }
     partial[worker].collect();
@@ -67,6 +66,15 @@ Result<MagnitudeHistogram> count_rows(const TensorRows& rows, Nonfinite nonfinit
 
 std::uint64_t TensorRows::row_count(std::uint64_t block) const {
   return std::min<std::uint64_t>(rows_per_block, matrix.rows - row_begin(block));
+}
+
+Result<std::span<const std::byte>> TensorRows::bytes(std::uint64_t offset, std::uint64_t size,
+                                                     std::vector<std::byte>& buffer) const {
+  if (data == nullptr) return memory.subspan(offset, size);
+  if (buffer.size() < size) buffer.resize(size);
+  const std::span<std::byte> out = std::span(buffer).first(size);
+  CDNA_TRY((*data)(offset, out));
+  return std::span<const std::byte>(out);
 }
 
 Result<void> TensorRows::check_stop() const {

@@ -3,7 +3,8 @@
 
 #include <atomic>
 #include <cstdint>
-#include <functional>
+#include <span>
+#include <vector>
 
 #include "cdna/dtype.hpp"
 #include "cdna/preset.hpp"
@@ -19,13 +20,17 @@ struct TensorRows {
   DType dtype = DType::none;
   MatrixView matrix;
   std::uint32_t rows_per_block = 1;
-  const ByteReader* data = nullptr;
+  std::span<const std::byte> memory;        // All of it, or
+  const ByteReader* data = nullptr;         // where it comes from.
   const std::atomic<bool>* stop = nullptr;  // May be null.
 
   std::uint64_t block_count() const { return (matrix.rows + rows_per_block - 1) / rows_per_block; }
   std::uint64_t row_begin(std::uint64_t block) const { return block * rows_per_block; }
   std::uint64_t row_count(std::uint64_t block) const;
   std::uint64_t row_bytes() const { return matrix.cols * bits_of(dtype) / 8; }
+  // Bytes of the row-major tensor: in memory, or read into `buffer`, which grows as needed.
+  Result<std::span<const std::byte>> bytes(std::uint64_t offset, std::uint64_t size,
+                                           std::vector<std::byte>& buffer) const;
   Result<void> check_stop() const;
   // NaN or infinity at an element of the matrix.
   Error nonfinite_at(std::uint64_t position) const;

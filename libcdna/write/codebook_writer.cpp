@@ -20,15 +20,9 @@ std::vector<std::byte> copy_bytes(std::span<const std::byte> bytes) { return {by
 
 struct CodebookBlock {
   std::vector<Digest> source_pieces;  // Of the pieces that begin in the block.
-  EncodedRows rows;                   // Codes and outliers have moved on.
+  EncodedRows rows;                   // Outliers have moved on.
   PreparedBlock codes;
   PreparedBlock outliers;
-};
-
-// The source bytes of a block, and the rest of its last piece.
-struct SourceBlock {
-  std::vector<std::byte> bytes;
-  std::size_t size = 0;  // Of the block alone.
 };
 
 // Bytes of a plane of scope 1, cut into its blocks.
@@ -67,12 +61,13 @@ class Writer::Session::CodebookTensor {
         fit_(fit),
         coding_{rows.dtype,       rows.matrix.cols, options, &fit.fitted.codebook, &ScaleTable::of(options.entries),
                 fit.outlier_bound},
+        buffers_(session.pool_.size()),
         packet_(session.sink_, session.alignment_, std::move(draft), plan_planes()) {}
 
   Result<std::uint32_t> write() {
     CDNA_TRY(append_tables());
     OrderedRun<CodebookBlock> run(
-        session_.pool_, [this](std::size_t i, unsigned worker) { return make_block(i, session_.encoders_[worker]); },
+        session_.pool_, [this](std::size_t i, unsigned worker) { return make_block(i, worker); },
         [this](std::size_t i, CodebookBlock& block) { return take_block(i, block); });
     CDNA_TRY(run.run(rows_.block_count()));
     for (SidePlane& side : sides_) CDNA_TRY(side.finish(packet_, session_.encoders_[0]));
@@ -124,25 +119,19 @@ class Writer::Session::CodebookTensor {
     return {};
   }
 
-  Result<SourceBlock> read(std::uint64_t number) const {
+  Result<CodebookBlock> make_block(std::uint64_t number, unsigned worker) {
+    CDNA_TRY(rows_.check_stop());
     const std::uint64_t begin = rows_.row_begin(number) * rows_.row_bytes();
     const std::uint64_t size = rows_.row_count(number) * rows_.row_bytes();
-    const std::uint64_t all = rows_.matrix.rows * rows_.row_bytes();
-    const std::uint64_t end = std::min(align_up(begin + size, kPieceBytes), all);
-    SourceBlock block{std::vector<std::byte>(end - begin), size};
-    CDNA_TRY((*rows_.data)(begin, block.bytes));
-    return block;
-  }
-
-  Result<CodebookBlock> make_block(std::uint64_t number, BlockEncoder& encoder) const {
-    CDNA_TRY(rows_.check_stop());
-    const SourceBlock source = CDNA_TRY(read(number));
+    // With the rest of the last piece that begins in the block.
+    const std::uint64_t end = std::min(align_up(begin + size, kPieceBytes), rows_.matrix.rows * rows_.row_bytes());
+    const std::span<const std::byte> source = CDNA_TRY(rows_.bytes(begin, end - begin, buffers_[worker]));
     CodebookBlock block;
-    const std::uint64_t begin = rows_.row_begin(number) * rows_.row_bytes();
     const std::uint64_t first_piece = align_up(begin, kPieceBytes) - begin;
-    if (first_piece < source.size)
-      append_piece_digests(std::span(source.bytes).subspan(first_piece), block.source_pieces);
-    block.rows = RowEncoder(coding_).encode(std::span(source.bytes).first(source.size));
+    if (first_piece < size) append_piece_digests(source.subspan(first_piece), block.source_pieces);
+    std::vector<std::byte> codes(rows_.row_count(number) * coding_.code_bytes());
+    block.rows = RowEncoder(coding_).encode(source.first(size), codes);
+    BlockEncoder& encoder = session_.encoders_[worker];
     EncodedRows& rows = block.rows;
     if (rows.first_nonfinite && options_.nonfinite == Nonfinite::refuse)
       return rows_.nonfinite_at(rows_.row_begin(number) * coding_.cols + *rows.first_nonfinite);
@@ -150,7 +139,7 @@ class Writer::Session::CodebookTensor {
     const std::span<const std::byte> positions = std::as_bytes(std::span(rows.outlier_positions));
     outliers.insert(outliers.end(), positions.begin(), positions.end());
     CDNA_CHECK(outliers.size() <= kBlockBytesMax, Code::limit, "X3", "a block has over 16 MiB of outliers");
-    block.codes = prepare_block(encoder, codec_, std::move(rows.codes), rounded_up(rows.sums.error_max));
+    block.codes = prepare_block(encoder, codec_, std::move(codes), rounded_up(rows.sums.error_max));
     block.outliers = prepare_block(encoder, codec_, std::move(outliers));
     return block;
   }
@@ -189,7 +178,8 @@ class Writer::Session::CodebookTensor {
   const TensorRows& rows_;
   const FittedTensor& fit_;
   RowCoding coding_;
-  std::vector<SidePlane> sides_;  // Row scales, then group scales.
+  std::vector<std::vector<std::byte>> buffers_;  // Of source bytes, per worker.
+  std::vector<SidePlane> sides_;                 // Row scales, then group scales.
   // Numbers of planes; 0 where there is none.
   std::size_t codebook_at_ = 0;
   std::size_t scale_table_at_ = 0;
