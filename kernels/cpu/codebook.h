@@ -72,7 +72,7 @@ struct cdna_codebook_kernels {
   size_t (*find_large)(const float* v, size_t count, float bound, uint32_t* places);
   // codes[i] = number of the entry nearest to v[i], the lower one of two. Any values but NaN.
   void (*nearest)(const struct cdna_codebook* codebook, const float* v, size_t count, uint8_t* codes);
-  // For each group of `group` values (32, 64 or 128; the last may be short) the best of the scales start - 4 ..
+  // For each group of `group` values (a multiple of 32; the last may be short) the best of the scales start - 4 ..
   // start + 4 within the table: that of least Σ (u - value(nearest(u * inverse)) * scale)^2 in f32, 16 partial sums;
   // the lower number of equals. starts[g] is the number of a scale, or of a negative one; 0 gives 0.
   void (*search_scales)(const struct cdna_codebook* codebook, const struct cdna_scale_table* table, const float* u,

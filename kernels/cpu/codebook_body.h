@@ -204,27 +204,36 @@ void nearest(const cdna_codebook* codebook, const float* v, size_t count, uint8_
       });
 }
 
-// Of a group whose length is a multiple of 32, or is padded to one: lanes from `count` on do not count.
+// Adds the squared errors of 32 values. With fewer than 32 `lanes` the rest does not count.
+template <class Codebook>
+CDNA_INLINE void add_step_error(const Codebook& entries, const float* u, size_t lanes, float scale, float inverse,
+                                F32 (&sum)[16 / kLanes]) {
+  F32 value[kVectors];
+  F32 scaled[kVectors];
+  I32 codes[kVectors];
+  F32 decoded[kVectors];
+  load_step(u, value);
+  for (int j = 0; j < kVectors; ++j) scaled[j] = value[j] * inverse;
+  entries.nearest(scaled, codes);
+  entries.values(codes, decoded);
+  for (int j = 0; j < kVectors; ++j) {
+    F32 error = value[j] - decoded[j] * scale;
+    if (lanes < kStep) {
+      const I32 counts = lane_numbers() + j * kLanes < static_cast<int32_t>(lanes);
+      error = (F32)((I32)error & counts);
+    }
+    sum[j % (16 / kLanes)] += error * error;
+  }
+}
+
 template <class Codebook>
 CDNA_INLINE float group_error(const Codebook& entries, const float* u, size_t count, float scale, float inverse) {
   F32 sum[16 / kLanes] = {};
-  for (size_t i = 0; i < count; i += kStep) {
-    F32 value[kVectors];
-    F32 scaled[kVectors];
-    I32 codes[kVectors];
-    F32 decoded[kVectors];
-    load_step(u + i, value);
-    for (int j = 0; j < kVectors; ++j) scaled[j] = value[j] * inverse;
-    entries.nearest(scaled, codes);
-    entries.values(codes, decoded);
-    for (int j = 0; j < kVectors; ++j) {
-      F32 error = value[j] - decoded[j] * scale;
-      if (count - i < kStep) {
-        const I32 counts = lane_numbers() + j * kLanes < static_cast<int32_t>(count - i);
-        error = (F32)((I32)error & counts);
-      }
-      sum[j % (16 / kLanes)] += error * error;
-    }
+  size_t i = 0;
+  for (; i + kStep <= count; i += kStep) add_step_error(entries, u + i, kStep, scale, inverse, sum);
+  if (i < count) {
+    float rest[kStep] = {};
+    add_step_error(entries, padded(u + i, count - i, rest), count - i, scale, inverse, sum);
   }
   return sum_of(sum);
 }
@@ -253,14 +262,8 @@ void search_scales(const cdna_codebook* codebook, const cdna_scale_table* table,
       *codebook, [&](const auto& entries) __attribute__((always_inline)) {
         for (size_t begin = 0, i = 0; begin < count; begin += group, ++i) {
           const size_t size = count - begin < group ? count - begin : group;
-          float rest[128] = {};
-          const float* from = u + begin;
-          if (size % kStep != 0) {
-            copy(rest, from, size * sizeof(float));
-            from = rest;
-          }
-          numbers[i] =
-              starts[i] == 0 ? uint8_t{0} : static_cast<uint8_t>(search_scale(entries, *table, from, size, starts[i]));
+          numbers[i] = starts[i] == 0 ? uint8_t{0}
+                                      : static_cast<uint8_t>(search_scale(entries, *table, u + begin, size, starts[i]));
         }
         return 0;
       });

@@ -71,6 +71,7 @@ class RowEncoder {
   struct Row;
   void encode_row(Row& row);
   void measure(Row& row);
+  float searched_scale(const Row& row);
   void encode_chunk(Row& row, std::uint64_t first, std::size_t count);
   void set_nonfinite_aside(std::uint64_t first, std::size_t count);
   void note_large(const std::vector<float>& values, float bound, std::size_t count);

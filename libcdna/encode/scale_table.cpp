@@ -17,6 +17,17 @@ constexpr std::size_t kGroupsAtATime = 128;
 
 std::uint32_t cell_of(float magnitude) { return std::bit_cast<std::uint32_t>(magnitude) >> kCellShift; }
 
+// 1 .. last are powers of `step`, up to `greatest`.
+void fill_powers(cdna_scale_table& table, std::uint32_t last, double step, double greatest) {
+  table.first = 1;
+  table.last = last;
+  double value = greatest;
+  for (std::uint32_t i = last; i >= 1; --i, value /= step) {
+    table.values[i] = static_cast<float>(value);
+    table.inverses[i] = 1 / table.values[i];
+  }
+}
+
 }  // namespace
 
 const ScaleTable& ScaleTable::of(std::uint32_t entries) {
@@ -25,8 +36,19 @@ const ScaleTable& ScaleTable::of(std::uint32_t entries) {
   return entries <= kEntriesMaxWithNegative ? both : positive;
 }
 
+const cdna_scale_table& ScaleTable::for_rows() {
+  static const cdna_scale_table rows = [] {
+    cdna_scale_table table{};
+    fill_powers(table, CDNA_SCALE_CANDIDATES, kRoot32, kRoot32 * kRoot32 * kRoot32 * kRoot32);
+    table.values[kRowStart] = 1;  // To the bit.
+    table.inverses[kRowStart] = 1;
+    return table;
+  }();
+  return rows;
+}
+
 ScaleTable::ScaleTable(bool with_negative) {
-  fill_powers(with_negative ? kNegative - 1 : 255, with_negative ? kRoot32 * kRoot32 : kRoot32);
+  fill_powers(table_, with_negative ? kNegative - 1 : 255, with_negative ? kRoot32 * kRoot32 : kRoot32, kGreatest);
   if (with_negative) {
     table_.negative = kNegative;
     for (std::uint32_t i = 1; i < kNegative; ++i) {
@@ -39,17 +61,6 @@ ScaleTable::ScaleTable(bool with_negative) {
   for (std::uint32_t cell = first_cell_; cell <= cell_of(table_.values[table_.last]); ++cell) {
     while (number < table_.last && table_.values[number] < std::bit_cast<float>(cell << kCellShift)) ++number;
     cells_.push_back(static_cast<std::uint8_t>(number));
-  }
-}
-
-// first .. last are powers of `step`, the last one being 2^(1/4).
-void ScaleTable::fill_powers(std::uint32_t last, double step) {
-  table_.first = 1;
-  table_.last = last;
-  double value = kGreatest;
-  for (std::uint32_t i = last; i >= 1; --i, value /= step) {
-    table_.values[i] = static_cast<float>(value);
-    table_.inverses[i] = 1 / table_.values[i];
   }
 }
 

@@ -17,6 +17,9 @@ namespace cdna {
 class ScaleTable {
  public:
   static const ScaleTable& of(std::uint32_t entries);
+  // For rows without groups: nine factors of their rms, from 2^(-1/8) to 2^(1/8), of which number kRowStart is 1.
+  static const cdna_scale_table& for_rows();
+  static constexpr std::uint8_t kRowStart = 5;
 
   const cdna_scale_table& table() const { return table_; }
 
@@ -28,7 +31,6 @@ class ScaleTable {
 
  private:
   explicit ScaleTable(bool with_negative);
-  void fill_powers(std::uint32_t last, double step);
   std::uint32_t number_of(float magnitude) const;
 
   cdna_scale_table table_{};
