@@ -176,3 +176,49 @@ class QualityTest(DocumentTest):
             (('--cols', '1000000'), '1000000'),
         ):
             self.assert_refused(self.quality(*arguments, code=USAGE), part)
+
+
+class EncodeTest(DocumentTest):
+    SMALL = ('--rows', '64', '--cols', '256')
+
+    def encode(self, *arguments, code=CLEAN, **environment):
+        return self.run_tool(
+            'cdna', 'bench', 'encode', *arguments, *self.SMALL, code=code, env={**os.environ, **environment}
+        )
+
+    def rows(self, *arguments):
+        document = json.loads(self.encode(*arguments, '--json')[0])
+        self.check_document(document)
+        return document['rows']
+
+    def test_a_case_is_measured_with_every_instruction_set_up_to_the_best(self):
+        best = json.loads(self.encode('exact-z.decode', '--json')[0])['machine']['kernels']
+        names = ['baseline', 'avx2', 'avx512']
+        for case in ('encode.cb4g32.f32', 'encode.cb8.bf16', 'exact-z.encode', 'exact-z.decode'):
+            rows = self.rows(case)
+            self.assertEqual([row['params']['cpu'] for row in rows], names[: names.index(best) + 1])
+            for row in rows:
+                self.assertEqual((row['case'], row['unit']), (case, 'GB/s'))
+                self.assertEqual(row['reference'] is None, row['params']['cpu'] == 'baseline')
+                self.assertIsNone(row['goal'])  # Goals are those of 4096 x 4096.
+
+    def test_conversions_and_two_cores_are_measured(self):
+        rows = self.rows('convert.f32', 'convert.bf16', 'scale_2_cores')
+        cases = ['convert.f32', 'convert.bf16'] + 3 * ['scale_2_cores']
+        self.assertEqual([row['case'] for row in rows], cases)
+        for row in rows[:2]:
+            self.assertRegex(row['params']['hashing'], r'^\d+ %$')
+
+    def test_the_instruction_set_can_be_forced_and_a_wrong_name_is_refused(self):
+        out, _ = self.encode('exact-z.decode', '--json', CDNA_CPU='baseline')
+        self.assertEqual(json.loads(out)['machine']['kernels'], 'baseline')
+        _, err = self.encode('scale_2_cores', code=USAGE, CDNA_CPU='sse\x1b9')
+        self.assertIn('CDNA_CPU=sse\\x1b9', err)
+
+    def test_a_case_that_is_not_known_is_refused(self):
+        self.assert_refused(self.encode('encode.cb9.f32', code=USAGE), 'encode.cb9.f32')
+
+    def test_nothing_is_left_in_the_temporary_folder(self):
+        with tempfile.TemporaryDirectory() as folder:
+            self.encode('convert.f32', TMPDIR=folder)
+            self.assertEqual(os.listdir(folder), [])

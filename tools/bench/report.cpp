@@ -100,14 +100,14 @@ void Report::begin_plainly() {
 
 void Report::begin() {
   begin_plainly();
-  note(fmt::format("{:<14} {:<44} {:>10} {:<6} {:>10} {:>6}  {}", "case", "parameters", "median", "unit", "reference",
+  note(fmt::format("{:<18} {:<44} {:>10} {:<6} {:>10} {:>6}  {}", "case", "parameters", "median", "unit", "reference",
                    "ratio", "goal"));
 }
 
 void Report::add(Row row) {
   const bool compared = !row.reference.empty();
   const std::string line =
-      fmt::format("{:<14} {:<44} {:>10.4g} {:<6} {:>10} {:>6}  {}", row.name, params_text(row.params), row.value.median,
+      fmt::format("{:<18} {:<44} {:>10.4g} {:<6} {:>10} {:>6}  {}", row.name, params_text(row.params), row.value.median,
                   row.unit, compared ? fmt::format("{:.4g}", row.reference_value) : "",
                   compared ? fmt::format("{:.2f}", row.ratio()) : "", goal_text(row));
   add(std::move(row), line);
