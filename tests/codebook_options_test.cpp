@@ -168,6 +168,23 @@ TEST_CASE("codebook options: groups keep their error where rows and groups have 
   }
 }
 
+TEST_CASE(
+    "codebook options: a group scale above 1 times a row's largest magnitude near the end of f32 is kept finite") {
+  // Two entries that lie far below 1, and a row of values that all equal its largest magnitude: the best scale is the
+  // largest, and that times the row's scale is beyond f32, while entries times the row's scale are not.
+  INFO("seed " << kSeed);
+  Noise noise(kSeed);
+  for (const std::uint32_t group : {32U, 64U, 128U}) {
+    for (const double huge : {3.4e38, 2.9e38, 1e38}) {
+      std::vector<double> values(64 * 128);
+      for (double& value : values) value = std::clamp(noise.gaussian() * 1.5e38, -3.3e38, 3.3e38);
+      for (std::size_t i = 0; i < 128; ++i) values[i] = huge;
+      check_promises(encode_tensor(DType::f32, {64, 128}, values, {2, group, 0, CodebookClass::free, {}}));
+      check_promises(encode_tensor(DType::f32, {64, 128}, values, {3, group, 0, CodebookClass::free, {}}));
+    }
+  }
+}
+
 TEST_CASE("codebook options: fewer distinct values than entries are all kept, but for rounding to binary16") {
   for (const DType dtype : kFloatTypes) {
     for (const char* const preset : {"cb8", "cb8g64", "cb6g64", "cb5g32", "cb4g32", "cb8,outliers=0"}) {
