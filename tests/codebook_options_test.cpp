@@ -185,6 +185,17 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("codebook options: the statistics of values whose powers underflow are finite numbers") {
+  for (const double size : {1e-50, 1e-78, 1e-100, 1e-160, 1e-300}) {
+    INFO("values of about " << size << ", seed " << kSeed);
+    Noise noise(kSeed);
+    std::vector<double> values(20 * 50);
+    for (double& value : values) value = size * noise.gaussian();
+    for (const char* const preset : {"cb8", "cb4g32"})
+      check_promises(encode_tensor(DType::f64, {20, 50}, values, options_of(preset)));
+  }
+}
+
 TEST_CASE("codebook options: fewer distinct values than entries are all kept, but for rounding to binary16") {
   for (const DType dtype : kFloatTypes) {
     for (const char* const preset : {"cb8", "cb8g64", "cb6g64", "cb5g32", "cb4g32", "cb8,outliers=0"}) {
