@@ -43,6 +43,11 @@ const std::vector<NamedSource>& sources() {
       {"uniform", [](Noise& noise) { return 2 * noise.unit() - 1; }},
       {"bimodal", [](Noise& noise) { return noise.gaussian() * 0.3 + (noise.below(2) == 0 ? 1 : -1); }},
       {"ternary", [](Noise& noise) { return noise.gaussian() * 0.05 + static_cast<double>(noise.below(3)) - 1; }},
+      {"laplace", [](Noise& noise) { return std::log(noise.unit()) * (noise.below(2) == 0 ? 1 : -1); }},
+      {"one-sided", [](Noise& noise) { return 1 + std::abs(noise.gaussian()); }},
+      {"mostly near 0", [](Noise& noise) { return noise.gaussian() * (noise.below(20) == 0 ? 1 : 0.01); }},
+      {"three scales",
+       [](Noise& noise) { return noise.gaussian() * std::ldexp(1.0, -4 * static_cast<int>(noise.below(3))); }},
       {"uneven modes",
        [](Noise& noise) { return noise.below(50) == 0 ? 3 + noise.gaussian() * 0.2 : noise.gaussian() * 0.1; }},
   };
@@ -140,5 +145,24 @@ TEST_CASE("codebook fit: scaled by groups, within 0.02 dB of the best codebook")
       const CodebookOptions options = must(parse_preset(preset)).codebook;
       check_fit(source.name + " " + preset, scaled_by_encoder(source.next, options), options.entries);
     }
+  }
+}
+
+TEST_CASE("codebook fit: weights of very different size leave entries in their cells, and the error as low") {
+  // As of rows that are smaller than others by 2^-100: sums up to their bins hold nothing of them but rounding.
+  INFO("seed " << kSeed);
+  for (const std::uint32_t k : kEntries) {
+    Noise noise(kSeed);
+    Samples samples;
+    for (int i = 0; i < 20'000; ++i)
+      samples.append(i / 10'000.0 - 1 + noise.unit() * 0x1p-20,
+                     std::ldexp(noise.unit(), -static_cast<int>(noise.below(3)) * 100));
+    for (int i = 0; i < 10'000; ++i) samples.append(1.5 + i / 20'000.0, std::ldexp(noise.unit(), -200));
+    check_fit("weights 1 to 2^-200", samples, k);
+    const FittedCodebook fitted = fit_codebook(samples, {.entries = k, .outlier_fraction = 0});
+    const std::vector<float> values(fitted.codebook.values().begin(), fitted.codebook.values().end());
+    CHECK(values.front() >= static_cast<float>(samples.front()));
+    CHECK(values.back() <= static_cast<float>(samples.back()));
+    CHECK(std::adjacent_find(values.begin(), values.end(), std::greater_equal<>()) == values.end());
   }
 }

@@ -1,10 +1,11 @@
-// The start, Lloyd's steps, and codebooks bound to lines.
+// The start, Lloyd's steps, moves out of local optima, and codebooks bound to lines.
 #include "libcdna/encode/codebook_fit.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
+#include "libcdna/encode/boundary_search.hpp"
 #include "libcdna/encode/codebook_options.hpp"
 #include "libcdna/encode/straight_codebook.hpp"
 #include "libcdna/format/float_bits.hpp"
@@ -13,6 +14,9 @@ namespace cdna {
 namespace {
 
 constexpr int kLloydStepsMax = 400;  // The start is nearly a fixed point; far fewer are needed but for odd sources.
+// Of boundaries' moves, in cells. Wide ones bring entries from where there are too many to where there are too few,
+// narrow ones step over unevenness of the histogram.
+constexpr double kReaches[] = {1, 1, 1, 1, 1, 0.25};
 constexpr std::size_t kCoarseBinsMin = 64;
 constexpr std::size_t kCoarseBinsMax = 4096;
 constexpr std::size_t kBinsPerCoarseBin = 16;  // Fewer, and the cube root of a noisy weight starves the tails.
@@ -63,8 +67,8 @@ void converge(const Samples& samples, std::vector<double>& entries) {
   Cells cells(samples.size(), entries.size());
   for (int step = 0; step < kLloydStepsMax && cells.follow(samples, entries); ++step) {
     for (std::size_t i = 0; i < entries.size(); ++i) {
-      const double weight = samples.weight(cells.begin(i), cells.end(i));
-      if (weight > 0) entries[i] = samples.moment(cells.begin(i), cells.end(i)) / weight;
+      if (samples.weight(cells.begin(i), cells.end(i)) > 0)
+        entries[i] = centroid_of(samples, cells.begin(i), cells.end(i));
     }
   }
 }
@@ -74,6 +78,10 @@ std::vector<double> fit_free(const Samples& samples, std::size_t wanted) {
   if (samples.size() <= wanted) return {samples.values().begin(), samples.values().end()};
   std::vector<double> entries = companded_start(samples, wanted);
   converge(samples, entries);
+  for (const double reach : kReaches) {
+    move_boundaries(samples, reach, entries);
+    converge(samples, entries);
+  }
   return entries;
 }
 

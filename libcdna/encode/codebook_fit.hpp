@@ -1,6 +1,8 @@
-// Fits a codebook to weighted values: density of entries ~ p^(1/3), then Lloyd steps to convergence.
+// Fits a codebook to weighted values: density of entries ~ p^(1/3), then Lloyd steps to convergence, and in turn with
+// them moves of all boundaries at once.
 //
-// Source: Panter and Dite 1951 (a quantiser of least squared error has cell density ~ p^(1/3)); Lloyd 1982.
+// Source: Panter and Dite 1951 (a quantiser of least squared error has cell density ~ p^(1/3)); Lloyd 1982; Fisher 1958
+// (dynamic programming, here in a band). Within 0.02 dB of the optimum: tests/codebook_fit_test.cpp.
 // Everything that can reach a file is computed with +, -, *, / and sqrt in a fixed order: the same bits on all
 // compilers.
 #pragma once
