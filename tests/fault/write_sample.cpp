@@ -1,12 +1,13 @@
 // Writes one small deterministic CDNA file, for kill_writer.py to stop at every system call and to compare builds by.
 //
-//   write_sample DST [--force] [--no-tmpfile]      a file at DST; says "begin" on stderr when all that precedes it is
-//   done write_sample --print-sha256 [--threads N]      the SHA-256 of a larger file made in memory
+//   write_sample DST [--force] [--no-tmpfile]        a file at DST; says "begin" on stderr when all before it is done
+//   write_sample --print-sha256 [--threads N]        the SHA-256 of a larger file made in memory, with all presets
 //
 // Exit codes: 0 written, 1 an error of the library (on stderr), 2 usage.
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <cmath>
 #include <cstdio>
@@ -91,6 +92,31 @@ Result<Digest> write_items(Writer& writer, std::uint64_t rows, Codec codec) {
   return writer.finish();
 }
 
+// A tensor for each preset and for other parameters, of the four types in turn.
+Result<void> write_presets(Writer& writer, std::uint64_t rows) {
+  constexpr std::uint64_t kCols = 192;
+  std::vector<std::string> texts(preset_names().begin(), preset_names().end());
+  texts.insert(texts.end(), {"cb8,class=pwl16", "cb8g64,class=pwl16,outliers=0.01", "cb4g32,class=affine",
+                             "cb4g32,k=15,group=128", "cb6g64,k=50,outliers=0.001"});
+  std::size_t number = 0;
+  for (const std::string& text : texts) {
+    const auto preset = parse_preset(text);
+    if (!preset) return preset.error();
+    const DType dtype = std::array{DType::bf16, DType::f32, DType::f16, DType::f64}[number++ % 4];
+    const Bytes bytes = weights(dtype, rows * kCols);
+    // Embeddings have small blocks: several of them here.
+    TensorSpec spec{"preset." + text, dtype, {rows, kCols}, Role::embedding, Codec::raw};
+    const bool planes = preset->method == Preset::Method::exact_z;
+    if (planes) spec.codec = Codec::zstd;  // Its version matters; builds on one machine have the same.
+    if (planes) spec.filter = Filter::byte_planes;
+    const auto added = preset->method == Preset::Method::codebook
+                           ? writer.add_codebook(spec, preset->codebook, reader_of(bytes))
+                           : writer.add_exact(spec, reader_of(bytes));
+    if (!added) return added.error();
+  }
+  return {};
+}
+
 int report(const Error& error) {
   std::fprintf(stderr, "%s\n", error.describe().c_str());
   return 1;
@@ -111,6 +137,8 @@ int print_sha256(unsigned threads) {
   Bytes out;
   auto writer = Writer::create(memory_sink(out), {4096, threads, nullptr});
   if (!writer) return report(writer.error());
+  const auto presets = write_presets(*writer, 6'000);
+  if (!presets) return report(presets.error());
   const auto root = write_items(*writer, 20'000, Codec::raw);  // Raw: no version of a codec matters.
   if (!root) return report(root.error());
   std::printf("%s\n", to_hex(sha256(out)).c_str());
