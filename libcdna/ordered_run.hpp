@@ -17,7 +17,8 @@ namespace cdna {
 
 // Calls make(i, worker) for i in [0, count) from the pool's threads, and take(i, item) for each result in the order of
 // i, from one thread at a time (whichever has made the item that was missing), while the others go on making. At most
-// 2 * threads results wait. Stops at the first error and returns it.
+// 2 * threads results wait. Returns the error with the lowest i, whatever the threads do; the items before it have been
+// taken, none after it. std::bad_alloc becomes Code::no_memory. To be run once.
 template <class Item>
 class OrderedRun {
  public:
@@ -28,7 +29,10 @@ class OrderedRun {
       : pool_(pool), make_(std::move(make)), take_(std::move(take)), slots_(2 * std::size_t{pool.size()}) {}
 
   Result<void> run(std::size_t count) {
-    return pool_.run(count, [this](std::size_t i, unsigned worker) { return make_and_take(i, worker); });
+    failed_at_ = count;
+    const Result<void> ran =
+        pool_.run(count, [this](std::size_t i, unsigned worker) { return make_and_take(i, worker); });
+    return failed_at_ < count ? Result<void>(std::move(error_)) : ran;
   }
 
  private:
@@ -36,41 +40,48 @@ class OrderedRun {
     if (!wait_for_slot(i)) return {};
     auto item = no_throw([&] { return make_(i, worker); });
     std::unique_lock lock(mutex_);
-    if (!item) return give_up(std::move(item).error());
+    if (!item) return give_up(i, std::move(item).error());
     slots_[i % slots_.size()] = *std::move(item);
     if (taking_) return {};  // Whoever takes now will find it.
     taking_ = true;
     Result<void> taken = take_ready(lock);
     taking_ = false;
-    return taken ? std::move(taken) : give_up(std::move(taken).error());
+    return taken;
   }
 
-  // False once something has failed.
+  // False once something before item `i` has failed.
   bool wait_for_slot(std::size_t i) {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return failed_ || i < next_ + slots_.size(); });
-    return !failed_;
+    changed_.wait(lock, [&] { return failed_at_ <= i || i < next_ + slots_.size(); });
+    return i < failed_at_;
   }
 
   // Requires: the lock is held; it is released while an item is taken.
   Result<void> take_ready(std::unique_lock<std::mutex>& lock) {
-    while (!failed_ && slots_[next_ % slots_.size()]) {
+    while (next_ < failed_at_ && slots_[next_ % slots_.size()]) {
       std::optional<Item> item = std::exchange(slots_[next_ % slots_.size()], std::nullopt);
       lock.unlock();
       Result<void> taken = no_throw([&] { return take_(next_, *item); });
       item.reset();
       lock.lock();
-      if (!taken) return taken;
+      if (!taken) return give_up(next_, std::move(taken).error());
       ++next_;
       changed_.notify_all();
     }
     return {};
   }
 
-  Error give_up(Error error) {
-    failed_ = true;
+  // Keeps the error if it is the first. What is returned only makes the pool stop: items before `i`, which all have
+  // been begun, may still fail. Requires: the lock is held.
+  Error give_up(std::size_t i, Error error) {
+    if (i < failed_at_) {
+      failed_at_ = i;
+      error_ = std::move(error);
+    }
     changed_.notify_all();
-    return error;
+    Error stop;
+    stop.code = Code::cancelled;
+    return stop;
   }
 
   ThreadPool& pool_;
@@ -81,7 +92,8 @@ class OrderedRun {
   std::vector<std::optional<Item>> slots_;
   std::size_t next_ = 0;  // The item to be taken.
   bool taking_ = false;
-  bool failed_ = false;
+  std::size_t failed_at_ = 0;  // The first item that could not be made or taken; else their count.
+  Error error_;
 };
 
 }  // namespace cdna

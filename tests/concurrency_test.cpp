@@ -1,4 +1,5 @@
-// One Reader for many threads: what they read is right, what is damaged is refused, whoever touches it first.
+// One Reader for many threads: what they read is right, what is damaged is refused, whoever touches it first. And work
+// that is done by many threads and taken in order.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@
 #include <optional>
 #include <thread>
 
+#include "libcdna/ordered_run.hpp"
 #include "sample_file.hpp"
 
 namespace {
@@ -474,5 +476,119 @@ TEST_CASE("concurrency: a parent closes, and its forked child reads on") {
     reader.reset();
     gate.open();
     CHECK(exit_code_of(child) == 0);
+  }
+}
+
+// ---- Work taken in order ----
+
+namespace {
+
+// Where and how an ordered run fails.
+enum class Fault { none, make_error, take_error, make_throws, take_throws };
+
+struct Faults {
+  std::vector<Fault> at;  // By item.
+
+  cdna::Result<void> meet(std::size_t i, Fault error, Fault thrown) const {
+    if (at[i] == thrown) throw std::bad_alloc();
+    if (at[i] == error) return cdna::fail(cdna::Code::io, "", "item " + std::to_string(i));
+    return {};
+  }
+};
+
+// What a run has done.
+struct RunRecord {
+  std::vector<std::size_t> taken;
+  std::atomic<std::size_t> in_flight{0};
+  std::atomic<std::size_t> most_in_flight{0};
+  std::atomic<unsigned> takers{0};
+  std::atomic<bool> two_takers{false};
+  cdna::Result<void> result;
+};
+
+// Some work whose length differs from item to item, so that they are not ready in order.
+void work(std::size_t i) {
+  for (std::size_t turns = i * 7919 % 13; turns > 0; --turns) std::this_thread::yield();
+}
+
+void run_in_order(unsigned threads, const Faults& faults, RunRecord& record) {
+  cdna::ThreadPool pool(threads);
+  using Item = std::unique_ptr<std::size_t>;
+  cdna::OrderedRun<Item> run(
+      pool,
+      [&](std::size_t i, unsigned worker) -> cdna::Result<Item> {
+        const std::size_t now = ++record.in_flight;
+        for (std::size_t most = record.most_in_flight; most < now;) {
+          if (record.most_in_flight.compare_exchange_weak(most, now)) break;
+        }
+        work(i);
+        if (worker >= threads) return cdna::fail(cdna::Code::bad_argument, "", "a worker that there is not");
+        const auto met = faults.meet(i, Fault::make_error, Fault::make_throws);
+        if (!met) return met.error();
+        return std::make_unique<std::size_t>(i);
+      },
+      [&](std::size_t i, Item& item) -> cdna::Result<void> {
+        if (++record.takers != 1) record.two_takers = true;
+        work(i + 3);
+        const auto met = faults.meet(i, Fault::take_error, Fault::take_throws);
+        if (met && *item == i) record.taken.push_back(i);
+        --record.takers;
+        --record.in_flight;
+        return met;
+      });
+  record.result = run.run(faults.at.size());
+}
+
+void check_run(unsigned threads, const Faults& faults) {
+  RunRecord record;
+  run_in_order(threads, faults, record);
+  const auto first = std::find_if(faults.at.begin(), faults.at.end(), [](Fault fault) { return fault != Fault::none; });
+  const auto count = static_cast<std::size_t>(first - faults.at.begin());
+  INFO(threads << " threads, " << faults.at.size() << " items, the first fault at " << count);
+  // All items before the fault, in order, each once.
+  REQUIRE(record.taken.size() == count);
+  for (std::size_t i = 0; i < count; ++i) REQUIRE(record.taken[i] == i);
+  REQUIRE(!record.two_takers);
+  // Made and not taken, or being made.
+  REQUIRE(record.most_in_flight <= 2 * std::size_t{threads});
+  REQUIRE(record.result.has_value() == (first == faults.at.end()));
+  if (record.result) return;
+  const bool thrown = *first == Fault::make_throws || *first == Fault::take_throws;
+  REQUIRE(record.result.error().code == (thrown ? cdna::Code::no_memory : cdna::Code::io));
+  if (!thrown) REQUIRE(record.result.error().message == "item " + std::to_string(count));
+}
+
+}  // namespace
+
+TEST_CASE("concurrency: an ordered run takes every item once, in order, and lets no more than 2 per thread wait") {
+  for (const unsigned threads : {1U, 2U, 3U, 8U}) {
+    for (const std::size_t count : {0U, 1U, 2U, 7U, 100U, 2000U}) check_run(threads, {std::vector<Fault>(count)});
+  }
+}
+
+TEST_CASE("concurrency: an ordered run stops at an error or bad_alloc of either side at any item") {
+  constexpr std::size_t kCount = 24;
+  for (const unsigned threads : {1U, 2U, 8U}) {
+    for (const Fault fault : {Fault::make_error, Fault::take_error, Fault::make_throws, Fault::take_throws}) {
+      for (std::size_t i = 0; i < kCount; ++i) {
+        Faults faults{std::vector<Fault>(kCount)};
+        faults.at[i] = fault;
+        check_run(threads, faults);
+      }
+    }
+  }
+}
+
+TEST_CASE("concurrency: of several errors an ordered run returns the first item's, whatever the threads do") {
+  constexpr std::size_t kCount = 40;
+  INFO("seed " << kSeed);
+  cdna::test::Random random(kSeed);
+  for (int round = 0; round < 300; ++round) {
+    Faults faults{std::vector<Fault>(kCount)};
+    const std::size_t begin = random.below(kCount);
+    for (std::size_t i = begin; i < kCount; ++i) {
+      if (i == begin || random.below(3) == 0) faults.at[i] = static_cast<Fault>(1 + random.below(4));
+    }
+    check_run(round % 2 == 0 ? 3 : 8, faults);
   }
 }
