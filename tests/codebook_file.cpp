@@ -391,18 +391,40 @@ class Inspection {
 
   void check_row_scales() {
     for (std::uint64_t row = 0; row < encoded_.rows(); ++row) {
-      float expected = 0;
-      bool known = true;
-      if (!grouped()) {
-        expected = rms(row);
-      } else {
+      const float stored = raw_.row_scale(row);
+      // There, what decodes to an infinity becomes an outlier afterwards.
+      if (overflows(stored)) continue;
+      if (grouped()) {
+        float largest = 0;
         for (std::uint64_t i = row * encoded_.cols; i < (row + 1) * encoded_.cols; ++i) {
-          if (is_finite(i) && !is_outlier_[i]) expected = std::max(expected, std::abs(narrow(i)));
+          if (is_finite(i) && !is_outlier_[i]) largest = std::max(largest, std::abs(narrow(i)));
         }
-        known = !overflows(raw_.row_scale(row));  // There, what decodes to an infinity becomes an outlier afterwards.
+        expect(stored == largest, "with groups, row scales are the largest magnitudes");
+      } else {
+        expect(stored == best_row_scale(row), "row scales are the rms times the best of nine factors");
       }
-      if (known) expect(raw_.row_scale(row) == expected, "row scales are the rms, or the largest magnitude");
     }
+  }
+
+  // The rms; in rows of up to 2048 values times 2^(-1/8) to 2^(1/8) in steps of 1/32, whichever has the least error.
+  float best_row_scale(std::uint64_t row) const {
+    const float size = rms(row);
+    if (encoded_.cols > 2048 || size == 0) return size;
+    std::vector<float> values(encoded_.cols);
+    for (std::uint64_t j = 0; j < encoded_.cols; ++j) {
+      const std::uint64_t i = row * encoded_.cols + j;
+      if (!is_outlier_[i]) values[j] = narrow(i) / size;
+    }
+    float best = 1;
+    float least = std::numeric_limits<float>::infinity();
+    for (int step = -4; step <= 4; ++step) {
+      const auto factor = static_cast<float>(std::exp2(step / 32.0));
+      const float error = group_error(values, factor);
+      if (!(error < least)) continue;
+      least = error;
+      best = factor;
+    }
+    return size * best;
   }
 
   // The number of midpoints below it, by halving.
@@ -432,10 +454,11 @@ class Inspection {
     return sums[0];
   }
 
-  // Of the candidates around the largest magnitude, the least error, the least number.
+  // Of the candidates around the largest magnitude (of two the negative one), the least error, the least number.
   std::uint32_t best_scale(const std::vector<float>& values) const {
-    const auto largest =
-        std::max_element(values.begin(), values.end(), [](float a, float b) { return std::abs(a) < std::abs(b); });
+    const auto largest = std::max_element(values.begin(), values.end(), [](float a, float b) {
+      return std::abs(a) < std::abs(b) || (std::abs(a) == std::abs(b) && a > b);
+    });
     if (*largest == 0) return 0;
     const bool has_negative = raw_.table_value(255) < 0;  // 1..127 ascend, 129..255 are their negatives.
     const std::uint32_t last = has_negative ? 127 : 255;

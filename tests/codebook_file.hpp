@@ -149,7 +149,8 @@ std::vector<float> read_floats(const EncodedTensor& encoded);
 // - fsck finds nothing, deep; the planes are those that the options ask for;
 // - a reader decodes to the bits of RawTensor::decode; all is finite but for outliers that are not;
 // - the codebook ascends, has at most options.entries values, and is what plane pwl or affine claims;
-// - row scales are the rms, or with groups the largest magnitude; each group scale is the best of its nine candidates;
+// - row scales are the rms times the best of nine factors (of long rows 1), or with groups the largest magnitude; each
+//   group scale is the best of its nine candidates;
 // - each code is the nearest entry's, the lower one of two;
 // - outliers are exact to the bit, the largest after scaling, and not too many;
 // - block bounds are the least f32 that hold for differences in f64; sums have the bits of section 17; the statistics

@@ -382,31 +382,68 @@ std::uint32_t best_scale(const cdna_codebook& codebook, const cdna_scale_table& 
 
 }  // namespace
 
-TEST_CASE("codebook kernel: search_scale gives the candidate with the least error, the lower of equals") {
-  INFO("seed " << kSeed);
-  for (const NamedKernels& each : available_codebook_kernels()) {
-    Noise noise(kSeed);
-    for (std::size_t count = 1; count <= 128; ++count) {
-      for_codebooks(noise, [&](const cdna_codebook& codebook) {
-        for (const std::uint32_t entries : {16U, 256U}) {
-          const cdna_scale_table& table = scale_table_for(entries);
-          std::vector<float> values(count);
-          const double size = std::ldexp(1.0, -static_cast<int>(noise.below(9)));
-          for (float& value : values) value = static_cast<float>(size * (2 * noise.unit() - 1));
-          if (noise.below(8) == 0) std::fill(values.begin(), values.end(), values[0]);
-          if (noise.below(8) == 0) std::fill(values.begin() + 1, values.end(), 0.0F);
-          Exact<float> u(values, 4 * noise.below(16));
-          // Any start, the ends of the table more often.
-          std::uint32_t start = table.first + static_cast<std::uint32_t>(noise.below(table.last - table.first + 1));
-          if (noise.below(4) == 0) start = noise.below(2) == 0 ? table.first : table.last;
-          if (noise.below(2) == 0) start += table.negative;
-          INFO(each.name << ", " << count << " values, start " << start << ", for " << entries << " entries");
-          REQUIRE(each.kernels->search_scale(&codebook, &table, u.data(), count, start) ==
-                  best_scale(codebook, table, values, start));
+TEST_CASE("codebook kernel: search_scales gives each group the candidate of least error, the lower of equals") {
+  for_sizes([](const cdna_codebook_kernels& kernels, std::size_t size, std::size_t offset, Noise& noise) {
+    const std::size_t count = size % 700;
+    for_codebooks(noise, [&](const cdna_codebook& codebook) {
+      const cdna_scale_table* const tables[] = {&ScaleTable::of(16).table(), &ScaleTable::of(256).table(),
+                                                &ScaleTable::for_rows()};
+      const cdna_scale_table& table = *tables[noise.below(3)];
+      const std::size_t group = std::array<std::size_t, 4>{32, 64, 128, 4096}[noise.below(4)];
+      std::vector<float> values(count);
+      std::vector<std::uint8_t> starts;
+      std::vector<std::uint8_t> expected;
+      for (std::size_t begin = 0; begin < count; begin += group) {
+        const auto first = values.begin() + static_cast<std::ptrdiff_t>(begin);
+        const auto end = values.begin() + static_cast<std::ptrdiff_t>(std::min(begin + group, count));
+        const double largest = std::ldexp(1.0, -static_cast<int>(noise.below(9)));
+        std::generate(first, end, [&] { return static_cast<float>(largest * (2 * noise.unit() - 1)); });
+        if (noise.below(8) == 0) std::fill(first, end, *first);
+        if (noise.below(8) == 0) std::fill(first + 1, end, 0.0F);
+        // Any start, the ends of the table more often; none.
+        std::uint32_t start = table.first + static_cast<std::uint32_t>(noise.below(table.last - table.first + 1));
+        if (noise.below(4) == 0) start = noise.below(2) == 0 ? table.first : table.last;
+        if (noise.below(2) == 0) start += table.negative;
+        if (noise.below(8) == 0) start = 0;
+        starts.push_back(static_cast<std::uint8_t>(start));
+        expected.push_back(
+            static_cast<std::uint8_t>(start == 0 ? 0 : best_scale(codebook, table, {first, end}, start)));
+      }
+      Exact<float> u(values, offset);
+      Exact<std::uint8_t> from(starts, offset + 1);
+      Exact<std::uint8_t> numbers(starts.size(), offset + 3);
+      kernels.search_scales(&codebook, &table, u.data(), count, group, from.data(), numbers.data());
+      INFO(count << " values in groups of " << group);
+      REQUIRE(numbers.values() == expected);
+      REQUIRE(numbers.is_clean());
+    });
+  });
+}
+
+TEST_CASE("codebook kernel: find_largest gives each group's value of largest magnitude, of two the negative one") {
+  for_sizes([](const cdna_codebook_kernels& kernels, std::size_t count, std::size_t offset, Noise& noise) {
+    for (const std::size_t group : {32U, 64U, 128U}) {
+      std::vector<float> values = values_from(&finite_value, count, noise);
+      for (std::size_t i = 1; i < count; ++i) {
+        if (noise.below(4) == 0) values[i] = -values[noise.below(i)];
+        if (i / group % 5 == 0) values[i] = noise.below(2) == 0 ? 0.0F : -0.0F;  // Groups of zeros.
+      }
+      std::vector<float> expected;
+      for (std::size_t begin = 0; begin < count; begin += group) {
+        float largest = 0;
+        for (std::size_t i = begin; i < std::min(begin + group, count); ++i) {
+          const bool larger = std::abs(values[i]) > std::abs(largest);
+          if (larger || (values[i] == -largest && values[i] < 0)) largest = values[i];
         }
-      });
+        expected.push_back(largest);
+      }
+      Exact<float> x(values, offset);
+      Exact<float> out(expected.size(), offset);
+      kernels.find_largest(x.data(), count, group, out.data());
+      REQUIRE(out.values() == expected);  // By value: of -0 and +0 any.
+      REQUIRE(out.is_clean());
     }
-  }
+  });
 }
 
 TEST_CASE("codebook kernel: add_errors adds powers in f64, element i to partial sum (first + i) mod 8") {
