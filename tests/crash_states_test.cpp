@@ -24,7 +24,7 @@ namespace {
 using Bytes = std::vector<std::byte>;
 
 constexpr std::uint64_t kSeed = 20240614;
-constexpr std::size_t kChoicesMax = 12;  // All states of so many choices, a sample of more.
+constexpr std::size_t kChoicesMax = 13;  // All states of so many choices, a sample of more.
 // At each point; a tenth of it where all are enumerated, for pages as they were between two writes.
 constexpr std::uint64_t kSampledStates = 2000;
 constexpr mode_t kOldMode = 0640;  // A new file has 0644.
