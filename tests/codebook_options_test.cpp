@@ -185,6 +185,21 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("codebook options: a row of the largest f32 has a finite scale, whatever factor of its rms would be best") {
+  // Entries of the other rows are at 0.8 of the rms: a factor above 1 is best, and beyond f32.
+  INFO("seed " << kSeed);
+  for (const DType dtype : {DType::bf16, DType::f32, DType::f64}) {
+    for (const std::uint32_t k : {2U, 3U, 15U, 256U}) {
+      Noise noise(kSeed);
+      std::vector<double> values(64 * 128);
+      for (double& value : values) value = noise.gaussian();
+      for (std::size_t i = 0; i < 128; ++i) values[i] = i % 2 == 0 ? largest(dtype) : -largest(dtype);
+      INFO(name_of(dtype));
+      check_promises(encode_tensor(dtype, {64, 128}, values, {k, 0, 0, CodebookClass::free, {}}));
+    }
+  }
+}
+
 TEST_CASE("codebook options: the statistics of values whose powers underflow are finite numbers") {
   for (const double size : {1e-50, 1e-78, 1e-100, 1e-160, 1e-300}) {
     INFO("values of about " << size << ", seed " << kSeed);

@@ -161,7 +161,8 @@ float RowEncoder::searched_scale(const Row& row) {
   const std::uint8_t start = ScaleTable::kRowStart;
   std::uint8_t number = 0;
   kernels_.search_scales(&coding_.codebook->tables(), &table, scaled_.data(), count, kChunk, &start, &number);
-  return row.rms * table.values[number];
+  const float scale = row.rms * table.values[number];
+  return std::isfinite(scale) ? scale : row.rms;  // Of the largest numbers, a factor above 1 has no product.
 }
 
 void RowEncoder::encode_chunk(Row& row, std::uint64_t first, std::size_t count) {
