@@ -43,7 +43,7 @@ Result<void> GroupSample::read_row(const TensorRows& rows, std::uint64_t row, st
     if (const auto position = find_nonfinite(rows.dtype, bytes, cols)) return rows.nonfinite_at(row * cols + *position);
   }
   const bool bounded = std::isfinite(outlier_bound_);
-  const float rms = bounded ? rms_of(rows.dtype, bytes, cols) : 0;
+  const float rms = bounded ? summary_of(rows.dtype, bytes, cols).rms : 0;
   const float scale = magnitude_of(rows.dtype, bytes, cols, rms, outlier_bound_);
   if (!(scale > 0)) return {};
   const double row_weight = static_cast<double>(scale) * static_cast<double>(scale);
@@ -52,9 +52,9 @@ Result<void> GroupSample::read_row(const TensorRows& rows, std::uint64_t row, st
     const std::size_t place = part.values.size();
     part.values.resize(place + std::min<std::uint64_t>(options_.group, cols - first));
     const std::span<float> values = std::span(part.values).subspan(place);
-    widen(rows.dtype, bytes, first, values);
-    clear_nonfinite(values);
-    for (float& value : values) value = bounded && std::abs(value / rms) >= outlier_bound_ ? 0 : value / scale;
+    const std::span<const float> finite = finite_values_at(rows.dtype, bytes, first, values.size(), values);
+    std::transform(finite.begin(), finite.end(), values.begin(),
+                   [&](float value) { return bounded && std::abs(value / rms) >= outlier_bound_ ? 0 : value / scale; });
   }
   part.runs.push_back({begin, part.values.size() - begin, row_weight});
   return {};

@@ -139,7 +139,8 @@ void RowEncoder::encode_row(Row& row) {
 
 void RowEncoder::measure(Row& row) {
   const bool grouped = coding_.options.group != 0;
-  if (!grouped || std::isfinite(coding_.outlier_bound)) row.rms = rms_of(coding_.dtype, row.bytes, coding_.cols);
+  if (!grouped || std::isfinite(coding_.outlier_bound))
+    row.rms = summary_of(coding_.dtype, row.bytes, coding_.cols).rms;
   if (grouped) {
     row.scale = magnitude_of(coding_.dtype, row.bytes, coding_.cols, row.rms, coding_.outlier_bound);
   } else {
@@ -151,9 +152,7 @@ void RowEncoder::measure(Row& row) {
 float RowEncoder::searched_scale(const Row& row) {
   if (!(row.rms > 0)) return row.rms;
   const auto count = static_cast<std::size_t>(coding_.cols);
-  const std::span<float> values = std::span(x_).first(count);
-  widen(coding_.dtype, row.bytes, 0, values);
-  clear_nonfinite(values);
+  const std::span<const float> values = finite_values_at(coding_.dtype, row.bytes, 0, count, x_);
   kernels_.divide(values.data(), count, row.rms, scaled_.data());
   const std::size_t found = kernels_.find_large(scaled_.data(), count, coding_.outlier_bound, places_.data());
   for (std::size_t i = 0; i < found; ++i) scaled_[places_[i]] = 0;
@@ -166,17 +165,17 @@ float RowEncoder::searched_scale(const Row& row) {
 }
 
 void RowEncoder::encode_chunk(Row& row, std::uint64_t first, std::size_t count) {
-  widen(coding_.dtype, row.bytes, first, std::span(x_).first(count));
   place_count_ = 0;
-  set_nonfinite_aside(first, count);
+  values_ = values_at(coding_.dtype, row.bytes, first, count, x_);
+  set_nonfinite_aside(first);
   if (row.rms > 0) {
-    kernels_.divide(x_.data(), count, row.rms, scaled_.data());
-    if (std::isfinite(coding_.outlier_bound)) note_large(scaled_, coding_.outlier_bound, count);
+    kernels_.divide(values_.data(), count, row.rms, scaled_.data());
+    if (std::isfinite(coding_.outlier_bound)) note_large(scaled_.data(), coding_.outlier_bound);
   }
   if (!(row.scale > 0)) {
     encode_zeros(row, first, count);
   } else if (coding_.options.group == 0) {
-    if (row.scale != row.rms) kernels_.divide(x_.data(), count, row.scale, scaled_.data());
+    if (row.scale != row.rms) kernels_.divide(values_.data(), count, row.scale, scaled_.data());
     kernels_.nearest(&coding_.codebook->tables(), scaled_.data(), count, row.codes + first);
     kernels_.decode(&coding_.codebook->tables(), row.codes + first, count, row.scale, decoded_.data());
   } else {
@@ -184,24 +183,26 @@ void RowEncoder::encode_chunk(Row& row, std::uint64_t first, std::size_t count) 
   }
   // The largest group scale is below 2; it alone may be what goes beyond f32.
   if (!std::isfinite(row.scale * std::max(1.0F, coding_.codebook->magnitude()) * 2))
-    note_large(decoded_, kInfinity, count);
+    note_large(decoded_.data(), kInfinity);
   keep_outliers(row, first);
   add_errors(row, first, count);
 }
 
-void RowEncoder::set_nonfinite_aside(std::uint64_t first, std::size_t count) {
-  out_.sums.finite_count += count;
-  if (kernels_.max_magnitude(x_.data(), count) < std::bit_cast<std::uint32_t>(kInfinity)) return;
-  note_large(x_, kInfinity, count);
+void RowEncoder::set_nonfinite_aside(std::uint64_t first) {
+  out_.sums.finite_count += values_.size();
+  if (all_finite(values_)) return;
+  note_large(values_.data(), kInfinity);
   out_.sums.finite_count -= place_count_;
   if (!out_.first_nonfinite) out_.first_nonfinite = position_ + first + places_[0];
+  if (values_.data() != x_.data()) std::copy(values_.begin(), values_.end(), x_.begin());
   for (std::size_t i = 0; i < place_count_; ++i) x_[places_[i]] = 0;
+  values_ = std::span<const float>(x_).first(values_.size());
 }
 
-// Adds the places of values from `bound` on to those of the chunk's outliers.
-void RowEncoder::note_large(const std::vector<float>& values, float bound, std::size_t count) {
+// Adds the places of those of the chunk's values from `bound` on to those of the chunk's outliers.
+void RowEncoder::note_large(const float* values, float bound) {
   const std::size_t before = place_count_;
-  const std::size_t found = kernels_.find_large(values.data(), count, bound, places_.data() + before);
+  const std::size_t found = kernels_.find_large(values, values_.size(), bound, places_.data() + before);
   if (found == 0) return;
   const auto begin = places_.begin();
   const auto end = begin + static_cast<std::ptrdiff_t>(before + found);
@@ -220,7 +221,7 @@ void RowEncoder::encode_groups(const Row& row, std::uint64_t first, std::size_t 
   const std::size_t group = coding_.options.group;
   const cdna_codebook& codebook = coding_.codebook->tables();
   const cdna_scale_table& scales = coding_.scales->table();
-  kernels_.divide(x_.data(), count, row.scale, scaled_.data());
+  kernels_.divide(values_.data(), count, row.scale, scaled_.data());
   for (std::size_t i = 0; i < place_count_; ++i) scaled_[places_[i]] = 0;
   coding_.scales->find_starts(kernels_, std::span(scaled_).first(count), group, starts_.data());
   kernels_.search_scales(&codebook, &scales, scaled_.data(), count, group, starts_.data(), numbers_.data());
@@ -254,13 +255,13 @@ void RowEncoder::keep_outliers(const Row& row, std::uint64_t first) {
     out_.outlier_values.insert(out_.outlier_values.end(), value.begin(), value.end());
     out_.has_nonfinite = out_.has_nonfinite || !std::isfinite(value_at(coding_.dtype, value, 0));
     out_.outlier_positions.push_back(static_cast<std::uint32_t>(position_ + first + places_[i]));
-    decoded_[places_[i]] = x_[places_[i]];
+    decoded_[places_[i]] = values_[places_[i]];
   }
 }
 
 void RowEncoder::add_errors(const Row& row, std::uint64_t first, std::size_t count) {
   if (coding_.dtype != DType::f64) {
-    kernels_.add_errors(x_.data(), decoded_.data(), count, position_ + first, &row.sums);
+    kernels_.add_errors(values_.data(), decoded_.data(), count, position_ + first, &row.sums);
     return;
   }
   std::size_t next_outlier = 0;

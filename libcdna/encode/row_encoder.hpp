@@ -73,8 +73,8 @@ class RowEncoder {
   void measure(Row& row);
   float searched_scale(const Row& row);
   void encode_chunk(Row& row, std::uint64_t first, std::size_t count);
-  void set_nonfinite_aside(std::uint64_t first, std::size_t count);
-  void note_large(const std::vector<float>& values, float bound, std::size_t count);
+  void set_nonfinite_aside(std::uint64_t first);
+  void note_large(const float* values, float bound);
   void encode_zeros(const Row& row, std::uint64_t first, std::size_t count);
   void encode_groups(const Row& row, std::uint64_t first, std::size_t count);
   void multiply_groups(const float* table, float scale, std::vector<float>& values, std::size_t count) const;
@@ -89,7 +89,8 @@ class RowEncoder {
 
   // One chunk of a row.
   static constexpr std::size_t kChunk = 4096;  // A multiple of every group.
-  std::vector<float> x_;                       // Values; 0 where they are not finite.
+  std::vector<float> x_;
+  std::span<const float> values_;  // Where they are, or in x_; 0 where they are not finite.
   std::vector<float> scaled_;
   std::vector<float> decoded_;
   std::vector<std::uint32_t> places_;  // Of outliers in the chunk.

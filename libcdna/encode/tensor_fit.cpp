@@ -17,25 +17,25 @@ namespace {
 
 constexpr std::size_t kPiece = 4096;
 
-// Moves the finite values to the front. Returns how many there are.
-std::size_t keep_finite(std::span<float> values) {
-  constexpr std::uint32_t kInfinityBits = 0x7F800000U;
-  if (codebook_kernels().max_magnitude(values.data(), values.size()) < kInfinityBits) return values.size();
-  const auto end = std::remove_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
-  return static_cast<std::size_t>(end - values.begin());
-}
-
-void count_row(DType dtype, std::span<const std::byte> row, std::uint64_t cols, MagnitudeHistogram& histogram) {
-  const float rms = rms_of(dtype, row, cols);
-  if (!(rms > 0)) return;
-  std::array<float, kPiece> values;
+// Adds the scaled finite values of a row. Returns how many are not finite.
+std::uint64_t count_row(DType dtype, std::span<const std::byte> row, std::uint64_t cols,
+                        MagnitudeHistogram& histogram) {
+  const RowSummary summary = summary_of(dtype, row, cols);
+  if (!(summary.rms > 0)) return summary.nonfinite_count;
+  std::array<float, kPiece> scratch;
   for (std::uint64_t first = 0; first < cols; first += kPiece) {
-    const std::span<float> piece = std::span(values).first(std::min<std::uint64_t>(kPiece, cols - first));
-    widen(dtype, row, first, piece);
-    const std::size_t count = keep_finite(piece);
-    codebook_kernels().divide(piece.data(), count, rms, piece.data());
-    codebook_kernels().count_magnitudes(piece.data(), count, histogram.recent());
+    const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, cols - first));
+    const std::span<const float> values = values_at(dtype, row, first, count, scratch);
+    codebook_kernels().divide(values.data(), count, summary.rms, scratch.data());
+    // What is not finite is no value to fit to, and stays what it is when divided.
+    const auto end = summary.nonfinite_count == 0
+                         ? scratch.begin() + static_cast<std::ptrdiff_t>(count)
+                         : std::remove_if(scratch.begin(), scratch.begin() + static_cast<std::ptrdiff_t>(count),
+                                          [](float v) { return !std::isfinite(v); });
+    codebook_kernels().count_magnitudes(scratch.data(), static_cast<std::size_t>(end - scratch.begin()),
+                                        histogram.recent());
   }
+  return summary.nonfinite_count;
 }
 
 // The scaled values of all rows.
@@ -46,13 +46,12 @@ Result<MagnitudeHistogram> count_rows(const TensorRows& rows, Nonfinite nonfinit
     CDNA_TRY(rows.check_stop());
     const std::span<const std::byte> bytes = CDNA_TRY(rows.bytes(
         rows.row_begin(block) * rows.row_bytes(), rows.row_count(block) * rows.row_bytes(), buffers[worker]));
-    if (nonfinite == Nonfinite::refuse) {
-      const auto position = find_nonfinite(rows.dtype, bytes, rows.row_count(block) * rows.matrix.cols);
-      if (position) return rows.nonfinite_at(rows.row_begin(block) * rows.matrix.cols + *position);
-    }
     for (std::uint64_t row = 0; row < rows.row_count(block); ++row) {
       const std::span<const std::byte> row_bytes = bytes.subspan(row * rows.row_bytes(), rows.row_bytes());
-      count_row(rows.dtype, row_bytes, rows.matrix.cols, partial[worker]);
+      const std::uint64_t bad = count_row(rows.dtype, row_bytes, rows.matrix.cols, partial[worker]);
+      if (bad == 0 || nonfinite != Nonfinite::refuse) continue;
+      const std::uint64_t place = find_nonfinite(rows.dtype, row_bytes, rows.matrix.cols).value_or(0);
+      return rows.nonfinite_at((rows.row_begin(block) + row) * rows.matrix.cols + place);
     }
     partial[worker].collect();
     return {};
