@@ -230,6 +230,18 @@ TEST_CASE("codebook options: fewer distinct values than entries are all kept, bu
   }
 }
 
+TEST_CASE("codebook options: a block that would hold more than 16 MiB of outliers is refused") {
+  // 8 Mi codes of one bit fill a block; half of them as outliers take 24 MiB.
+  const Bytes source = cdna::test::bytes_of(DType::bf16, heavy_values(kSeed, 8400 * 1000));
+  Bytes file;
+  Writer writer = must(Writer::create(memory_sink(file), {4096, 2, nullptr}));
+  const TensorSpec spec{"x", DType::bf16, {8400, 1000}, Role::matrix, Codec::raw};
+  const auto refused = writer.add_codebook(spec, {2, 0, 0.5, CodebookClass::free, {}}, reader_of(source));
+  REQUIRE(!refused);
+  CHECK(refused.error().code == Code::limit);
+  CHECK(std::string(refused.error().rule) == "X3");
+}
+
 // ---- The same from encode() ----
 
 namespace {
