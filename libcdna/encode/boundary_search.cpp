@@ -7,7 +7,7 @@
 #include <limits>
 #include <span>
 
-#include "libcdna/encode/straight_codebook.hpp"
+#include "libcdna/encode/samples.hpp"
 
 namespace cdna {
 namespace {

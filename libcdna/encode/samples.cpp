@@ -49,6 +49,17 @@ std::size_t Samples::first_above(double bound, std::size_t from) const {
       begin);
 }
 
+bool Cells::follow(const Samples& samples, std::span<const double> entries) {
+  bool changed = false;
+  for (std::size_t i = 0; i + 1 < entries.size(); ++i) {
+    const double middle = (entries[i] + entries[i + 1]) / 2;
+    const std::size_t edge = std::max(edges_[i], samples.first_above(middle, std::max(edges_[i], edges_[i + 1])));
+    changed = changed || edge != edges_[i + 1];
+    edges_[i + 1] = edge;
+  }
+  return changed;
+}
+
 void MagnitudeHistogram::collect() {
   for (std::size_t i = 0; i < kBins; ++i) counts_[i] += recent_[i];
   std::fill(recent_.begin(), recent_.end(), 0);

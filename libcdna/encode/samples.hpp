@@ -33,6 +33,19 @@ class Samples {
   std::vector<double> moment_before_{0};  // Of weight * value.
 };
 
+// Which samples are nearest to which entry.
+class Cells {
+ public:
+  Cells(std::size_t samples, std::size_t entries) : edges_(entries + 1, 0) { edges_.back() = samples; }
+  // Moves the edges to the midpoints of ascending entries. Returns whether one changed.
+  bool follow(const Samples& samples, std::span<const double> entries);
+  std::size_t begin(std::size_t entry) const { return edges_[entry]; }
+  std::size_t end(std::size_t entry) const { return edges_[entry + 1]; }
+
+ private:
+  std::vector<std::size_t> edges_;
+};
+
 // Counts of values by sign, exponent and 11 bits of the fraction (relative width 2^-11), from 2^-12 to 2^12: what is
 // scaled to rms 1. Counts are integers: the order of adding does not matter.
 class MagnitudeHistogram {

@@ -89,17 +89,6 @@ double relative_error(const Samples& samples, std::span<const double> entries) {
 
 }  // namespace
 
-bool Cells::follow(const Samples& samples, std::span<const double> entries) {
-  bool changed = false;
-  for (std::size_t i = 0; i + 1 < entries.size(); ++i) {
-    const double middle = (entries[i] + entries[i + 1]) / 2;
-    const std::size_t edge = std::max(edges_[i], samples.first_above(middle, std::max(edges_[i], edges_[i + 1])));
-    changed = changed || edge != edges_[i + 1];
-    edges_[i + 1] = edge;
-  }
-  return changed;
-}
-
 std::uint16_t rounded_half(double value) { return f16_of_f64(std::clamp(value, -kHalfMax, kHalfMax)); }
 
 std::vector<std::uint16_t> entries_of_segments(std::span<const std::uint16_t> claim, std::uint32_t bits) {

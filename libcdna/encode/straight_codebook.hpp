@@ -12,19 +12,6 @@ namespace cdna {
 
 inline constexpr std::uint32_t kSegments = 16;
 
-// Which samples are nearest to which entry.
-class Cells {
- public:
-  Cells(std::size_t samples, std::size_t entries) : edges_(entries + 1, 0) { edges_.back() = samples; }
-  // Moves the edges to the midpoints of ascending entries. Returns whether one changed.
-  bool follow(const Samples& samples, std::span<const double> entries);
-  std::size_t begin(std::size_t entry) const { return edges_[entry]; }
-  std::size_t end(std::size_t entry) const { return edges_[entry + 1]; }
-
- private:
-  std::vector<std::size_t> edges_;
-};
-
 // RN to binary16, within its finite range.
 std::uint16_t rounded_half(double value);
 
