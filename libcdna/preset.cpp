@@ -121,7 +121,7 @@ double Preset::nominal_bits() const {
   if (method == Method::exact) return 16;
   if (method == Method::exact_z) return 0.68 * 16;  // Of bf16 weights; reference/formats, B.1: 0.68 to 0.70.
   const double scale = codebook.group == 0 ? 0 : kScaleBits / codebook.group;
-  return std::bit_width(codebook.entries - 1) + scale;
+  return code_bits(codebook) + scale;
 }
 
 Result<void> check_options(const CodebookOptions& options) {
@@ -155,13 +155,18 @@ Result<Preset> parse_preset(std::string_view text) {
 }
 
 std::string name_of(const Preset& preset) {
-  // Of the named presets with the same k, or else the first, the one that needs the fewest words.
+  // Of the presets with as many bits per code, or else of all, the one that needs the fewest words.
   std::string best;
+  bool best_has_bits = false;
   for (const NamedPreset& each : kPresets) {
     if (each.preset.method != preset.method) continue;
     std::string text(each.name);
     if (preset.method == Preset::Method::codebook) text += differences(preset.codebook, each.preset.codebook);
-    if (best.empty() || text.size() < best.size()) best = std::move(text);
+    const bool has_bits = code_bits(preset.codebook) == code_bits(each.preset.codebook);
+    const bool better = has_bits == best_has_bits ? text.size() < best.size() : has_bits;
+    if (!best.empty() && !better) continue;
+    best = std::move(text);
+    best_has_bits = has_bits;
   }
   return best;
 }

@@ -24,7 +24,7 @@ enum class Nonfinite : std::uint8_t {
   exact,   // It becomes an outlier, bit for bit.
 };
 
-// How the codebook encoder works. Every combination is possible.
+// How the codebook encoder works. Combinations are free, as far as a block holds no more than 16 MiB of outliers.
 struct CodebookOptions {
   std::uint32_t entries = 256;  // k, 2..256; codes have ceil(log2 k) bits.
   std::uint32_t group = 0;  // Values that share a one-byte scale, beside the scale of their row: 32, 64, 128; 0: none.
