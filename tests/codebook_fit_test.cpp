@@ -101,7 +101,7 @@ Samples scaled_by_encoder(const Source& next, const CodebookOptions& options) {
     const double weight = static_cast<double>(scale) * static_cast<double>(row_scale);
     histogram.add(unit, weight * weight);
   }
-  return histogram.samples();
+  return histogram.samples(0);
 }
 
 std::vector<double> fitted_entries(const Samples& samples, const CodebookOptions& options) {

@@ -453,24 +453,28 @@ TEST_CASE("codebook kernel: add_errors adds powers in f64, element i to partial 
     for (const std::uint64_t first : {std::uint64_t{0}, noise.below(1000), (std::uint64_t{1} << 40) + noise.below(8)}) {
       cdna_error_sums sums{};
       cdna_error_sums expected{};
-      sums.w[3] = expected.w[3] = 0.25;  // What is there is added to.
+      sums.pivot = expected.pivot = static_cast<double>(finite_value(noise));
+      sums.d[3] = expected.d[3] = 0.25;  // What is there is added to.
       sums.error_max[5] = expected.error_max[5] = 0.5;
       for (std::size_t i = 0; i < count; ++i) {
         const std::size_t lane = (first + i) % 8;
         const auto w = static_cast<double>(x.data()[i]);
         const double error = w - static_cast<double>(decoded.data()[i]);
-        expected.w[lane] += w;
+        const double d = w - sums.pivot;
+        expected.d[lane] += d;
+        expected.d2[lane] += d * d;
+        expected.d3[lane] += d * d * d;
+        expected.d4[lane] += (d * d) * (d * d);
         expected.w2[lane] += w * w;
-        expected.w3[lane] += w * w * w;
-        expected.w4[lane] += (w * w) * (w * w);
         expected.error2[lane] += error * error;
         expected.error_max[lane] = std::max(expected.error_max[lane], std::abs(error));
       }
       kernels.add_errors(x.data(), decoded.data(), count, first, &sums);
-      REQUIRE(same_bits(sums.w, expected.w));
+      REQUIRE(same_bits(sums.d, expected.d));
+      REQUIRE(same_bits(sums.d2, expected.d2));
+      REQUIRE(same_bits(sums.d3, expected.d3));
+      REQUIRE(same_bits(sums.d4, expected.d4));
       REQUIRE(same_bits(sums.w2, expected.w2));
-      REQUIRE(same_bits(sums.w3, expected.w3));
-      REQUIRE(same_bits(sums.w4, expected.w4));
       REQUIRE(same_bits(sums.error2, expected.error2));
       REQUIRE(same_bits(sums.error_max, expected.error_max));
     }

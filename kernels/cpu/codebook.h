@@ -2,7 +2,8 @@
 //
 // All work on runs of f32 of any length and alignment, and give the same bits on every instruction set: elementwise
 // operations are IEEE 754 single operations without fma, sums go to a fixed number of partial sums in a fixed order.
-// Values are finite unless a function says otherwise. Nothing is allocated, nothing can fail, nothing overlaps.
+// Values are finite unless a function says otherwise. Nothing is allocated, nothing can fail; what is written
+// overlaps nothing, but divide() and multiply() may write where they read.
 // A table may be called only where the CPU and the operating system have its instruction set.
 #ifndef CDNA_KERNELS_CPU_CODEBOOK_H
 #define CDNA_KERNELS_CPU_CODEBOOK_H
@@ -45,10 +46,12 @@ struct cdna_scale_table {
 
 // Sums over elements, element i of a block in partial sum i mod 8 (spec/format.md, section 17).
 struct cdna_error_sums {
-  double w[8];
+  double pivot;  // Near the mean, so that the central moments can be had from powers of d = w - pivot.
+  double d[8];
+  double d2[8];
+  double d3[8];
+  double d4[8];
   double w2[8];
-  double w3[8];
-  double w4[8];
   double error2[8];
   double error_max[8];
 };
@@ -81,7 +84,7 @@ struct cdna_codebook_kernels {
   void (*multiply)(const float* u, size_t count, float factor, float* out);
   // out[i] = values[codes[i]] * scale
   void (*decode)(const struct cdna_codebook* codebook, const uint8_t* codes, size_t count, float scale, float* out);
-  // Adds the powers of x and of x - decoded, element i to partial sum (first + i) % 8.
+  // Adds the powers of x, x - pivot and x - decoded, element i to partial sum (first + i) % 8.
   void (*add_errors)(const float* x, const float* decoded, size_t count, uint64_t first, struct cdna_error_sums* sums);
 };
 

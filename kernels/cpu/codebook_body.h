@@ -286,45 +286,51 @@ void decode(const cdna_codebook* codebook, const uint8_t* codes, size_t count, f
 
 CDNA_INLINE void add_error(cdna_error_sums& sums, size_t lane, float x, float decoded) {
   const double value = static_cast<double>(x);
-  const double square = value * value;
+  const double distance = value - sums.pivot;
+  const double square = distance * distance;
   const double error = value - static_cast<double>(decoded);
   const double magnitude = error < 0 ? -error : error;
-  sums.w[lane] += value;
-  sums.w2[lane] += square;
-  sums.w3[lane] += square * value;
-  sums.w4[lane] += square * square;
+  sums.d[lane] += distance;
+  sums.d2[lane] += square;
+  sums.d3[lane] += square * distance;
+  sums.d4[lane] += square * square;
+  sums.w2[lane] += value * value;
   sums.error2[lane] += error * error;
   if (magnitude > sums.error_max[lane]) sums.error_max[lane] = magnitude;
 }
 
 // One vector of each partial sum.
 struct ErrorLanes {
-  F64 w, w2, w3, w4, error2, error_max;
+  F64 d, d2, d3, d4, w2, error2, error_max;
 
-  CDNA_INLINE void add(const float* x, const float* decoded) {
+  CDNA_INLINE void add(const float* x, const float* decoded, double pivot) {
     const F64 value = __builtin_convertvector(load<HalfF32>(x), F64);
-    const F64 square = value * value;
+    const F64 distance = value - pivot;
+    const F64 square = distance * distance;
     const F64 error = value - __builtin_convertvector(load<HalfF32>(decoded), F64);
     const F64 magnitude = (F64)((I64)error & 0x7FFFFFFFFFFFFFFFLL);
-    w += value;
-    w2 += square;
-    w3 += square * value;
-    w4 += square * square;
+    d += distance;
+    d2 += square;
+    d3 += square * distance;
+    d4 += square * square;
+    w2 += value * value;
     error2 += error * error;
     error_max = magnitude > error_max ? magnitude : error_max;
   }
 };
 
 CDNA_INLINE ErrorLanes load_lanes(const cdna_error_sums& sums, int lane) {
-  return {load<F64>(sums.w + lane),  load<F64>(sums.w2 + lane),     load<F64>(sums.w3 + lane),
-          load<F64>(sums.w4 + lane), load<F64>(sums.error2 + lane), load<F64>(sums.error_max + lane)};
+  return {load<F64>(sums.d + lane),        load<F64>(sums.d2 + lane), load<F64>(sums.d3 + lane),
+          load<F64>(sums.d4 + lane),       load<F64>(sums.w2 + lane), load<F64>(sums.error2 + lane),
+          load<F64>(sums.error_max + lane)};
 }
 
 CDNA_INLINE void store_lanes(const ErrorLanes& lanes, int lane, cdna_error_sums& sums) {
-  store(sums.w + lane, lanes.w);
+  store(sums.d + lane, lanes.d);
+  store(sums.d2 + lane, lanes.d2);
+  store(sums.d3 + lane, lanes.d3);
+  store(sums.d4 + lane, lanes.d4);
   store(sums.w2 + lane, lanes.w2);
-  store(sums.w3 + lane, lanes.w3);
-  store(sums.w4 + lane, lanes.w4);
   store(sums.error2 + lane, lanes.error2);
   store(sums.error_max + lane, lanes.error_max);
 }
@@ -332,10 +338,11 @@ CDNA_INLINE void store_lanes(const ErrorLanes& lanes, int lane, cdna_error_sums&
 void add_errors(const float* x, const float* decoded, size_t count, uint64_t first, cdna_error_sums* sums) {
   size_t i = 0;
   for (; i < count && (first + i) % 8 != 0; ++i) add_error(*sums, (first + i) % 8, x[i], decoded[i]);
-  // One turn per vector of partial sums: all six of it stay in registers.
+  const double pivot = sums->pivot;
+  // One turn per vector of partial sums: all seven of it stay in registers.
   for (int lane = 0; lane < 8; lane += kDoubles) {
     ErrorLanes lanes = load_lanes(*sums, lane);
-    for (size_t j = i; j + 8 <= count; j += 8) lanes.add(x + j + lane, decoded + j + lane);
+    for (size_t j = i; j + 8 <= count; j += 8) lanes.add(x + j + lane, decoded + j + lane, pivot);
     store_lanes(lanes, lane, *sums);
   }
   i += (count - i) / 8 * 8;

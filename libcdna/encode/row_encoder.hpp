@@ -12,6 +12,7 @@
 #include "cdna/preset.hpp"
 #include "cdna/statistics.hpp"
 #include "libcdna/encode/codebook.hpp"
+#include "libcdna/encode/moments.hpp"
 #include "libcdna/encode/scale_table.hpp"
 
 namespace cdna {
@@ -32,13 +33,10 @@ struct RowCoding {
 
 // Sums over a tensor's values and codes; blocks are added in their order.
 struct ErrorSums {
-  double w = 0;
   double w2 = 0;
-  double w3 = 0;
-  double w4 = 0;
+  CentralMoments moments;  // Of the finite values.
   double error2 = 0;
   double error_max = 0;
-  std::uint64_t finite_count = 0;
   std::uint64_t outlier_count = 0;
   std::array<std::uint64_t, 256> code_counts{};
 
@@ -69,6 +67,7 @@ class RowEncoder {
 
  private:
   struct Row;
+  double pivot_of(std::span<const std::byte> rows);
   void encode_row(Row& row);
   void measure(Row& row);
   float searched_scale(const Row& row);
@@ -77,6 +76,7 @@ class RowEncoder {
   void note_large(const float* values, float bound);
   void encode_zeros(const Row& row, std::uint64_t first, std::size_t count);
   void encode_groups(const Row& row, std::uint64_t first, std::size_t count);
+  void search_without_outliers(std::size_t count);
   void multiply_groups(const float* table, float scale, std::vector<float>& values, std::size_t count) const;
   void keep_outliers(const Row& row, std::uint64_t first);
   void add_errors(const Row& row, std::uint64_t first, std::size_t count);
@@ -86,6 +86,7 @@ class RowEncoder {
   std::uint8_t code_of_zero_;
   EncodedRows out_;
   std::uint64_t position_ = 0;  // Of the next row's first element.
+  std::uint64_t nonfinite_count_ = 0;
 
   // One chunk of a row.
   static constexpr std::size_t kChunk = 4096;  // A multiple of every group.

@@ -115,12 +115,16 @@ void WeightHistogram::add(const WeightHistogram& other) {
   for (std::size_t i = 0; i < kBins; ++i) weights_[i] += other.weights_[i];
 }
 
-Samples WeightHistogram::samples() const {
+Samples WeightHistogram::samples(double unseen) const {
   constexpr double kWidth = 2 * static_cast<double>(kReach) / static_cast<double>(kBins);
+  double total = 0;
+  for (const double weight : weights_) total += weight;
+  const double everywhere = total > 0 ? total * unseen * kWidth / 2 : kWidth / 2;
   Samples samples;
   for (std::size_t i = 0; i < kBins; ++i) {
-    if (weights_[i] > 0)
-      samples.append((static_cast<double>(i) + 0.5) * kWidth - static_cast<double>(kReach), weights_[i]);
+    const double value = (static_cast<double>(i) + 0.5) * kWidth - static_cast<double>(kReach);
+    const double weight = weights_[i] + (value > -1 && value < 1 ? everywhere : 0);
+    if (weight > 0) samples.append(value, weight);
   }
   return samples;
 }

@@ -77,7 +77,8 @@ class WeightHistogram {
   // Values beyond the reach go to the outermost bins.
   void add(std::span<const float> values, double weight);
   void add(const WeightHistogram& other);
-  Samples samples() const;
+  // With `unseen` of all weight (1 without any) spread evenly over -1 .. 1.
+  Samples samples(double unseen) const;
 
  private:
   static constexpr std::size_t kBins = std::size_t{1} << 16;

@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -40,25 +41,29 @@ std::uint64_t count_row(DType dtype, std::span<const std::byte> row, std::uint64
 
 // The scaled values of all rows.
 Result<MagnitudeHistogram> count_rows(const TensorRows& rows, Nonfinite nonfinite, ThreadPool& pool) {
-  std::vector<MagnitudeHistogram> partial(pool.size());
+  std::vector<std::unique_ptr<MagnitudeHistogram>> partial(pool.size());  // Of those that had a block.
   std::vector<std::vector<std::byte>> buffers(pool.size());
   const auto count_block = [&](std::size_t block, unsigned worker) -> Result<void> {
     CDNA_TRY(rows.check_stop());
+    if (!partial[worker]) partial[worker] = std::make_unique<MagnitudeHistogram>();
     const std::span<const std::byte> bytes = CDNA_TRY(rows.bytes(
         rows.row_begin(block) * rows.row_bytes(), rows.row_count(block) * rows.row_bytes(), buffers[worker]));
     for (std::uint64_t row = 0; row < rows.row_count(block); ++row) {
       const std::span<const std::byte> row_bytes = bytes.subspan(row * rows.row_bytes(), rows.row_bytes());
-      const std::uint64_t bad = count_row(rows.dtype, row_bytes, rows.matrix.cols, partial[worker]);
+      const std::uint64_t bad = count_row(rows.dtype, row_bytes, rows.matrix.cols, *partial[worker]);
       if (bad == 0 || nonfinite != Nonfinite::refuse) continue;
       const std::uint64_t place = find_nonfinite(rows.dtype, row_bytes, rows.matrix.cols).value_or(0);
       return rows.nonfinite_at((rows.row_begin(block) + row) * rows.matrix.cols + place);
     }
-    partial[worker].collect();
+    partial[worker]->collect();
     return {};
   };
   CDNA_TRY(pool.run(rows.block_count(), count_block));
-  for (std::size_t i = 1; i < partial.size(); ++i) partial[0].add(partial[i]);
-  return std::move(partial[0]);
+  MagnitudeHistogram all;
+  for (const auto& some : partial) {
+    if (some) all.add(*some);
+  }
+  return all;
 }
 
 }  // namespace

@@ -44,7 +44,7 @@ struct FittedTensor {
 // With row scales only, or with outliers, every value is counted. With group scales the codebook comes from a sample of
 // about 2^19 values, on which codebook and scales are improved in turn; the sample and so the result depend on the
 // tensor alone. Memory: 1 MiB per thread, and 10 MiB for groups. Errors: those of the data; bad_argument for a value
-// that is not finite, where the options refuse it (not every one is seen here); cancelled.
+// that is not finite, where the options refuse it (where only a sample is read, none is refused); cancelled.
 Result<FittedTensor> fit_tensor(const TensorRows& rows, const CodebookOptions& options, ThreadPool& pool);
 
 }  // namespace cdna
