@@ -7,6 +7,7 @@
 #include <charconv>
 #include <cmath>
 #include <optional>
+#include <vector>
 
 #include "libcdna/encode/codebook_options.hpp"
 #include "libcdna/no_throw.hpp"
@@ -68,9 +69,13 @@ Error wrong(std::string_view part, std::string_view right) {
   return fail(Code::bad_argument, "", "'" + std::string(part) + "': " + std::string(right));
 }
 
-Result<void> set_parameter(CodebookOptions& options, std::string_view part) {
+// `earlier`: the keys of the parameters before this one.
+Result<void> set_parameter(CodebookOptions& options, std::string_view part, std::vector<std::string_view>& earlier) {
   std::string_view value = part;
   const std::string_view key = take_until(value, '=');
+  if (std::find(earlier.begin(), earlier.end(), key) != earlier.end())
+    return wrong(part, std::string(key) + " is given twice");
+  earlier.push_back(key);
   if (key == "k") {
     const auto entries = number_of<std::uint32_t>(value);
     if (!entries || *entries < 2 || *entries > 256) return wrong(part, "k is 2..256");
@@ -142,13 +147,17 @@ Result<void> check_options(const CodebookOptions& options) {
 
 Result<Preset> parse_preset(std::string_view text) {
   return no_throw([&]() -> Result<Preset> {
+    const std::string_view whole = text;
     const std::string_view name = take_until(text, ',');
     const auto* const named =
         std::find_if(kPresets.begin(), kPresets.end(), [name](const NamedPreset& each) { return each.name == name; });
     if (named == kPresets.end()) return wrong(name, "presets are " + all_names());
     Preset preset = named->preset;
-    if (preset.method != Preset::Method::codebook && !text.empty()) return wrong(name, "takes no parameters");
-    while (!text.empty()) CDNA_TRY(set_parameter(preset.codebook, take_until(text, ',')));
+    if (preset.method != Preset::Method::codebook && whole != name) return wrong(name, "takes no parameters");
+    if (whole.ends_with(',') || whole.find(",,") != std::string_view::npos)
+      return wrong(whole, "a parameter is missing after a comma");
+    std::vector<std::string_view> keys;
+    while (!text.empty()) CDNA_TRY(set_parameter(preset.codebook, take_until(text, ','), keys));
     CDNA_TRY(check_options(preset.codebook));
     return preset;
   });

@@ -61,17 +61,17 @@ TEST_CASE("preset: each has the parameters and bits of the table, and its name g
   CHECK(name_of(CodebookClass::affine) == "affine");
 }
 
-TEST_CASE("preset: parameters replace the preset's own, the last of each counts") {
+TEST_CASE("preset: parameters replace the preset's own, in any order") {
   CHECK((must(parse_preset("cb6g64,outliers=0.001")) == codebook(64, 64, 0.001)));
   CHECK((must(parse_preset("cb8,class=pwl16")) == codebook(256, 0, 0.001, CodebookClass::pwl16)));
   CHECK((must(parse_preset("cb4g32,k=15,group=64")) == codebook(15, 64, 0)));
   CHECK(
       (must(parse_preset("cb8,k=2,group=128,outliers=1,class=affine")) == codebook(2, 128, 1, CodebookClass::affine)));
   CHECK((must(parse_preset("cb8,group=0,outliers=0")) == codebook(256, 0, 0)));
-  CHECK((must(parse_preset("cb8,k=5,k=7")) == codebook(7, 0, 0.001)));
   CHECK((must(parse_preset("cb8,outliers=1e-3")) == codebook(256, 0, 0.001)));
-  // What would be wrong on the way is not, if the end is right.
-  CHECK((must(parse_preset("cb8,class=affine,k=50,k=64")) == codebook(64, 0, 0.001, CodebookClass::affine)));
+  // What would be wrong with the preset's own value of another parameter is not, if the end is right.
+  CHECK((must(parse_preset("cb6g64,k=50,class=free,group=0")) == codebook(50, 0, 0)));
+  CHECK((must(parse_preset("cb4g32,class=pwl16,k=32")) == codebook(32, 32, 0, CodebookClass::pwl16)));
 }
 
 TEST_CASE("preset: the text of any options gives them back, and is no longer than naming every parameter") {
@@ -135,7 +135,17 @@ TEST_CASE("preset: whatever is wrong, the error names the part and says what wou
            Case{"cb8,class=pwl", "'class=pwl': class is free, pwl16 or affine"},
            Case{"cb8,class=", "'class=': class is free, pwl16 or affine"},
            Case{"cb8,x=1", "'x=1': parameters are k, group, outliers and class"},
-           Case{"cb8,,k=2", "'': parameters are k, group, outliers and class"},
+           Case{"cb8,,k=2", "'cb8,,k=2': a parameter is missing after a comma"},
+           Case{"cb8,", "'cb8,': a parameter is missing after a comma"},
+           Case{"cb8,k=2,", "'cb8,k=2,': a parameter is missing after a comma"},
+           Case{"cb8,,", "'cb8,,': a parameter is missing after a comma"},
+           Case{"exact,", "'exact': takes no parameters"},
+           Case{"exact-z,", "'exact-z': takes no parameters"},
+           Case{"cb8,k=256,k=4", "'k=4': k is given twice"},
+           Case{"cb8,k=4,k=4", "'k=4': k is given twice"},
+           Case{"cb8,group=32,k=4,group=64", "'group=64': group is given twice"},
+           Case{"cb8,outliers=0,outliers=1", "'outliers=1': outliers is given twice"},
+           Case{"cb8,class=free,class=affine", "'class=affine': class is given twice"},
            Case{"cb8,K=2", "'K=2': parameters are k, group, outliers and class"},
            Case{"cb8,nonfinite=exact", "'nonfinite=exact': parameters are k, group, outliers and class"},
            Case{"cb8,k=50,class=pwl16", "class pwl16 needs k = 32, 64, 128 or 256"},
