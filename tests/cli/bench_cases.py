@@ -2,11 +2,14 @@
 import json
 import os
 import re
+import shutil
+import subprocess
 import sys
 import tempfile
 
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'spec', 'reference'))
 import cdna_reference
+import runner
 from runner import CLEAN, ERRORS_LEFT, OPERATIONAL, USAGE, ToolTest, small_model
 
 IO_CASES = {'open_10000', 'lookup', 'first_touch', 'second_touch', 'raw_iteration', 'overhead'}
@@ -222,3 +225,23 @@ class EncodeTest(DocumentTest):
         with tempfile.TemporaryDirectory() as folder:
             self.encode('convert.f32', TMPDIR=folder)
             self.assertEqual(os.listdir(folder), [])
+
+    def test_the_program_may_stand_in_a_folder_of_any_name(self):
+        os.mkdir(self.path("it's a folder"))
+        program = self.path("it's a folder/cdna")
+        shutil.copy(runner.tool('cdna'), program)
+        done = subprocess.run(
+            [program, 'bench', 'encode', 'exact-z.decode', *self.SMALL, '--json'], capture_output=True, timeout=120
+        )
+        self.assertEqual((done.returncode, done.stderr), (CLEAN, b''))
+        self.assertEqual(json.loads(done.stdout)['rows'][0]['params']['cpu'], 'baseline')
+
+    def test_a_case_whose_process_fails_is_an_error_that_says_which(self):
+        # 268 MB of weights: what only starts the process that makes them has room enough.
+        limit = lambda: runner.limit_private_memory(128 << 20)  # noqa: E731
+        out, err = self.run_tool(
+            'cdna', 'bench', 'encode', 'encode.cb8.f32', '--rows', '4096', '--cols', '16384', code=OPERATIONAL, preexec_fn=limit
+        )
+        self.assertIn('out of memory', err)  # What the process itself said.
+        self.assertRegex(err, r'(?m)^cdna bench encode: CDNA_CPU=baseline .*/cdna: failed with exit code 8$')
+        self.assertNotIn('goals met', out)

@@ -11,6 +11,10 @@
 #include <cstring>
 #include <memory>
 #include <optional>
+#include <span>
+#include <sstream>
+#include <stdexcept>
+#include <string>
 #include <string_view>
 #include <thread>
 
@@ -20,6 +24,7 @@
 #include "cdna/policy.hpp"
 #include "cdna/reader.hpp"
 #include "cdna/writer.hpp"
+#include "tools/bench/child_process.hpp"
 #include "tools/bench/measure.hpp"
 #include "tools/bench/sample_models.hpp"
 #include "tools/bench/weight_sources.hpp"
@@ -243,16 +248,22 @@ Measurement measurement_of(const EncodeOptions& options, std::string_view name) 
   return name == "exact-z.encode" ? byte_plane_encoding(weights) : byte_plane_decoding(weights);
 }
 
-// The same case by another instance of the program. Nothing where the machine lacks the instruction set.
-std::optional<Samples> samples_with(const EncodeOptions& options, std::string_view instruction_set,
-                                    std::string_view name) {
-  const std::string command = fmt::format("CDNA_CPU={} '{}' bench encode --samples {} --rows {} --cols {} 2>/dev/null",
-                                          instruction_set, options.program, name, options.rows, options.cols);
-  const std::unique_ptr<FILE, int (*)(FILE*)> pipe(::popen(command.c_str(), "r"), &::pclose);
+// The instruction sets that this process could use, the weakest first.
+std::span<const std::string_view> instruction_sets() {
+  const auto* const best = std::find(kInstructionSets.begin(), kInstructionSets.end(), instruction_set());
+  if (best == kInstructionSets.end()) throw std::runtime_error("this machine's instruction set is not known");
+  return {kInstructionSets.begin(), best + 1};
+}
+
+// The same case by another instance of the program.
+Samples samples_with(const EncodeOptions& options, std::string_view instruction_set, const std::string& name) {
+  const std::string setting = fmt::format("CDNA_CPU={}", instruction_set);
+  std::istringstream output(output_of({options.program, "bench", "encode", "--samples", name, "--rows",
+                                       std::to_string(options.rows), "--cols", std::to_string(options.cols)},
+                                      setting));
   std::vector<double> values;
-  double value = 0;
-  while (pipe != nullptr && std::fscanf(pipe.get(), "%lf", &value) == 1) values.push_back(value);
-  if (values.empty()) return std::nullopt;
+  for (double value = 0; output >> value;) values.push_back(value);
+  if (values.empty()) throw std::runtime_error(fmt::format("{} with {}: no figures", name, setting));
   return samples_of(std::move(values));
 }
 
@@ -278,14 +289,13 @@ std::optional<Goal> goal_of(const EncodeOptions& options, std::string_view name,
 // One row per instruction set, the baseline being the reference of the others.
 void add_instruction_sets(const EncodeOptions& options, const std::string& name, Report& report) {
   std::optional<Samples> baseline;
-  for (const std::string_view instruction_set : kInstructionSets) {
-    const auto samples = samples_with(options, instruction_set, name);
-    if (!samples) continue;
+  for (const std::string_view instruction_set : instruction_sets()) {
+    const Samples samples = samples_with(options, instruction_set, name);
     if (instruction_set == "baseline") baseline = samples;
     Row row;
     row.name = name;
     row.params = {{"cpu", instruction_set}, {"threads", 1}};
-    row.value = *samples;
+    row.value = samples;
     row.unit = "GB/s";
     row.goal = goal_of(options, name, instruction_set);
     if (baseline && instruction_set != "baseline") {
