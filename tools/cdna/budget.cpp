@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "cdna/writer.hpp"
+#include "tools/cdna/item_overhead.hpp"
 #include "tools/progress.hpp"
 #include "tools/text.hpp"
 
@@ -21,34 +22,6 @@ namespace {
 constexpr int kEmbeddingBitsMin = 8;  // Below, perplexity suffers out of proportion to the mean error.
 // What is measured on samples is off by less than this. A file of a wanted size should rather be smaller.
 constexpr double kSampleMargin = 0.001;
-
-// Of an item beside its planes and index (spec/format.md, 6 and 7.2): its entry in the footer and the record, which
-// repeats it, and at most so much padding.
-constexpr std::uint64_t kItemBytes = 160;
-constexpr std::uint64_t kPlaneBytes = 48;
-constexpr std::uint64_t kRecordFrameBytes = 64;
-constexpr std::uint64_t kTypeBytes = 13;  // "cdna.codebook"
-constexpr std::uint64_t kPlanes = 6;
-constexpr std::uint64_t kPacketAlignment = 64;
-constexpr std::uint64_t kPlaneAlignment = 4096;  // Of planes from here on:
-constexpr std::uint64_t kLargePlaneBytes = 256 * kPlaneAlignment;
-
-std::uint64_t overhead_of(const ModelTensor& tensor, const Preset& preset, std::uint64_t decoded_bytes) {
-  const std::uint64_t planes = preset.method == Preset::Method::codebook ? kPlanes : 1;
-  const std::uint64_t entry =
-      kItemBytes + 8 * tensor.shape.size() + kPlaneBytes * planes + tensor.name.size() + kTypeBytes;
-  const std::uint64_t large_planes = std::min(planes, decoded_bytes / kLargePlaneBytes);
-  const std::uint64_t padding = (planes + 3) * kPacketAlignment + large_planes * kPlaneAlignment;
-  return 2 * entry + sizeof(std::uint32_t) + kRecordFrameBytes + padding;
-}
-
-std::uint64_t alias_overhead_of(const ModelTensor& tensor) {
-  return 2 * (kItemBytes + 8 + tensor.name.size()) + sizeof(std::uint32_t) + kRecordFrameBytes + kPacketAlignment;
-}
-
-double elements_of(const ModelTensor& tensor) {
-  return static_cast<double>(tensor.size_bytes) * 8 / bits_of(tensor.dtype);
-}
 
 bool is_embedding(Role role) { return role == Role::embedding || role == Role::output_head; }
 
@@ -167,20 +140,17 @@ class Spending {
     if (!request_.target_bytes) return {};
     auto bytes = bytes_without_tensors(options_, request_, model_, stop);
     if (!bytes) return std::move(bytes).error();
-    budget_.overhead_bytes = *bytes;
+    budget_.overhead_bytes = *bytes + kFooterPaddingBytesMax;
     for (std::size_t i = 0; i < plan_.tensors.size(); ++i) {
-      if (plan_.tensors[i].alias_of) budget_.overhead_bytes += alias_overhead_of(model_.tensors()[i]);
+      if (plan_.tensors[i].alias_of) budget_.overhead_bytes += overhead_of_alias(model_.tensors()[i]);
     }
     return {};
   }
 
   std::uint64_t overhead(std::size_t trial, std::size_t choice) const {
     if (!request_.target_bytes) return 0;
-    const ModelTensor& tensor = model_.tensors()[numbers_[trial]];
-    const Preset& preset = trials_[trial].presets[choice];
-    const std::uint64_t stored_bytes = points_[trial][choice].stored_bytes;
-    const bool raw = options_.codec == "raw" && preset.method != Preset::Method::exact_z;
-    return overhead_of(tensor, preset, raw ? stored_bytes : std::max(stored_bytes, tensor.size_bytes));
+    return overhead_of(model_.tensors()[numbers_[trial]], trials_[trial].presets[choice], *codec_of(options_.codec),
+                       points_[trial][choice].stored_bytes);
   }
 
   std::vector<AllocationTensor> allocation_tensors() const {

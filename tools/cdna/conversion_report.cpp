@@ -31,10 +31,6 @@ struct Totals {
   }
 };
 
-double elements_of(const ModelTensor& tensor) {
-  return static_cast<double>(tensor.size_bytes) * 8 / bits_of(tensor.dtype);
-}
-
 Totals totals_of(const Finished& finished) {
   Totals totals;
   for (std::size_t i = 0; i < finished.plan.tensors.size(); ++i) {

@@ -13,6 +13,8 @@
 namespace cdna::tools {
 namespace {
 
+constexpr std::size_t kRuleTextMax = 200;  // Characters of a rule's text within a note.
+
 // How often each rule fits a tensor, and how often it decides.
 struct RuleUse {
   std::size_t matches = 0;
@@ -41,6 +43,24 @@ TensorPlan plan_tensor(const ConvertRequest& request, const ModelTensor& tensor,
   return plan;
 }
 
+bool continues_character(char byte) { return (static_cast<unsigned char>(byte) & 0xC0U) == 0x80; }
+
+std::size_t characters_of(const std::string& text) {
+  return text.size() - static_cast<std::size_t>(std::count_if(text.begin(), text.end(), continues_character));
+}
+
+// A rule's text, cut so that it is not long after it has been escaped.
+std::string shown(const PolicyRule& rule) {
+  const std::string text = rule.text();
+  for (std::size_t end = 0; end < text.size();) {
+    std::size_t next = end + 1;
+    while (next < text.size() && continues_character(text[next])) ++next;
+    if (characters_of(escape(text.substr(0, next))) > kRuleTextMax) return text.substr(0, end) + "…";
+    end = next;
+  }
+  return text;
+}
+
 Result<void> check_use(const ConvertOptions& options, const ConvertRequest& request, const std::vector<RuleUse>& uses,
                        std::vector<std::string>& notes) {
   for (std::size_t i = 0; i < uses.size(); ++i) {
@@ -53,7 +73,7 @@ Result<void> check_use(const ConvertOptions& options, const ConvertRequest& requ
     }
     if (uses[i].decides > 0 || (!rule.number && rule.origin != "--embeddings")) continue;
     const std::string where = rule.number ? *options.policy + ": " + rule.origin : rule.origin;
-    notes.push_back(where + " (" + rule.rule.text() + ") " +
+    notes.push_back(where + " (" + shown(rule.rule) + ") " +
                     (uses[i].matches == 0 ? "matches no tensor" : "decides nothing: earlier rules match its tensors"));
   }
   return {};
@@ -76,6 +96,10 @@ void split_by_decision(Plan& plan, const std::vector<std::optional<std::size_t>>
 }
 
 }  // namespace
+
+double elements_of(const ModelTensor& tensor) {
+  return static_cast<double>(tensor.size_bytes) * 8 / bits_of(tensor.dtype);
+}
 
 Result<Plan> make_plan(const ConvertOptions& options, const ConvertRequest& request, const Model& model,
                        const std::atomic<bool>& stop) {

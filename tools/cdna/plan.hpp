@@ -50,6 +50,9 @@ struct Plan {
   std::vector<std::string> notes;  // About rules.
 };
 
+// Of a tensor, as the weight that it has among others.
+double elements_of(const ModelTensor& tensor);
+
 // Errors: bad_argument (a --keep-exact that matches nothing, a budget below the least possible), io, cancelled.
 Result<Plan> make_plan(const ConvertOptions& options, const ConvertRequest& request, const Model& model,
                        const std::atomic<bool>& stop);

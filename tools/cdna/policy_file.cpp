@@ -192,7 +192,10 @@ Result<std::vector<PolicyRule>> parse_policy(std::string_view text) {
 Result<std::vector<PolicyRule>> read_policy(const std::string& path) {
   const auto read = [&path]() -> Result<std::vector<PolicyRule>> {
     auto source = open_source(path, Io::pread);
-    if (!source) return std::move(source).error();
+    if (!source) {
+      source.error().code = Code::io;  // A folder is as little a policy as a file that is missing.
+      return std::move(source).error();
+    }
     const std::uint64_t size = (*source)->size_bytes();
     if (size > kBytesMax) return wrong("a policy file has at most 1 MiB", Code::limit);
     std::string text(size, '\0');
