@@ -52,8 +52,8 @@ struct Preset {
 std::span<const std::string_view> preset_names();
 
 // A preset by name, with parameters that replace its own: "cb8", "cb6g64,outliers=0.001", "cb8,class=pwl16",
-// "cb4g32,k=15,group=64". Parameters: k, group, outliers, class. Errors: bad_argument (which part, and what would be
-// right).
+// "cb4g32,k=15,group=64". Parameters: k, group, outliers, class; each once. Errors: bad_argument (which part, and what
+// would be right).
 Result<Preset> parse_preset(std::string_view text);
 
 // What parse_preset() takes to give this preset: its name, and the parameters that differ.
