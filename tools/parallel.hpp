@@ -1,4 +1,4 @@
-// Work on many tensors side by side.
+// Work on many tensors, or rows, side by side.
 #pragma once
 
 #include <cstddef>

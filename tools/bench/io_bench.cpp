@@ -14,8 +14,8 @@
 #include "tools/bench/convert_memory.hpp"
 #include "tools/bench/measure.hpp"
 #include "tools/bench/sample_models.hpp"
-#include "tools/bench/share_out.hpp"
 #include "tools/interrupt.hpp"
+#include "tools/parallel.hpp"
 
 namespace cdna::tools::bench {
 namespace {
@@ -188,7 +188,7 @@ class IoBench {
     if (bytes == 0) return {};
     const auto reference = [&] {
       const double seconds = seconds_of([&] {
-        share_out(tensors.size(), threads, [&](std::size_t i) {
+        for_each_index(tensors.size(), threads, [&](std::size_t i) {
           thread_local OpensslDigest openssl;
           for (const Bytes block : tensors[i]) openssl.hash(block);
         });
@@ -199,7 +199,7 @@ class IoBench {
       const Reader reader = open_or_throw(big_file());  // A new map, with no page in it.
       const std::vector<Tensor> unverified = tensors_of(reader);
       const double seconds = seconds_of(
-          [&] { share_out(unverified.size(), threads, [&](std::size_t i) { require(unverified[i].verify()); }); });
+          [&] { for_each_index(unverified.size(), threads, [&](std::size_t i) { require(unverified[i].verify()); }); });
       return static_cast<double>(bytes) / seconds / kGiga;
     };
     const Pair rates = interleaved(reference, ours);

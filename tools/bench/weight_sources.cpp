@@ -5,7 +5,7 @@
 #include <array>
 #include <cmath>
 
-#include "tools/bench/share_out.hpp"
+#include "tools/parallel.hpp"
 
 namespace cdna::tools::bench {
 namespace {
@@ -124,7 +124,7 @@ std::vector<float> make_weights(Distribution distribution, const WeightOptions& 
   const std::vector<double> row_sigmas = exponentials(log_row_sigmas(options));
   const std::vector<double> column_sigmas = exponentials(log_column_sigmas(options));
   std::vector<float> weights(options.rows * options.cols);
-  share_out(options.rows, threads, [&](std::size_t row) {
+  for_each_index(options.rows, threads, [&](std::size_t row) {
     const std::uint64_t begin = row * options.cols;
     for (std::uint64_t column = 0; column < options.cols; ++column) {
       const double sigma = row_sigmas[row] * column_sigmas[column];
