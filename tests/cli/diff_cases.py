@@ -2,6 +2,7 @@
 import json
 import math
 import os
+import re
 import struct
 import subprocess
 
@@ -80,13 +81,6 @@ class SameTest(DiffTest):
                 self.assertEqual(tensor['difference']['differing'], 0)
                 self.assertEqual(tensor['difference']['relative_frobenius'], 0)
         self.assertIn('metadata cdna.options: different\n', self.text('cb8.cdna', 'cb8z.cdna', code=DIFFERENT))
-
-    def test_what_two_containers_hold_alike_is_not_read(self):
-        data = bytearray(self.read('exact.cdna'))
-        at = data.find(small_model()[0][3])
-        data[at] ^= 1
-        self.write('damaged.cdna', data)
-        self.assertEqual(self.diff('exact.cdna', 'damaged.cdna')['counts'], {'identical bytes': 12})
 
     def test_all_lists_what_is_the_same_and_quiet_lists_nothing(self):
         lines = self.text('exact.cdna', 'model', '--all').splitlines()
@@ -319,7 +313,10 @@ class TroubleTest(DiffTest):
     def test_wrong_usage_is_trouble_and_help_is_none(self):
         for arguments in ([], ['m.cdna'], ['m.cdna', 'm.cdna', '--max-abs', '-1'], ['m.cdna', 'm.cdna', '--wrong']):
             self.run_tool('cdna', 'diff', *arguments, code=TROUBLE)
-        self.assertIn('0 the same, 1 different, 2 trouble', self.run_tool('cdna', 'diff', '--help')[0])
+        text = self.run_tool('cdna', 'diff', '--help')[0]
+        for part in ('0 the same, 1 different, 2 trouble', 'has been verified'):
+            self.assertIn(part, text)
+        self.assertRegex(text, r'--threads [^\n]*(=0|\[0\])\s')  # The default, as this or that CLI11 spells it.
 
     def test_an_output_that_cannot_be_written_is_trouble(self):
         with open('/dev/full', 'wb') as full:
@@ -335,6 +332,57 @@ class TroubleTest(DiffTest):
         self.assertIn('embed.word_embeddings.weight: not compared\n', out)
         self.assertIn('11 identical bytes, 1 not compared', out)
         self.run_tool('cdna-fsck', 'bad.cdna', code=ERRORS_LEFT)
+
+    def assert_damage_is_found(self, name, place, good, *others, asset=False):
+        """`good` with one byte at `place` damaged, in the item `name`, is trouble against all others, in either order."""
+        data = bytearray(self.read(good))
+        data[place] ^= 1
+        self.write('bad.cdna', data)
+        for other in (good, *others, 'bad.cdna'):
+            for arguments in ((other, 'bad.cdna'), ('bad.cdna', other)):
+                with self.subTest(arguments=arguments):
+                    out, err = self.run_tool('cdna', 'diff', *arguments, code=TROUBLE)
+                    self.assertRegex(err, rf"^cdna diff: bad\.cdna, '{re.escape(name)}', plane \d, block \d+, at byte \d+: ")
+                    self.assertEqual(err.count('\n'), 1, err)
+                    self.assertIn(f'{"asset " if asset else ""}{name}: not compared\n', out)
+                    self.assertIn(' differ; ', out)
+                    self.assertNotIn(f'{name}: identical', out)
+        at = int(re.search(r'at byte (\d+)', err)[1])
+        self.assertLessEqual(at, place)
+        self.assertLess(place, at + (1 << 20))
+
+    def test_damage_of_what_has_the_same_digests_is_trouble(self):
+        self.convert('m.safetensors', 'zstd.cdna', '--codec', 'zstd')
+        name, _, _, source = small_model()[0]
+        self.assert_damage_is_found(name, self.read('m.cdna').find(source) + 9, 'm.cdna', 'zstd.cdna')
+
+    def test_damage_of_codes_scales_and_codebooks_is_trouble(self):
+        tensor = CodebookTensor(7, group=32)
+        data, places = codebook_files.build([tensor.item()])
+        self.write('codes.cdna', data)
+        for place in (places[f'plane 0.{number}'] for number in range(len(tensor.item().planes))):
+            self.assert_damage_is_found('w', place, 'codes.cdna')
+
+    def test_damage_of_an_asset_is_trouble(self):
+        os.mkdir(self.path('model'))
+        self.write('model/config.json', b'{"a": "never elsewhere"}')
+        self.write('model/model.safetensors', self.read('m.safetensors'))
+        self.convert('model', 'assets.cdna')
+        place = self.read('assets.cdna').find(b'never elsewhere')
+        self.assert_damage_is_found('config.json', place, 'assets.cdna', 'model', asset=True)
+
+    def test_a_damaged_tensor_is_trouble_under_each_of_its_names_and_in_no_other(self):
+        data, names = f32(1, 64 * 64), ('embed.weight', 'lm_head.weight')
+        model = [(name, 'F32', [64, 64], data) for name in names] + [('other', 'F32', [64, 64], f32(2, 64 * 64))]
+        self.write_model('tied.safetensors', model)
+        self.convert('tied.safetensors', 'tied.cdna')
+        damaged = bytearray(self.read('tied.cdna'))
+        damaged[damaged.find(data)] ^= 1
+        self.write('bad.cdna', damaged)
+        for threads in ('1', '2', '7'):
+            verdicts = self.verdicts('tied.cdna', 'bad.cdna', '--threads', threads, code=TROUBLE)
+            self.assertEqual(verdicts, {**dict.fromkeys(names, 'not compared'), 'other': 'identical bytes'})
+        self.assertEqual(self.verdicts('tied.cdna', 'bad.cdna', 'oth*'), {'other': 'identical bytes'})
 
     def test_a_tensor_of_a_later_version_is_trouble_but_against_itself(self):
         item = CodebookTensor(1).item()

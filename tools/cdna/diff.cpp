@@ -196,11 +196,11 @@ std::function<int()> add_diff(CLI::App& app) {
       "--min-snr", compare.tolerance.snr_db_min,
       "Tensors of floats are the same where the ratio of A to the difference has so many dB (with --max-abs:\n"
       "both)");
+  compare.threads = 0;
   app.add_option("--threads", compare.threads, "0: one per core")->check(CLI::Range(0U, 1024U))->capture_default_str();
   app.add_flag("--all", options->all, "List what is the same, too");
   app.add_flag("--quiet", options->quiet, "Print nothing: the exit code says it");
   app.add_flag("--json", options->json, "One JSON document, schema cdna.diff/1");
-  compare.threads = 0;
   return [options] { return diff_exit_code_of(run_diff(*options)); };
 }
 

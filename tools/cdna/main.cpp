@@ -29,7 +29,10 @@ int main(int argc, char** argv) {
   };
   add("convert", "Convert a .safetensors file or a Hugging Face directory to a .cdna file", add_convert);
   add("export", "Write the tensors of a .cdna file as a .safetensors file", add_export);
-  add("diff", "Compare two .cdna files, or a .cdna file and what it was made of", add_diff);
+  add("diff",
+      "Compare two .cdna files, or a .cdna file and what it was made of. What is called the same has been verified:\n"
+      "a damaged block of either is trouble",
+      add_diff);
   CLI::App* const diff = app.get_subcommand("diff");
   diff->footer(kDiffExitCodeHelp);
   add("bench", "Measure speed and overhead on this machine", add_bench);

@@ -1,10 +1,11 @@
-// By digest where there are digests, else element by element.
+// By digest where there are digests, of blocks that are as their digests say; else element by element.
 #include "tools/cdna/model_difference.hpp"
 
 #include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
+#include <map>
 #include <mutex>
 #include <utility>
 
@@ -47,6 +48,46 @@ std::optional<bool> same_source(const ComparedTensor& a, const ComparedTensor& b
   return digest_a && digest_b ? std::optional(*digest_a == *digest_b) : std::nullopt;
 }
 
+// Checks the blocks of a container's items against their digests, each item once, aliases with their tensor. Any thread
+// may call it.
+class BlockCheck {
+ public:
+  // Errors: those of Item::verify().
+  Result<void> verify(const Item& item) {
+    Outcome& outcome = outcome_of(item.number());
+    std::call_once(outcome.once, [&] { outcome.result = item.verify(); });
+    return outcome.result;
+  }
+
+ private:
+  struct Outcome {
+    std::once_flag once;
+    Result<void> result;
+  };
+
+  Outcome& outcome_of(std::uint32_t number) {
+    const std::lock_guard lock(mutex_);
+    return outcomes_[number];
+  }
+
+  std::mutex mutex_;
+  std::map<std::uint32_t, Outcome> outcomes_;  // By the item's number; entries stay where they are.
+};
+
+// Of one container each.
+struct BlockChecks {
+  BlockCheck a;
+  BlockCheck b;
+
+  // Digests tell nothing of bytes that do not agree with them.
+  Result<void> verify(const Item& item_a, const Item& item_b, const std::atomic<bool>& stop) {
+    if (stop.load()) return stopped();
+    if (auto result = a.verify(item_a); !result) return result;
+    if (stop.load()) return stopped();
+    return b.verify(item_b);
+  }
+};
+
 // Compares one tensor that both sides have.
 class TensorPair {
  public:
@@ -56,8 +97,9 @@ class TensorPair {
     const ComparedTensor& info() const { return model.tensors()[tensor]; }
   };
 
-  TensorPair(Side a, Side b, const Tolerance& tolerance, const std::atomic<bool>& stop, ByteObserver observer)
-      : a_(a), b_(b), tolerance_(tolerance), stop_(stop), observer_(std::move(observer)) {}
+  TensorPair(Side a, Side b, const Tolerance& tolerance, BlockChecks& checks, const std::atomic<bool>& stop,
+             ByteObserver observer)
+      : a_(a), b_(b), tolerance_(tolerance), checks_(checks), stop_(stop), observer_(std::move(observer)) {}
 
   void compare(TensorComparison& out) {
     const ComparedTensor& a = a_.info();
@@ -65,18 +107,29 @@ class TensorPair {
     const bool same_kind = a.dtype == b.dtype && a.shape == b.shape;
     out.same_source = tools::same_source(a, b);
     if (same_kind && a.stored && b.stored && same_stored_bytes(*a.stored, *b.stored)) {
-      out.verdict = Verdict::identical_bytes;
+      set_by_digest(Verdict::identical_bytes, out);
     } else if (same_kind && a.stored && b.stored && is_exact(a) && is_exact(b) && out.same_source == true) {
-      out.verdict = Verdict::same_source;
+      set_by_digest(Verdict::same_source, out);
     } else if (!same_kind && !(a.shape == b.shape && is_float(a.dtype) && is_float(b.dtype))) {
       out.verdict = Verdict::different;
     } else if (auto result = compare_elements(out); !result) {
-      out.verdict = Verdict::not_compared;
-      out.error = std::move(result).error();
+      set_error(std::move(result).error(), out);
     }
   }
 
  private:
+  // What digests say of both, if the blocks agree with theirs. Requires: both are stored.
+  void set_by_digest(Verdict verdict, TensorComparison& out) {
+    out.verdict = verdict;
+    if (auto result = checks_.verify(*a_.info().stored, *b_.info().stored, stop_); !result)
+      set_error(std::move(result).error(), out);
+  }
+
+  static void set_error(Error error, TensorComparison& out) {
+    out.verdict = Verdict::not_compared;
+    out.error = std::move(error);
+  }
+
   Result<void> compare_elements(TensorComparison& out) {
     const ComparedTensor& a = a_.info();
     const ComparedTensor& b = b_.info();
@@ -120,6 +173,7 @@ class TensorPair {
   Side a_;
   Side b_;
   const Tolerance& tolerance_;
+  BlockChecks& checks_;
   const std::atomic<bool>& stop_;
   ByteObserver observer_;
 };
@@ -203,7 +257,7 @@ class ModelPair {
       told += part;
       advance(part);
     };
-    TensorPair({a_, *pair.a}, {b_, *pair.b}, options_.tolerance, stop_, observer).compare(out);
+    TensorPair({a_, *pair.a}, {b_, *pair.b}, options_.tolerance, checks_, stop_, observer).compare(out);
     advance(out.a->source_bytes - std::min(told, out.a->source_bytes));
   }
 
@@ -232,17 +286,22 @@ class ModelPair {
     const ComparedAsset& b = b_.assets()[j];
     out.verdict = Verdict::different;
     if (a.media_type != b.media_type || a.size_bytes != b.size_bytes) return;
-    if (a.stored && b.stored && same_stored_bytes(*a.stored, *b.stored)) {
-      out.verdict = Verdict::identical_bytes;
-      return;
-    }
-    const auto same = same_content(*a_.asset_stream(i), *b_.asset_stream(j), stop_);
+    const auto same = same_asset(i, j);
     if (!same) {
       out.verdict = Verdict::not_compared;
       out.error = same.error();
     } else if (*same) {
       out.verdict = Verdict::identical_bytes;
     }
+  }
+
+  Result<bool> same_asset(std::size_t i, std::size_t j) {
+    const ComparedAsset& a = a_.assets()[i];
+    const ComparedAsset& b = b_.assets()[j];
+    if (!a.stored || !b.stored || !same_stored_bytes(*a.stored, *b.stored))
+      return same_content(*a_.asset_stream(i), *b_.asset_stream(j), stop_);
+    if (auto result = checks_.verify(*a.stored, *b.stored, stop_); !result) return std::move(result).error();
+    return true;
   }
 
   void compare_metadata() {
@@ -286,6 +345,7 @@ class ModelPair {
   const ComparedModel& b_;
   const DifferenceOptions& options_;
   const std::atomic<bool>& stop_;
+  BlockChecks checks_;
   ModelDifference out_;
   std::mutex mutex_;
   std::uint64_t done_bytes_ = 0;

@@ -19,7 +19,7 @@ namespace cdna::tools {
 // From the strongest sameness to the weakest.
 enum class Verdict : std::uint8_t {
   identical_bytes,   // Equal dtype, shape and elements, bit for bit; or equal planes with equal digests of all blocks.
-  same_source,       // Both exact, and the digests of their sources are equal: not read.
+  same_source,       // Both exact, and the digests of their sources are equal: blocks verified, not decoded.
   decoded_equal,     // Stored differently, and every element is decoded to the same bits.
   within_tolerance,  // Not equal, but near enough for the caller.
   different,
@@ -73,9 +73,9 @@ struct ModelDifference {
   bool trouble() const;                             // Something was not compared.
 };
 
-// Digests that a container records are believed: whether they are true is cdna-fsck's to say. Against a model in
-// another format the metadata that containers have of themselves ("cdna.*") is left out. Memory: some blocks per
-// thread.
+// What is called the same by the digests that containers record has had all its blocks verified, on both sides: damage
+// is never the same. Whether the digest of a source is true is cdna-fsck's to say. Against a model in another format
+// the metadata that containers have of themselves ("cdna.*") is left out. Memory: some blocks per thread.
 ModelDifference compare_models(const ComparedModel& a, const ComparedModel& b, const DifferenceOptions& options,
                                const std::atomic<bool>& stop);
 
