@@ -9,14 +9,20 @@ namespace cdna::tools {
 namespace {
 
 constexpr std::size_t kPart = 4096;
+constexpr long double kLeastF64 = 0x1p-1074L;
 
 }  // namespace
+
+bool is_finite_f32(double value) {
+  // Halfway from the largest f32 to what would be the next, where rounding to even goes up.
+  return std::abs(value) < 0x1.ffffffp127;
+}
 
 void ValueMoments::add(std::span<const double> values) {
   for (; !values.empty(); values = values.subspan(std::min(kPart, values.size()))) {
     const std::span<const double> part = values.first(std::min(kPart, values.size()));
     finite_.clear();
-    std::copy_if(part.begin(), part.end(), std::back_inserter(finite_), [](double x) { return std::isfinite(x); });
+    std::copy_if(part.begin(), part.end(), std::back_inserter(finite_), is_finite_f32);
     if (!finite_.empty()) add_part(finite_);
   }
 }
@@ -57,8 +63,14 @@ void ValueMoments::add_part(std::span<const double> values) {
 }
 
 double ValueMoments::excess_kurtosis() const {
-  if (count_ == 0 || least_ == greatest_ || m2_ == 0) return 0;
-  return static_cast<double>(m4_ * count_ / (m2_ * m2_) - 3);
+  if (!has_spread() || !(static_cast<double>(squared_variance()) > 0)) return 0;
+  return static_cast<double>(m4_ / count_ / squared_variance() - 3);
+}
+
+double ValueMoments::kurtosis_rounding() const {
+  if (!has_spread() || squared_variance() < kLeastF64 / 4) return 0;
+  const double of_each = static_cast<double>(8 * kLeastF64 / squared_variance());
+  return of_each * (4 + std::abs(excess_kurtosis()));
 }
 
 void CodeFrequencies::add_row(std::span<const std::byte> row, std::uint64_t count) {
@@ -90,7 +102,7 @@ void ErrorSums::add(std::span<const double> source, std::span<const double> deco
     double squares = 0;
     double squared_error = 0;
     for (std::size_t i = begin; i < std::min(begin + kPart, source.size()); ++i) {
-      if (!std::isfinite(source[i])) continue;
+      if (!is_finite_f32(source[i])) continue;
       const double error = std::abs(source[i] - decoded[i]);
       squares += source[i] * source[i];
       squared_error += error * error;

@@ -8,18 +8,25 @@
 
 namespace cdna::tools {
 
+// Whether the f32 nearest to a value is finite: all sums are over such values.
+bool is_finite_f32(double value);
+
 // Mean and central moments, gathered part by part (Pebay, Formulas for robust one-pass parallel computation of
 // covariances and arbitrary-order statistical moments, 2008): each part around its own mean, so that a mean far from 0
 // costs no digits.
 class ValueMoments {
  public:
-  // Values that are not finite are passed over.
+  // Values that are not finite as f32 are passed over.
   void add(std::span<const double> values);
-  // m4 / m2^2 - 3; 0 where there is no spread.
+  // m4 / m2^2 - 3; 0 where there is no spread, or m2^2 is 0 in f64.
   double excess_kurtosis() const;
+  // How far from that a figure may be whose m4 and m2^2 were rounded to f64, where those are below its normal numbers.
+  double kurtosis_rounding() const;
 
  private:
   void add_part(std::span<const double> values);
+  bool has_spread() const { return count_ > 0 && least_ < greatest_; }
+  long double squared_variance() const { return m2_ / count_ * (m2_ / count_); }
 
   long double count_ = 0;
   long double mean_ = 0;
@@ -46,9 +53,9 @@ class CodeFrequencies {
 
 // Of source values and what they were decoded to.
 struct ErrorSums {
-  long double sum_squares = 0;        // Of finite source values.
+  long double sum_squares = 0;        // Of source values that are finite as f32.
   long double sum_squared_error = 0;  // Likewise.
-  double max_abs_error = 0;           // +Inf where a finite value is decoded to one that is not.
+  double max_abs_error = 0;           // +Inf where such a value is decoded to one that is not finite.
   // Requires: as many of both.
   void add(std::span<const double> source, std::span<const double> decoded);
   void add(const ErrorSums& other);

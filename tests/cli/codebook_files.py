@@ -45,12 +45,20 @@ def next_f32(value, steps=1):
     return struct.unpack('<f', struct.pack('<I', bits + steps))[0]
 
 
+def is_finite_f32(value):
+    """Whether the nearest f32 is finite."""
+    try:
+        return math.isfinite(struct.unpack('<f', struct.pack('<f', value))[0])
+    except OverflowError:
+        return False
+
+
 def kurtosis(values):
-    values = [value for value in values if math.isfinite(value)]
+    values = [value for value in values if is_finite_f32(value)]
     mean = math.fsum(values) / len(values)
     m2 = math.fsum((value - mean) ** 2 for value in values) / len(values)
     m4 = math.fsum((value - mean) ** 4 for value in values) / len(values)
-    return m4 / m2**2 - 3 if len(set(values)) > 1 else 0.0
+    return m4 / m2**2 - 3 if len(set(values)) > 1 and m2 * m2 > 0 else 0.0
 
 
 def entropy(codes):
@@ -109,7 +117,7 @@ class CodebookTensor:
         return [range(i, min(i + step, len(self.codes))) for i in range(0, len(self.codes), step)]
 
     def figures(self):
-        pairs = [(w, d) for w, d in zip(self.values(), self.decoded()) if math.isfinite(w)]
+        pairs = [(w, d) for w, d in zip(self.values(), self.decoded()) if is_finite_f32(w)]
         return {
             'sum_squares': math.fsum(w * w for w, _ in pairs),
             'sum_squared_error': math.fsum((w - d) ** 2 for w, d in pairs),
@@ -120,7 +128,7 @@ class CodebookTensor:
 
     def largest_errors(self):
         source, decoded = self.values(), self.decoded()
-        return [max(abs(source[i] - decoded[i]) if math.isfinite(source[i]) else 0 for i in b) for b in self.blocks()]
+        return [max(abs(source[i] - decoded[i]) if is_finite_f32(source[i]) else 0 for i in b) for b in self.blocks()]
 
     def _plane(self, role, dtype, bits, row_entries, data, rows_per_block=None, scope=1, group=0):
         rows_per_block = rows_per_block or self.rows_per_block

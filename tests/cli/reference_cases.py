@@ -152,6 +152,53 @@ class FiguresTest(ReferenceTest):
             self.assertEqual(len(problems), 2)
             self.assertIn('element [0, 5] is nan in the reference', problems[1]['message'].replace('-nan', 'nan'))
 
+    def test_values_that_are_not_finite_as_f32_are_in_no_sum_and_must_come_back(self):
+        least = float.fromhex('0x1.ffffffp127')  # Halfway to what would be the next f32.
+        great = [least, 1e39, -1e100, INF, math.nan, -1e300]
+        outliers = {7 * i: to_bytes(F64, value) for i, value in enumerate(great)}
+        tensor = CodebookTensor(111, dtype=F64, outliers=outliers)
+        self.assertLess(tensor.figures()['sum_squares'], 1e6)
+        self.write_tensor(tensor)
+        self.assertEqual(self.compare()['notes'], [])
+        changed = tensor.source[:56] + to_bytes(F64, math.nextafter(1e39, 0)) + tensor.source[64:]
+        self.write_model('other.safetensors', [('w', F64, [24, 96], changed)])
+        problems = self.compare('m.cdna', 'other.safetensors', code=ERRORS_LEFT)['problems']
+        self.assertEqual(len(problems), 2)
+        self.assertIn('element [0, 7] is', problems[1]['message'])
+
+    def test_the_greatest_values_that_are_finite_as_f32_are_in_the_sums(self):
+        greatest = math.nextafter(float.fromhex('0x1.ffffffp127'), 0)
+        tensor = CodebookTensor(112, dtype=F64, outliers={3: to_bytes(F64, greatest), 900: to_bytes(F64, -greatest)})
+        self.assertGreater(tensor.figures()['sum_squares'], 1e77)
+        self.write_tensor(tensor)
+        self.assertEqual(self.compare()['notes'], [])
+        self.write_tensor(tensor, sum_squares=1e6)
+        self.assert_one_problem(self.compare(code=ERRORS_LEFT), 'sum of squares is recorded as 1000000')
+
+    def test_no_recorded_sum_agrees_where_a_finite_value_is_decoded_to_one_that_is_not(self):
+        tensor = CodebookTensor(113, outliers={})
+        true = tensor.figures()
+        bounds = [codebook_files.rounded_up(error) for error in tensor.largest_errors()]
+        for decoded, is_true in ((INF, 'inf'), (math.nan, 'nan')):
+            tensor.outliers = {5: to_bytes(F32, decoded)}
+            self.write_tensor(tensor, bounds=bounds, sum_squared_error=true['sum_squared_error'])
+            problems = self.compare(code=ERRORS_LEFT, rule='D1')['problems']
+            messages = [problem['message'].replace('-nan', 'nan') for problem in problems]
+            self.assertEqual(len(messages), 2, messages)
+            self.assertRegex(messages[0], 'the largest error is recorded as .*, and is inf')
+            self.assertRegex(messages[1], f'the sum of squared errors is recorded as .*, and is {is_true}$')
+
+    def test_values_whose_squared_variance_is_0_have_no_kurtosis(self):
+        for scale in (1e-300, 1e-150, 1e-82):
+            tensor = CodebookTensor(114, dtype=F64, outliers={})
+            tensor.source = b''.join(to_bytes(F64, scale * value) for value in tensor.values())
+            tensor.row_scales = [0.0] * tensor.rows
+            self.assertEqual(tensor.figures()['kurtosis'], 0)
+            self.write_tensor(tensor)
+            self.assertEqual(self.compare()['notes'], [])
+            self.write_tensor(tensor, kurtosis=-3.0)
+            self.assert_one_problem(self.compare(code=ERRORS_LEFT), 'excess kurtosis is recorded as -3, and is 0')
+
     def test_constant_values_have_no_kurtosis(self):
         tensor = CodebookTensor(109, outliers={})
         tensor.source = to_bytes(F32, 0.1) * (24 * 96)
@@ -180,6 +227,26 @@ class ModelTest(ReferenceTest):
             reports = [self.compare('m.cdna', 'm.safetensors', '--threads', threads) for threads in ('1', '2', '7')]
             self.assertEqual((reports[0]['tensors_compared'], reports[0]['notes']), (len(small_model()), []))
             self.assertTrue(all(report == reports[0] for report in reports))
+
+    def test_what_convert_writes_of_f64_of_any_magnitude_agrees_with_its_source(self):
+        weights = runner.floats(120, 64 * 96)
+        greatest = math.nextafter(float.fromhex('0x1.ffffffp127'), 0)
+        for case, values in {
+            'beyond f32': [1e39, -1e100, math.nan, INF, *weights[4:]],
+            'the greatest of f32': [greatest, -greatest, *weights[2:]],
+            'few that are finite': [1e39] * (63 * 96) + weights[: 96],
+            'none that is finite': [1e39, -1e100] * (32 * 96),
+            'squares are 0': [1e-300 * x for x in weights],
+            'fourth powers are 0': [1e-100 * x for x in weights],
+            'fourth powers are nearly 0': [1e-79 * x for x in weights],
+            'squares are nearly 0': [1e-159 * x for x in weights],
+        }.items():
+            self.write_model('f64.safetensors', [('w.weight', F64, [64, 96], struct.pack(f'<{len(values)}d', *values))])
+            for encoding in ('cb8', 'cb4g32'):
+                with self.subTest(case=case, encoding=encoding):
+                    self.convert('f64.safetensors', 'f64.cdna', '--encoding', encoding, '--nonfinite', 'exact', '--force')
+                    self.assertEqual(self.inspect('f64.cdna')['tensors'][0]['encoding'], 'cdna.codebook')
+                    self.assertEqual(self.compare('f64.cdna', 'f64.safetensors')['notes'], [])
 
     def test_a_hugging_face_directory_is_a_reference(self):
         os.mkdir(self.path('model'))
