@@ -375,7 +375,7 @@ class BudgetTest(ToolTest):
                 for codec in ('raw', 'zstd'):
                     options = ('--candidates', candidates, '--codec', codec)
                     with self.subTest(tensors=len(tensors), options=options):
-                        _, err = self.convert('m.safetensors', 'm.cdna', *options, '--target-size', '1', code=USAGE)
+                        _, err = self.convert('m.safetensors', 'no.cdna', *options, '--target-size', '1', code=USAGE)
                         least = int(re.search(r' is (\d+) bytes', err).group(1))
                         self.convert('m.safetensors', 'm.cdna', *options, '--target-size', str(least), '--force')
                         size = os.path.getsize(self.path('m.cdna'))
