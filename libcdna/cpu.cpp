@@ -2,11 +2,9 @@
 #include "libcdna/cpu.hpp"
 
 #include <cstddef>
-#include <cstdlib>
-#include <string>
 
 #include "cdna/cpu.hpp"
-#include "libcdna/try.hpp"
+#include "libcdna/kernel_choice.hpp"
 
 namespace cdna {
 namespace {
@@ -33,27 +31,10 @@ bool ask(Isa isa) {
 bool ask(Isa isa) { return isa == Isa::baseline; }
 #endif
 
-struct Choice {
-  Isa isa = Isa::baseline;
-  std::string wanted;  // What CDNA_CPU says, where it cannot be had.
-};
+constexpr const char* kVariable = "CDNA_CPU";
 
-Choice choose() {
-  Choice choice;
-  for (const Isa each : kIsas) {
-    if (ask(each)) choice.isa = each;
-  }
-  const char* const wanted = std::getenv("CDNA_CPU");
-  if (wanted == nullptr || *wanted == '\0') return choice;
-  for (const Isa each : kIsas) {
-    if (wanted == name_of(each) && ask(each)) return {each, ""};
-  }
-  choice.wanted = wanted;
-  return choice;
-}
-
-const Choice& choice() {
-  static const Choice instance = choose();
+const KernelChoice<Isa>& choice() {
+  static const KernelChoice<Isa> instance = choose_kernel<Isa>(kIsas, kVariable, ask);
   return instance;
 }
 
@@ -68,12 +49,8 @@ bool is_available(Isa isa) { return ask(isa); }
 
 std::string_view instruction_set() { return name_of(isa()); }
 
-Isa isa() { return choice().isa; }
+Isa isa() { return choice().kernel; }
 
-Result<void> check_isa() {
-  CDNA_CHECK(choice().wanted.empty(), Code::bad_argument, "",
-             "CDNA_CPU=" + choice().wanted + " is not available on this machine");
-  return {};
-}
+Result<void> check_isa() { return check_choice(choice(), kVariable); }
 
 }  // namespace cdna

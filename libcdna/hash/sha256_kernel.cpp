@@ -3,13 +3,11 @@
 
 #include <array>
 #include <cassert>
-#include <cstdlib>
 #include <iterator>
-#include <string>
 
 #include "kernels/cpu/sha256.h"
 #include "libcdna/hash/sha256.hpp"
-#include "libcdna/try.hpp"
+#include "libcdna/kernel_choice.hpp"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -56,27 +54,12 @@ cdna_sha256_many_function known_function_of(Sha256Kernel kernel) {
   return functions[static_cast<std::size_t>(kernel)];
 }
 
-struct Choice {
-  Sha256Kernel kernel = Sha256Kernel::openssl;
-  std::string wanted;  // What CDNA_SHA256 says, where it cannot be had.
-};
+constexpr const char* kVariable = "CDNA_SHA256";
 
-Choice choose() {
-  Choice choice;
-  for (const Sha256Kernel kernel : kSha256Kernels) {
-    if (is_available(kernel)) choice.kernel = kernel;  // The last is the fastest on all machines known to have it.
-  }
-  const char* const wanted = std::getenv("CDNA_SHA256");
-  if (wanted == nullptr || *wanted == '\0') return choice;
-  for (const Sha256Kernel kernel : kSha256Kernels) {
-    if (wanted == name_of(kernel) && is_available(kernel)) return {kernel, ""};
-  }
-  choice.wanted = wanted;
-  return choice;
-}
-
-const Choice& choice() {
-  static const Choice instance = choose();
+const KernelChoice<Sha256Kernel>& choice() {
+  // The last is the fastest on all machines known to have it.
+  static const KernelChoice<Sha256Kernel> instance =
+      choose_kernel<Sha256Kernel>(kSha256Kernels, kVariable, is_available);
   return instance;
 }
 
@@ -95,11 +78,7 @@ Sha256Kernel sha256_kernel() { return choice().kernel; }
 
 std::string_view sha256_implementation() { return name_of(sha256_kernel()); }
 
-Result<void> check_sha256_kernel() {
-  CDNA_CHECK(choice().wanted.empty(), Code::bad_argument, "",
-             "CDNA_SHA256=" + choice().wanted + " is not available on this machine");
-  return {};
-}
+Result<void> check_sha256_kernel() { return check_choice(choice(), kVariable); }
 
 void sha256_many(Sha256Kernel kernel, std::span<const unsigned char* const> messages, std::size_t bytes,
                  std::span<Digest> digests) {
