@@ -1,11 +1,11 @@
 // measure(): a writer without a file encodes rows of a tensor in each preset, and what it reports is scaled up.
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <string>
 
 #include "cdna/planner.hpp"
 #include "cdna/writer.hpp"
+#include "libcdna/encode/codebook_options.hpp"
 #include "libcdna/format/geometry.hpp"
 #include "libcdna/no_throw.hpp"
 #include "libcdna/thread_pool.hpp"
@@ -65,7 +65,7 @@ Result<Sample> read_sample(const TrialTensor& tensor, std::size_t number, const 
 // What a codebook tensor has once, whatever its rows: codebook and scale table, and their index entries.
 double fixed_bytes_of(const Preset& preset) {
   if (preset.method != Preset::Method::codebook) return 0;
-  const std::uint64_t entries = std::uint64_t{1} << std::bit_width(preset.codebook.entries - 1);
+  const std::uint64_t entries = std::uint64_t{1} << code_bits(preset.codebook);
   const double codebook = static_cast<double>(entries * sizeof(std::uint16_t));
   const double table = preset.codebook.group == 0 ? 0 : kScaleTableEntries * sizeof(float) + sizeof(wire::IndexEntry);
   return codebook + sizeof(wire::IndexEntry) + table;

@@ -15,7 +15,10 @@
 extern "C" {
 #endif
 
-enum { CDNA_CODEBOOK_CELLS_MAX = 4096, CDNA_SCALE_CANDIDATES = 9, CDNA_HISTOGRAM_MAGNITUDES = 24 * 2048 };
+enum { CDNA_CODEBOOK_CELLS_MAX = 4096, CDNA_SCALE_CANDIDATES = 9 };
+
+// Bins of magnitudes: the bits of an f32 without the lower 12 of its fraction, from those of 2^-12 on, 24 octaves.
+enum { CDNA_HISTOGRAM_SHIFT = 12, CDNA_HISTOGRAM_FIRST = (127 - 12) * 2048, CDNA_HISTOGRAM_MAGNITUDES = 24 * 2048 };
 
 // A codebook of 2^bits entries in the forms that look-ups need. Filled by libcdna/encode/codebook.cpp.
 struct cdna_codebook {

@@ -120,12 +120,10 @@ void multiply(const float* u, size_t count, float factor, float* out) {
       count, [&](size_t i) { store(out + i, load<F32>(u + i) * factor); }, [&](size_t i) { out[i] = u[i] * factor; });
 }
 
-constexpr uint32_t kKeyShift = 12;                // 23 - 11: what a bin drops of the fraction.
-constexpr int32_t kKeyFloor = (127 - 12) * 2048;  // Of 2^-12.
 constexpr int32_t kMagnitudes = CDNA_HISTOGRAM_MAGNITUDES;
 
 CDNA_INLINE I32 bins_of(U32 bits) {
-  const I32 key = (I32)((bits & 0x7FFFFFFFU) >> kKeyShift) - kKeyFloor;
+  const I32 key = (I32)((bits & 0x7FFFFFFFU) >> uint32_t{CDNA_HISTOGRAM_SHIFT}) - int32_t{CDNA_HISTOGRAM_FIRST};
   const I32 above = key < 0 ? I32{} : key;
   const I32 magnitude = above >= kMagnitudes ? I32{} + (kMagnitudes - 1) : above;
   const I32 negative = (I32)bits >> 31;  // All ones, or zero: ~m + n is n - 1 - m.

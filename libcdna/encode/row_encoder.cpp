@@ -14,10 +14,6 @@
 namespace cdna {
 namespace {
 
-double total_of(const double (&lanes)[8]) {
-  return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
-}
-
 // As the kernel does, for values of 64 bits.
 void add_error(cdna_error_sums& sums, std::size_t lane, double value, double decoded) {
   const double distance = value - sums.pivot;

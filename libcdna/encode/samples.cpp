@@ -12,11 +12,11 @@ namespace {
 
 constexpr std::uint32_t kMagnitudes = CDNA_HISTOGRAM_MAGNITUDES;
 static_assert(MagnitudeHistogram::kBins == 2 * std::size_t{kMagnitudes});
-constexpr std::uint32_t kShift = 12;                  // 23 - 11: what a bin drops of the fraction.
-constexpr std::uint32_t kFloor = (127U - 12U) << 11;  // Of 2^-12.
 
 // Smallest magnitude that falls into a bin. Requires: magnitude <= kMagnitudes.
-float magnitude_floor(std::uint32_t magnitude) { return std::bit_cast<float>((magnitude + kFloor) << kShift); }
+float magnitude_floor(std::uint32_t magnitude) {
+  return std::bit_cast<float>((magnitude + CDNA_HISTOGRAM_FIRST) << CDNA_HISTOGRAM_SHIFT);
+}
 
 double magnitude_center(std::uint32_t magnitude) {
   if (magnitude == 0) return 0;  // Holds zeros and all that is smaller than 2^-12.

@@ -6,7 +6,6 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <limits>
 
 #include "libcdna/cpu.hpp"
 #include "libcdna/format/float_bits.hpp"
@@ -120,9 +119,8 @@ RowSummary summary_of(DType dtype, std::span<const std::byte> row, std::uint64_t
     }
     codebook_kernels().add_squares(piece.data(), piece.size(), lanes.data());
   }
-  const double sum = ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
   const std::uint64_t finite = cols - summary.nonfinite_count;
-  if (finite > 0) summary.rms = static_cast<float>(std::sqrt(sum / static_cast<double>(finite)));
+  if (finite > 0) summary.rms = static_cast<float>(std::sqrt(total_of(lanes) / static_cast<double>(finite)));
   return summary;
 }
 

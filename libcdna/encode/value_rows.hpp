@@ -14,6 +14,11 @@ namespace cdna {
 // The kernels of cdna::isa().
 const cdna_codebook_kernels& codebook_kernels();
 
+// The sum of eight partial sums, in the order of spec/format.md, section 17.
+inline double total_of(std::span<const double, 8> lanes) {
+  return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
+}
+
 // Element `index` of `bytes` as f64: exact for all four float types.
 double value_at(DType dtype, std::span<const std::byte> bytes, std::uint64_t index);
 
