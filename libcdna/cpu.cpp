@@ -3,17 +3,47 @@
 
 #include <cstddef>
 
-#include "cdna/cpu.hpp"
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #include "libcdna/kernel_choice.hpp"
 
 namespace cdna {
 namespace {
 
 #if defined(__x86_64__)
+// clang 14 does not know F16C by name: CPUID leaf 1, ECX bit 29.
+bool has_f16c() {
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx >> 29 & 1) != 0;
+}
+
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c(); }
+
 bool has_avx512() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-         __builtin_cpu_supports("avx512vbmi");
+         __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");
+}
+
+// Compilers before 2023 do not know AMX by name: CPUID leaf 7, EDX bits 22 (BF16) and 24 (TILE). Tiles must then be
+// asked for once per process (Linux, Documentation/arch/x86/xstate.rst); threads and children inherit the leave.
+bool has_amx() {
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  constexpr unsigned kTiles = 1U << 22 | 1U << 24;
+  if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0 || (edx & kTiles) != kTiles) return false;
+  constexpr long kArchRequestPermission = 0x1023;
+  constexpr long kTileData = 18;
+  return ::syscall(SYS_arch_prctl, kArchRequestPermission, kTileData) == 0;
 }
 
 bool ask(Isa isa) {
@@ -21,9 +51,13 @@ bool ask(Isa isa) {
     case Isa::baseline:
       return true;
     case Isa::avx2:
-      return __builtin_cpu_supports("avx2");
+      return has_avx2();
     case Isa::avx512:
-      return has_avx512();
+      return has_avx2() && has_avx512();
+    case Isa::avx512_bf16:
+      return ask(Isa::avx512) && __builtin_cpu_supports("avx512bf16");
+    case Isa::amx:
+      return ask(Isa::avx512_bf16) && has_amx();
   }
   return false;
 }
@@ -41,7 +75,7 @@ const KernelChoice<Isa>& choice() {
 }  // namespace
 
 std::string_view name_of(Isa isa) {
-  static constexpr std::string_view kNames[] = {"baseline", "avx2", "avx512"};
+  static constexpr std::string_view kNames[] = {"baseline", "avx2", "avx512", "avx512bf16", "amx"};
   return kNames[static_cast<std::size_t>(isa)];
 }
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "kernels/cpu/codebook.h"
-#include "libcdna/cpu.hpp"
+#include "cdna/cpu.hpp"
 
 namespace cdna::test {
 

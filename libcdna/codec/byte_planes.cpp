@@ -11,7 +11,7 @@ namespace {
 
 const cdna_byte_planes_kernel& kernel_of(Isa isa) {
 #if defined(__x86_64__)
-  if (isa == Isa::avx512) return cdna_byte_planes_avx512;
+  if (isa >= Isa::avx512) return cdna_byte_planes_avx512;
   if (isa == Isa::avx2) return cdna_byte_planes_avx2;
 #else
   (void)isa;

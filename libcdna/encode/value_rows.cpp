@@ -53,12 +53,10 @@ std::size_t count_nonfinite(std::span<const float> values) {
 
 const cdna_codebook_kernels& codebook_kernels() {
 #if defined(__x86_64__)
-  static const cdna_codebook_kernels* const kernels[] = {cdna_codebook_kernels_baseline(), cdna_codebook_kernels_avx2(),
-                                                         cdna_codebook_kernels_avx512()};
-  return *kernels[static_cast<std::size_t>(isa())];
-#else
-  return *cdna_codebook_kernels_baseline();
+  if (isa() >= Isa::avx512) return *cdna_codebook_kernels_avx512();
+  if (isa() == Isa::avx2) return *cdna_codebook_kernels_avx2();
 #endif
+  return *cdna_codebook_kernels_baseline();
 }
 
 double value_at(DType dtype, std::span<const std::byte> bytes, std::uint64_t index) {

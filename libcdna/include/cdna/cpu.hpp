@@ -1,11 +1,30 @@
-// Which of their variants the kernels use on this machine.
+// Which instruction set the kernels use on this machine (those of SHA-256 apart): the best that it has, or the one
+// that CDNA_CPU names.
 #pragma once
 
+#include <cstdint>
 #include <string_view>
 
 namespace cdna {
 
-// "baseline", "avx2" or "avx512": the best that this machine has, or what CDNA_CPU names. Static storage.
-std::string_view instruction_set();
+// Each has what those before it have.
+enum class Isa : std::uint8_t {
+  baseline,     // What the build is for.
+  avx2,         // AVX2, FMA, F16C
+  avx512,       // AVX-512 F, BW, VL, DQ, VBMI, VNNI
+  avx512_bf16,  // AVX-512 BF16
+  amx,          // AMX-TILE, AMX-BF16, and the system's leave to use them
+};
+
+inline constexpr Isa kIsas[] = {Isa::baseline, Isa::avx2, Isa::avx512, Isa::avx512_bf16, Isa::amx};
+
+// "baseline", "avx2", "avx512", "avx512bf16", "amx": what CDNA_CPU may say. Static storage.
+std::string_view name_of(Isa isa);
+// Whether the CPU and the operating system have it.
+bool is_available(Isa isa);
+
+// The one in use. Chosen at the first call; what CDNA_CPU says after that changes nothing.
+Isa isa();
+std::string_view instruction_set();  // Its name.
 
 }  // namespace cdna
