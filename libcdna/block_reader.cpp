@@ -178,6 +178,14 @@ Result<Block> BlockReader::fetch(std::uint64_t number) {
   return block;
 }
 
+void BlockReader::release(std::uint64_t number) const {
+  const std::uint64_t row = block_place(*plane_, matrix_, number).row_begin;
+  data_.release(number);
+  if (row_scales_) row_scales_->release(row);
+  if (group_scales_) group_scales_->release(row);
+  if (outliers_) outliers_->release(number);
+}
+
 Result<void> read_planes(const File& file, std::uint32_t item, const PlaneVisitor& visit) {
   const ItemView view = file.footer().item(item);
   for (std::uint32_t number = 0; number < view.planes.size(); ++number) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cdna/reader.hpp"
+#include "libcdna/format/geometry.hpp"
 #include "libcdna/plane_reader.hpp"
 
 namespace cdna {
@@ -19,6 +20,9 @@ class SideReader {
   // and entries.
   static Result<SideReader> create(const File& file, std::uint32_t item, std::uint32_t plane, std::uint64_t row_begin,
                                    std::uint64_t row_end, std::uint64_t bytes_max);
+
+  // Lets the pages of the block go that holds the first entries of a row.
+  void release(std::uint64_t row) const { reader_.release(block_at(*plane_, row, 0)); }
 
   // Entries [entry_begin, entry_end) of rows [row_begin, row_begin + row_count), row after row, aligned to 4.
   Result<std::span<const std::byte>> fetch(std::uint64_t row_begin, std::uint64_t row_count, std::uint64_t entry_begin,
@@ -49,6 +53,10 @@ class BlockReader {
 
   // Checks E5 and E6 besides what PlaneReader checks. Valid until the next fetch.
   Result<Block> fetch(std::uint64_t block);
+
+  // Lets the pages of a block that was fetched go, with those of what belongs to it; brings the block's own back.
+  void release(std::uint64_t block) const;
+  Result<void> bring_back(std::uint64_t block) const { return data_.bring_back(block); }
 
  private:
   BlockReader(const File& file, std::uint32_t item, PlaneReader data)

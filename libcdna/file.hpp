@@ -95,6 +95,17 @@ class File {
     return verified_block(plane, block, buffer);
   }
 
+  // Brings a block's pages back that release() let go.
+  Result<void> bring_back(const TouchedPlane& plane, std::uint64_t block) const {
+    if (!zero_copy_ || !plane.touched->bits.verified(plane.first_entry + block)) return {};
+    return source_->populate(plane.offset_of(block), plane.entry(block).stored_length());
+  }
+
+  // Lets a block's pages of the mapping go, until they are touched again.
+  void release(const TouchedPlane& plane, std::uint64_t block) const {
+    if (zero_copy_) source_->release(plane.offset_of(block), plane.entry(block).stored_length());
+  }
+
   // Has the disk read a block that will be needed soon. Small ones come with their neighbours anyway.
   void prefetch(const TouchedPlane& plane, std::uint64_t block) const {
     constexpr std::uint32_t kWorthwhileBytes = 64 << 10;
@@ -137,5 +148,7 @@ class File {
   std::unique_ptr<std::atomic<TouchedItem*>[]> touched_;  // Per item; null until touched.
   mutable Counters counters_;
 };
+
+inline const File& file_of(const Item& item) { return *item.file_; }
 
 }  // namespace cdna

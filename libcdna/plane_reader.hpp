@@ -22,6 +22,10 @@ class PlaneReader {
   // Allocates nothing (brotli: see BlockDecoder). Errors: io, corrupt, malformed, unsupported (U7), no_memory.
   Result<std::span<const std::byte>> fetch(std::uint64_t block);
 
+  // File::bring_back and File::release for a block of this plane.
+  Result<void> bring_back(std::uint64_t block) const { return file_->bring_back(plane_, block); }
+  void release(std::uint64_t block) const { file_->release(plane_, block); }
+
   const wire::IndexEntry& entry(std::uint64_t block) const { return plane_.entry(block); }
 
   // Whether the last block fetched lies in the mapping.

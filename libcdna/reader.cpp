@@ -10,6 +10,7 @@
 #include "libcdna/file.hpp"
 #include "libcdna/format/encoding_rules.hpp"
 #include "libcdna/format/metadata.hpp"
+#include "libcdna/format/small_floats.hpp"
 #include "libcdna/no_throw.hpp"
 #include "libcdna/recorded_statistics.hpp"
 #include "libcdna/try.hpp"
@@ -246,11 +247,12 @@ Result<void> Tensor::decode_rows(std::uint64_t begin, std::uint64_t end, DType w
   assert(begin <= end && end <= rows() && out.size() == (end - begin) * row_bytes(wanted));
   CDNA_TRY(check_supported());
   const bool exact = encoding() == kExactEncoding;
-  const bool converts = is_float(wanted) && is_float(dtype());
+  const bool small = exact && is_small_float(dtype());
+  const bool converts = is_float(wanted) && (is_float(dtype()) || small);
   CDNA_CHECK(converts || (exact && wanted == dtype()), Code::bad_argument, "",
              "a tensor of " + std::string(name_of(dtype())) + " cannot be read as " + std::string(name_of(wanted)));
   BlockRange range = CDNA_TRY(blocks(begin, end));
-  if (exact) {
+  if (exact && (wanted == dtype() || !small)) {
     for (const Result<Block>& block : range) {
       if (!block) return block.error();
       const RowSlice rows = slice_of(*block, begin, end);
@@ -263,7 +265,7 @@ Result<void> Tensor::decode_rows(std::uint64_t begin, std::uint64_t end, DType w
     return {};
   }
   const ItemView view = view_of(*file_, number_);
-  const RowDecoder decoder = RowDecoder::of(view, *CDNA_TRY(file_->tables(number_)));
+  const RowDecoder decoder = small ? RowDecoder::of(dtype()) : RowDecoder::of(view, *CDNA_TRY(file_->tables(number_)));
   const wire::Plane* const outliers = find_plane(view, kOutliers);
   ValueWriter writer{decoder,
                      outliers == nullptr ? DType::f32 : static_cast<DType>(outliers->dtype()),

@@ -9,6 +9,7 @@
 
 #include "libcdna/format/encoding_rules.hpp"
 #include "libcdna/format/float_bits.hpp"
+#include "libcdna/format/small_floats.hpp"
 #include "libcdna/plane_reader.hpp"
 #include "libcdna/try.hpp"
 
@@ -98,7 +99,8 @@ Result<CodebookTables> load_codebook_tables(const File& file, std::uint32_t item
 
 RowDecoder RowDecoder::of(const ItemView& view, const CodebookTables& tables) {
   RowDecoder decoder;
-  decoder.tables = &tables;
+  decoder.codebook = tables.codebook;
+  decoder.scale_table = tables.scale_table;
   decoder.bits = view.planes[0].bits();
   decoder.has_row_scale = find_plane(view, kRowScale) != nullptr;
   if (const wire::Plane* const group = find_plane(view, kGroupScale)) {
@@ -108,26 +110,37 @@ RowDecoder RowDecoder::of(const ItemView& view, const CodebookTables& tables) {
   return decoder;
 }
 
+RowDecoder RowDecoder::of(DType dtype) {
+  RowDecoder decoder;
+  decoder.codebook = small_float_values(dtype);
+  decoder.bits = bits_of(dtype);
+  return decoder;
+}
+
 float RowDecoder::scale_of(float row_scale, std::span<const std::byte> group_scales, std::uint64_t index) const {
   if (group == 0) return row_scale;
-  const float scale = group_dtype == DType::u8 ? tables->scale_table[std::to_integer<std::size_t>(group_scales[index])]
+  const float scale = group_dtype == DType::u8 ? scale_table[std::to_integer<std::size_t>(group_scales[index])]
                                                : float_at(group_dtype, group_scales.data(), index);
   return has_row_scale ? product(scale, row_scale) : scale;
 }
 
+float RowDecoder::scale(float row_scale, std::span<const std::byte> group_scales, std::uint64_t index) const {
+  return has_row_scale || group != 0 ? scale_of(row_scale, group_scales, index) : 1.0F;
+}
+
+float RowDecoder::value(std::span<const std::byte> codes, std::uint64_t index, float scale) const {
+  const std::size_t code =
+      bits == 8 ? std::to_integer<std::size_t>(codes[index]) : code_at(codes.data(), codes.size(), bits, index);
+  return has_row_scale || group != 0 ? product(codebook[code], scale) : codebook[code];
+}
+
 void RowDecoder::decode(std::span<const std::byte> codes, float row_scale, std::span<const std::byte> group_scales,
                         std::span<float> out) const {
-  const bool scaled = has_row_scale || group != 0;
   const std::size_t run = group == 0 ? out.size() : group;
-  const float* const codebook = tables->codebook.data();
   for (std::size_t begin = 0; begin < out.size(); begin += run) {
     const std::size_t end = std::min(out.size(), begin + run);
-    const float scale = scaled ? scale_of(row_scale, group_scales, begin / run) : 1.0F;
-    for (std::size_t i = begin; i < end; ++i) {
-      const std::size_t code =
-          bits == 8 ? std::to_integer<std::size_t>(codes[i]) : code_at(codes.data(), codes.size(), bits, i);
-      out[i] = scaled ? product(codebook[code], scale) : codebook[code];
-    }
+    const float factor = scale(row_scale, group_scales, begin / run);
+    for (std::size_t i = begin; i < end; ++i) out[i] = value(codes, i, factor);
   }
 }
 

@@ -18,18 +18,26 @@ Result<CodebookTables> load_codebook_tables(const File& file, std::uint32_t item
 
 // How the rows of one tensor are decoded.
 struct RowDecoder {
-  const CodebookTables* tables = nullptr;
+  std::span<const float> codebook;
+  std::span<const float> scale_table;
   std::uint32_t bits = 0;
   std::uint32_t group = 0;  // 0: no group scales.
   DType group_dtype = DType::none;
   bool has_row_scale = false;
 
   static RowDecoder of(const ItemView& view, const CodebookTables& tables);
+  // Of exact elements of a small float: patterns are codes. Requires: is_small_float(dtype).
+  static RowDecoder of(DType dtype);
 
   // out[i] = value of code i. `codes` begins at a code whose column is a multiple of the group; group_scales with its
   // group.
   void decode(std::span<const std::byte> codes, float row_scale, std::span<const std::byte> group_scales,
               std::span<float> out) const;
+
+  // The value of one code, its scale given.
+  float value(std::span<const std::byte> codes, std::uint64_t index, float scale) const;
+  // RN(group * row): of the group of number `index`, 1 without scales.
+  float scale(float row_scale, std::span<const std::byte> group_scales, std::uint64_t index) const;
 
  private:
   float scale_of(float row_scale, std::span<const std::byte> group_scales, std::uint64_t index) const;

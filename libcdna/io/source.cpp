@@ -93,6 +93,10 @@ class MappedSource final : public FileSource {
     if (size != 0) advise(offset, size, MADV_WILLNEED);
   }
 
+  void release(std::uint64_t offset, std::uint64_t size) const override {
+    if (size != 0) advise(offset, size, MADV_DONTNEED);
+  }
+
  private:
   int advise(std::uint64_t offset, std::uint64_t size, int advice) const {
     static const auto page_bytes = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
@@ -172,6 +176,7 @@ Result<std::unique_ptr<Source>> map_file(FileSource file, bool asked_for) {
 
 Result<void> Source::populate(std::uint64_t, std::uint64_t) const { return {}; }
 void Source::prefetch(std::uint64_t, std::uint64_t) const {}
+void Source::release(std::uint64_t, std::uint64_t) const {}
 
 namespace {
 

@@ -141,6 +141,7 @@ class Item {
   Result<void> verify() const;
 
  protected:
+  friend const File& file_of(const Item& item);
   const File* file_;
   std::uint32_t number_;
 };
@@ -228,9 +229,10 @@ class Tensor : public Item {
   std::uint64_t row_bytes(DType dtype) const;
 
   // Decodes rows [begin, end) into `out`: row-major elements of `dtype`, little-endian. Any exact tensor can be read as
-  // its own dtype; every tensor of a float dtype as F16, BF16, F32 or F64. A codebook tensor is decoded in f32
-  // (spec/format.md 13.2) and then rounded once; exact values and outliers are converted from what is stored, so that
-  // the source dtype restores their bits (other conversions go through f32: from F64 they round twice). Requires: begin
+  // its own dtype; every tensor of a float dtype, F8, F6 and F4 included, as F16, BF16, F32 or F64. A codebook tensor
+  // is decoded in f32 (spec/format.md 13.2) and then rounded once; exact values and outliers are converted from what is
+  // stored, so that the source dtype restores their bits (other conversions go through f32: from F64 they round twice).
+  // Requires: begin
   // <= end <= rows(), out.size() == (end - begin) * row_bytes(dtype). Errors: io, corrupt, malformed, unsupported,
   // limit; bad_argument for another dtype. Cost: touches only the covering blocks.
   Result<void> read_rows(std::uint64_t begin, std::uint64_t end, DType dtype, std::span<std::byte> out) const;

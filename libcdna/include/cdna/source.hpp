@@ -34,6 +34,9 @@ class Source {
   // Tells that a range of the mapping will be needed soon, so that a disk can read it meanwhile. May do nothing.
   virtual void prefetch(std::uint64_t offset, std::uint64_t size) const;
 
+  // Lets the pages of a range of the mapping go; they come back when they are touched. May do nothing.
+  virtual void release(std::uint64_t offset, std::uint64_t size) const;
+
   virtual std::string_view name() const { return {}; }           // For messages: the path.
   virtual std::string_view backend() const { return "custom"; }  // "mmap", "pread", "memory", "custom".
   virtual std::string_view reason() const { return {}; }         // Why this backend: "ext4 is a local file system".

@@ -10,7 +10,7 @@ namespace cdna {
 class ThreadPool;
 
 // Calls body(i) once for every i in [0, count), from whatever threads it likes, and returns when all have returned.
-// The bodies do not wait for each other: they may run one after the other.
+// A body waits for nothing but what other bodies that have begun will do: they may run one after the other.
 using ParallelFor = std::function<void(std::size_t count, const std::function<void(std::size_t i)>& body)>;
 
 // Threads: one call at a time may use a Workers object.

@@ -1,0 +1,153 @@
+// RowDot: kernels for whole pieces of a row, and outliers one by one.
+#include "libcdna/matmul/row_dot.hpp"
+
+#include <algorithm>
+
+#include "libcdna/format/float_bits.hpp"
+#include "libcdna/matmul/kernels.hpp"
+
+namespace cdna {
+namespace {
+
+constexpr std::uint64_t kPieceColumns = 4096;  // Of values that have to be widened.
+
+float used_entry(const cdna_lookup& table, std::size_t code, Math math) {
+  switch (math) {
+    case Math::f32:
+      return table.values[code];
+    case Math::bf16:
+      return f32_of_bf16(
+          static_cast<std::uint16_t>(table.bf16_planes[0][code] | std::uint32_t{table.bf16_planes[1][code]} << 8));
+    case Math::int8: {
+      const std::uint32_t fixed = table.fixed_planes[0][code] | std::uint32_t{table.fixed_planes[1][code]} << 8;
+      return static_cast<float>(static_cast<std::int32_t>(fixed) - 32768) * table.fixed_step;
+    }
+  }
+  return 0;
+}
+
+// Partial sums those 8 apart are added, then 4, 2 and 1.
+float sum_of(const float* lanes) {
+  float eight[8];
+  for (int i = 0; i < 8; ++i) eight[i] = lanes[i] + lanes[i + 8];
+  for (int i = 0; i < 4; ++i) eight[i] += eight[i + 4];
+  return (eight[0] + eight[2]) + (eight[1] + eight[3]);
+}
+
+using Lanes = float (*)[CDNA_SUM_LANES];
+
+}  // namespace
+
+RowDot::RowDot(const Job& job, const Weights& weights, const PackedRows& x, std::uint64_t rows)
+    : job_(job),
+      weights_(weights),
+      x_(x),
+      rows_(rows),
+      sums_((rows + kRows - 1) / kRows * kRows * CDNA_SUM_LANES),
+      corrections_(rows) {
+  const std::uint64_t cols = std::min(weights.cols(), kCutEntries);
+  if (weights.form == WeightForm::codes) {
+    scales_.resize(whole_chunks(cols) / CDNA_SCALE_COLUMNS);
+    for (std::size_t code = 0; code < entries_.size(); ++code)
+      entries_[code] = used_entry(*weights.lookup, code, job.math);
+  } else {
+    values_ = AlignedBuffer<float>(std::min(cols, kPieceColumns));
+    if (job.math == Math::bf16) words_ = AlignedBuffer<std::uint16_t>(std::min(cols, kPieceColumns));
+  }
+}
+
+std::uint64_t RowDot::scratch_bytes(std::uint64_t rows, std::uint64_t cols) {
+  const std::uint64_t piece = std::min(cols, kCutEntries);
+  return (rows + kRows) * (CDNA_SUM_LANES + 1) * 4 +
+         std::max(whole_chunks(piece) / 8, 6 * std::min(piece, kPieceColumns));
+}
+
+void RowDot::clear() {
+  std::fill(sums_.data(), sums_.data() + sums_.size(), 0.0F);
+  std::fill(corrections_.begin(), corrections_.end(), 0.0F);
+}
+
+void RowDot::add(const WeightRow& row) {
+  if (weights_.form == WeightForm::codes) {
+    add_codes(row);
+    correct_outliers(row);
+  } else {
+    add_values(row);
+  }
+}
+
+void RowDot::add_codes(const WeightRow& row) {
+  cdna_code_row codes{reinterpret_cast<const std::uint8_t*>(row.data.data()), row.entry_count, nullptr};
+  if (weights_.decoder.group != 0) {
+    fill_scales(weights_, row, 0, row.entry_count, nullptr, f32_kernels(job_.isa), scales_.data());
+    codes.scales = scales_.data();
+  }
+  for (std::uint64_t i = 0; i < rows_; i += kRows) {
+    const std::uint64_t m = std::min(kRows, rows_ - i);
+    const auto sums = reinterpret_cast<Lanes>(sums_.data() + i * CDNA_SUM_LANES);
+    const std::uint64_t at = row.entry_begin;
+    switch (job_.math) {
+      case Math::f32:
+        f32_kernels(job_.isa).dot_codes(weights_.lookup.get(), &codes, x_.f32(i) + at, x_.stride(), m, sums);
+        break;
+      case Math::bf16:
+        bf16_kernels(job_.isa).dot_codes(weights_.lookup.get(), &codes, x_.bf16(i) + at, x_.stride(), m, sums);
+        break;
+      case Math::int8:
+        int8_kernels(job_.isa).dot_codes(weights_.lookup.get(), &codes, x_.int8(i) + at, x_.stride(),
+                                         x_.int8_scales(i) + at / 64, x_.scale_stride(), m, sums);
+        break;
+    }
+  }
+}
+
+// At an outlier the kernel has added x * (entry * scale): what is missing is x * (value - that).
+void RowDot::correct_outliers(const WeightRow& row) {
+  if (row.outlier_begin == row.outlier_end) return;
+  RowDecoder decoder = weights_.decoder;
+  decoder.codebook = entries_;
+  for (std::uint64_t o = row.outlier_begin; o < row.outlier_end; ++o) {
+    const std::uint64_t column = row.outlier_column(o);
+    const std::uint64_t group = decoder.group == 0 ? 0 : column / decoder.group;
+    const float used = decoder.value(row.data, column, decoder.scale(row.row_scale, row.group_scales, group));
+    const float difference = outlier_value(weights_, *row.block, o) - used;
+    for (std::uint64_t i = 0; i < rows_; ++i) corrections_[i] += x_.value(i, row.entry_begin + column) * difference;
+  }
+}
+
+void RowDot::add_values(const WeightRow& row) {
+  for (std::uint64_t begin = 0; begin < row.entry_count; begin += kPieceColumns) {
+    const std::uint64_t count = std::min(kPieceColumns, row.entry_count - begin);
+    widen_piece(weights_, row, begin, count, values_.data());
+    replace_outliers(row, begin, count);
+    if (job_.math == Math::bf16) bf16_kernels(job_.isa).round(values_.data(), count, words_.data());
+    for (std::uint64_t i = 0; i < rows_; i += kRows) {
+      const std::uint64_t m = std::min(kRows, rows_ - i);
+      const auto sums = reinterpret_cast<Lanes>(sums_.data() + i * CDNA_SUM_LANES);
+      const std::uint64_t at = row.entry_begin + begin;
+      if (job_.math == Math::bf16) {
+        bf16_kernels(job_.isa).dot_values(words_.data(), count, x_.bf16(i) + at, x_.stride(), m, sums);
+      } else {
+        f32_kernels(job_.isa).dot_values(values_.data(), count, x_.f32(i) + at, x_.stride(), m, sums);
+      }
+    }
+  }
+}
+
+void RowDot::replace_outliers(const WeightRow& row, std::uint64_t begin, std::uint64_t count) {
+  for (std::uint64_t o = row.outlier_begin; o < row.outlier_end; ++o) {
+    const std::uint64_t column = row.outlier_column(o);
+    if (column >= begin && column < begin + count) values_[column - begin] = outlier_value(weights_, *row.block, o);
+  }
+}
+
+void RowDot::finish(float row_scale, float* sums) const {
+  float scale = weights_.form == WeightForm::codes ? row_scale : 1.0F;
+  for (std::uint64_t i = 0; i < rows_; ++i) {
+    float sum = sum_of(sums_.data() + i * CDNA_SUM_LANES);
+    if (job_.math == Math::int8) sum *= weights_.lookup->fixed_step;
+    sums[i] = sum * scale + corrections_[i];
+  }
+}
+
+}  // namespace cdna

@@ -1,0 +1,45 @@
+// Dot products of one row of weights with some rows of x, straight from what the file holds.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "libcdna/matmul/job.hpp"
+#include "libcdna/matmul/operands.hpp"
+
+namespace cdna {
+
+class RowDot {
+ public:
+  static constexpr std::uint64_t kRows = CDNA_DOT_ROWS_MAX;
+
+  // Of `rows` rows of x.
+  RowDot(const Job& job, const Weights& weights, const PackedRows& x, std::uint64_t rows);
+
+  void clear();
+  void add(const WeightRow& row);  // The next piece of the row.
+  // sums[i], i < rows: y before bias.
+  void finish(float row_scale, float* sums) const;
+
+  static std::uint64_t scratch_bytes(std::uint64_t rows, std::uint64_t cols);
+
+ private:
+  void add_codes(const WeightRow& row);
+  void add_values(const WeightRow& row);
+  void correct_outliers(const WeightRow& row);
+  void replace_outliers(const WeightRow& row, std::uint64_t begin, std::uint64_t count);
+
+  const Job& job_;
+  const Weights& weights_;
+  const PackedRows& x_;
+  std::uint64_t rows_;
+  std::array<float, 256> entries_{};  // As the kernels of this job see them.
+  AlignedBuffer<float> sums_;         // [rows, up to a multiple of 4][16]
+  std::vector<float> corrections_;    // [rows]: what outliers add to the sums.
+  std::vector<float> scales_;
+  AlignedBuffer<float> values_;
+  AlignedBuffer<std::uint16_t> words_;
+};
+
+}  // namespace cdna

@@ -1,0 +1,48 @@
+// Rows of weights decoded to f32 or bf16, some rows and columns at a time, for kernels that multiply tiles.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "libcdna/matmul/job.hpp"
+#include "libcdna/matmul/operands.hpp"
+
+namespace cdna {
+
+class Tile {
+ public:
+  static constexpr std::uint64_t kRows = 64;
+  static constexpr std::uint64_t kCols = 512;  // A multiple of CDNA_CHUNK.
+
+  // bf16: words for the bf16 kernels; else f32, rounded to bf16 numbers if math is bf16 (transposed).
+  Tile(const Job& job, const Weights& weights, bool words);
+
+  // The rows that the next columns() are of; at most kRows, which live as long as they are used.
+  void begin(std::span<const WeightRow> rows);
+  // Decodes columns [first, first + count) of these rows in packed order, up to a whole chunk: values past the last
+  // column are finite. Columns ascend from call to call. first is a multiple of CDNA_CHUNK, count <= kCols.
+  void decode(std::uint64_t first, std::uint64_t count);
+
+  const float* f32() const { return f32_.data(); }
+  const std::uint16_t* bf16() const { return words_.data(); }
+
+  static std::uint64_t scratch_bytes();
+
+ private:
+  void decode_codes(const WeightRow& row, std::uint64_t first, std::uint64_t count, std::uint64_t place);
+  void decode_values(const WeightRow& row, std::uint64_t first, std::uint64_t count, std::uint64_t place);
+  void put_outliers(std::uint64_t number, std::uint64_t first, std::uint64_t count);
+
+  const Job& job_;
+  const Weights& weights_;
+  ColumnOrder order_;
+  bool words_used_;
+  std::span<const WeightRow> rows_;
+  std::vector<std::uint64_t> next_outlier_;  // Of each row.
+  std::vector<float> scales_;
+  AlignedBuffer<float> f32_;            // [kRows][kCols]
+  AlignedBuffer<std::uint16_t> words_;  // The same.
+};
+
+}  // namespace cdna

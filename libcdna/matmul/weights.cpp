@@ -1,0 +1,210 @@
+// What matmul() needs to know of a tensor, and the parts of its blocks.
+#include "libcdna/matmul/weights.hpp"
+
+#include <algorithm>
+#include <string>
+
+#include "libcdna/encode/value_rows.hpp"
+#include "libcdna/format/encoding_rules.hpp"
+#include "libcdna/format/float_bits.hpp"
+#include "libcdna/format/small_floats.hpp"
+#include "libcdna/try.hpp"
+
+namespace cdna {
+namespace {
+
+Error unsupported(const Weights& weights, std::string message) {
+  return weights.file->placed(fail(Code::unsupported, "", std::move(message)), weights.item);
+}
+
+Result<void> describe_codebook(Weights& weights, const ItemView& view, Entries rounding) {
+  const CodebookTables& tables = *CDNA_TRY(weights.file->tables(weights.item));
+  weights.decoder = RowDecoder::of(view, tables);
+  if (const wire::Plane* const outliers = find_plane(view, kOutliers))
+    weights.outlier_dtype = static_cast<DType>(outliers->dtype());
+  const bool nonfinite = (view.item->optional_features() & kOptionalNonfinite) != 0;
+  const bool fits = weights.decoder.bits <= 8 && !nonfinite && all_finite(tables.codebook);
+  weights.form = fits ? WeightForm::codes : WeightForm::decoded;
+  if (!fits) return {};
+  weights.lookup = make_lookup(tables.codebook, rounding);
+  if (weights.decoder.group != 0 && weights.decoder.group_dtype == DType::u8)
+    weights.scale_lookup = make_lookup(tables.scale_table);
+  return {};
+}
+
+Result<void> describe_exact(Weights& weights, Entries rounding) {
+  if (is_float(weights.dtype)) {
+    weights.form = WeightForm::values;
+    return {};
+  }
+  if (!is_small_float(weights.dtype))
+    return unsupported(weights, "a tensor of " + std::string(name_of(weights.dtype)) + " is not made of floats");
+  weights.form = WeightForm::codes;
+  weights.decoder = RowDecoder::of(weights.dtype);
+  weights.lookup = make_lookup(weights.decoder.codebook, rounding);
+  return {};
+}
+
+}  // namespace
+
+Result<Weights> Weights::of(const WeightRows& part, Math math, Orientation orientation) {
+  Weights weights;
+  weights.file = &file_of(part.tensor);
+  weights.item = part.tensor.number();
+  CDNA_TRY(part.tensor.check_supported());
+  const ItemView view = weights.file->footer().item(weights.item);
+  weights.plane = view.planes.data();
+  weights.matrix = view.matrix();
+  weights.row_begin = part.row_begin;
+  weights.row_end = part.row_end;
+  weights.dtype = part.tensor.dtype();
+  const bool rounds = math == Math::bf16 && orientation == Orientation::transposed;
+  const Entries rounding = rounds ? Entries::rounded_to_bf16 : Entries::as_they_are;
+  if (view.type == kCodebookEncoding) {
+    CDNA_TRY(describe_codebook(weights, view, rounding));
+  } else {
+    CDNA_TRY(describe_exact(weights, rounding));
+  }
+  const bool int8_fits =
+      weights.form == WeightForm::codes && all_finite(weights.decoder.codebook) && orientation == Orientation::linear;
+  if (math == Math::int8 && !int8_fits)
+    return unsupported(weights, "int8 needs codes of at most 8 bits, finite, and x W^T");
+  return weights;
+}
+
+cdna_order Weights::order(Math math) const {
+  if (form != WeightForm::codes) return CDNA_ORDER_NATURAL;
+  const bool nibbles = decoder.bits == 4;
+  switch (math) {
+    case Math::f32:
+      return nibbles ? CDNA_ORDER_NIBBLES : CDNA_ORDER_BYTES;
+    case Math::bf16:
+      return nibbles ? CDNA_ORDER_WORD_NIBBLES : CDNA_ORDER_BYTES;
+    case Math::int8:
+      return nibbles ? CDNA_ORDER_BYTE_NIBBLES : CDNA_ORDER_NATURAL;
+  }
+  return CDNA_ORDER_NATURAL;
+}
+
+// ---- Rows ----
+
+RowWalk::RowWalk(const Block& block, std::uint64_t first_row) : block_(&block) {
+  const std::uint64_t first = first_row * block.entry_count;
+  std::uint64_t end = block.outlier_count;
+  while (next_outlier_ < end) {  // The first outlier of these rows, by bisection.
+    const std::uint64_t middle = (next_outlier_ + end) / 2;
+    if (load<std::uint32_t>(block.outlier_positions.subspan(4 * middle)) < first) {
+      next_outlier_ = middle + 1;
+    } else {
+      end = middle;
+    }
+  }
+}
+
+WeightRow RowWalk::row(std::uint64_t row) {
+  const Block& block = *block_;
+  const std::uint64_t bytes = block.data.size() / block.row_count;
+  const std::uint64_t scale_bytes = block.group_scales.size() / block.row_count;
+  WeightRow result;
+  result.block = block_;
+  result.data = block.data.subspan(row * bytes, bytes);
+  result.group_scales = block.group_scales.subspan(row * scale_bytes, scale_bytes);
+  if (!block.row_scales.empty()) result.row_scale = block.row_scales[row];
+  result.entry_begin = block.entry_begin;
+  result.entry_count = block.entry_count;
+  result.position = row * block.entry_count;
+  result.outlier_begin = next_outlier_;
+  const std::uint64_t end = result.position + block.entry_count;
+  while (next_outlier_ < block.outlier_count &&
+         load<std::uint32_t>(block.outlier_positions.subspan(4 * next_outlier_)) < end)
+    ++next_outlier_;
+  result.outlier_end = next_outlier_;
+  return result;
+}
+
+float outlier_value(const Weights& weights, const Block& block, std::uint64_t i) {
+  const std::byte* const value = block.outlier_values.data() + i * (bits_of(weights.outlier_dtype) / 8);
+  float widened = 0;
+  convert_value(weights.outlier_dtype, value, DType::f32, reinterpret_cast<std::byte*>(&widened));
+  return widened;
+}
+
+void fill_scales(const Weights& weights, const WeightRow& row, std::uint64_t begin, std::uint64_t count,
+                 const float* row_scale, const cdna_f32_kernels& kernels, float* scales) {
+  const std::uint32_t group = weights.decoder.group;
+  const std::uint64_t columns = (count + CDNA_CHUNK - 1) / CDNA_CHUNK * CDNA_CHUNK;
+  float* const end = scales + columns / CDNA_SCALE_COLUMNS;
+  if (group == 0) {
+    std::fill(scales, end, *row_scale);
+    return;
+  }
+  const std::uint64_t repeat = group / CDNA_SCALE_COLUMNS;
+  const std::uint64_t groups = (count + group - 1) / group;
+  if (weights.scale_lookup != nullptr) {
+    const auto* const numbers = reinterpret_cast<const std::uint8_t*>(row.group_scales.data()) + begin / group;
+    kernels.look_up(weights.scale_lookup.get(), numbers, groups, repeat, scales);
+  } else {
+    const std::uint64_t bytes = bits_of(weights.decoder.group_dtype) / 8;
+    for (std::uint64_t i = 0; i < groups; ++i) {
+      float scale = 0;
+      convert_value(weights.decoder.group_dtype, row.group_scales.data() + (begin / group + i) * bytes, DType::f32,
+                    reinterpret_cast<std::byte*>(&scale));
+      std::fill_n(scales + i * repeat, repeat, scale);
+    }
+  }
+  std::fill(scales + std::min<std::uint64_t>(groups * repeat, columns / CDNA_SCALE_COLUMNS), end, 0.0F);
+  if (row_scale != nullptr) {
+    for (float* scale = scales; scale != end; ++scale) *scale *= *row_scale;
+  }
+}
+
+void widen_piece(const Weights& weights, const WeightRow& row, std::uint64_t begin, std::uint64_t count, float* out) {
+  if (weights.form == WeightForm::decoded) {
+    const RowDecoder& decoder = weights.decoder;
+    const std::uint64_t group_bytes =
+        decoder.group == 0 ? 0 : begin / decoder.group * (bits_of(decoder.group_dtype) / 8);
+    decoder.decode(row.data.subspan(begin * decoder.bits / 8), row.row_scale, row.group_scales.subspan(group_bytes),
+                   {out, count});
+    return;
+  }
+  const std::byte* const from = row.data.data() + begin * (bits_of(weights.dtype) / 8);
+  switch (weights.dtype) {
+    case DType::f16:
+      return codebook_kernels().widen_f16(from, count, out);
+    case DType::bf16:
+      return codebook_kernels().widen_bf16(from, count, out);
+    case DType::f32:
+      std::memcpy(out, from, count * sizeof(float));
+      return;
+    default:
+      for (std::uint64_t i = 0; i < count; ++i)
+        convert_value(weights.dtype, from + i * 8, DType::f32, reinterpret_cast<std::byte*>(out + i));
+  }
+}
+
+// ---- Reading ----
+
+Result<WeightReader> WeightReader::create(const Weights& weights, std::optional<std::uint64_t> resident_bytes_max) {
+  auto reader = CDNA_TRY(BlockReader::create(*weights.file, weights.item, weights.first_block(), weights.end_block()));
+  WeightReader result(std::move(reader));
+  result.resident_bytes_max_ = resident_bytes_max;
+  result.entries_ = CDNA_TRY(weights.file->touch(weights.item))->entries.data();
+  return result;
+}
+
+Result<Block> WeightReader::fetch(std::uint64_t block) {
+  if (!resident_bytes_max_) return reader_->fetch(block);
+  if (resident_.empty() || resident_.back() != block) {
+    if (resident_bytes_ + entries_[block].stored_length() > *resident_bytes_max_) {
+      for (const std::uint64_t used : resident_) reader_->release(used);
+      resident_.clear();
+      resident_bytes_ = 0;
+    }
+    CDNA_TRY(reader_->bring_back(block));
+    resident_.push_back(block);
+    resident_bytes_ += entries_[block].stored_length();
+  }
+  return reader_->fetch(block);
+}
+
+}  // namespace cdna

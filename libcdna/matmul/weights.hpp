@@ -1,0 +1,111 @@
+// A tensor's rows as matmul() sees them: what form they have, which kernels take them, and a reader for each thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "cdna/matmul.hpp"
+#include "libcdna/block_reader.hpp"
+#include "libcdna/decode/codebook.hpp"
+#include "libcdna/matmul/lookup.hpp"
+
+namespace cdna {
+
+enum class WeightForm : std::uint8_t {
+  codes,    // At most 8 bits, entries finite: kernels look them up. Small floats, too.
+  values,   // Exact F16, BF16, F32, F64: widened, a piece of a row at a time.
+  decoded,  // Any other codebook: RowDecoder makes f32 of a piece of a row at a time.
+};
+
+// The rows of one part of the product. Of `codes`, w is about table entry * group scale * row scale.
+struct Weights {
+  const File* file = nullptr;
+  std::uint32_t item = 0;
+  const wire::Plane* plane = nullptr;  // The first: codes or elements.
+  MatrixView matrix;
+  std::uint64_t row_begin = 0;
+  std::uint64_t row_end = 0;
+
+  WeightForm form = WeightForm::values;
+  DType dtype = DType::none;                  // Of `values`.
+  RowDecoder decoder;                         // Of `codes` and `decoded`.
+  std::unique_ptr<cdna_lookup> lookup;        // Of `codes`.
+  std::unique_ptr<cdna_lookup> scale_lookup;  // Of U8 group scales.
+  DType outlier_dtype = DType::none;          // none: no outliers.
+
+  std::uint64_t rows() const { return row_end - row_begin; }
+  std::uint64_t cols() const { return matrix.cols; }
+  bool has_blocks() const { return rows() != 0 && cols() != 0; }
+  // Long rows are cut: a block is a piece of one row.
+  bool cut() const { return plane->rows_per_block() == 0; }
+  std::uint64_t first_block() const { return block_at(*plane, row_begin, 0); }
+  std::uint64_t end_block() const { return block_at(*plane, row_end - 1, plane->row_entries() - 1) + 1; }
+
+  // The order in which kernels of `math` take the columns of a chunk. (bf16 transposed is made by those of f32.)
+  cdna_order order(Math math) const;
+
+  // Errors: unsupported, and those of reading index and codebook.
+  static Result<Weights> of(const WeightRows& part, Math math, Orientation orientation);
+};
+
+// One row of a block: what kernels need of it.
+struct WeightRow {
+  std::span<const std::byte> data;          // Codes or elements.
+  std::span<const std::byte> group_scales;  // In the plane's dtype.
+  float row_scale = 1;
+  std::uint64_t entry_begin = 0;  // Of the piece, in columns.
+  std::uint64_t entry_count = 0;
+  // Outliers of the row: [begin, end) of the block's.
+  std::uint64_t outlier_begin = 0;
+  std::uint64_t outlier_end = 0;
+  const Block* block = nullptr;
+  std::uint64_t position = 0;  // Of its first code, counted as outlier positions are.
+
+  std::uint64_t outlier_column(std::uint64_t i) const {  // Within the piece.
+    return load<std::uint32_t>(block->outlier_positions.subspan(4 * i)) - position;
+  }
+};
+
+// Walks the rows of a block in ascending order.
+class RowWalk {
+ public:
+  explicit RowWalk(const Block& block, std::uint64_t first_row = 0);
+  // Row `row` of the block, counted from its first. Requires: not before the one asked for last.
+  WeightRow row(std::uint64_t row);
+
+ private:
+  const Block* block_;
+  std::uint64_t next_outlier_ = 0;
+};
+
+// One thread's access to the blocks of a part, with the memory limit that was asked for.
+class WeightReader {
+ public:
+  static Result<WeightReader> create(const Weights& weights, std::optional<std::uint64_t> resident_bytes_max);
+  // Valid until the next fetch.
+  Result<Block> fetch(std::uint64_t block);
+
+ private:
+  explicit WeightReader(std::unique_ptr<BlockReader> reader) : reader_(std::move(reader)) {}
+
+  std::unique_ptr<BlockReader> reader_;
+  std::optional<std::uint64_t> resident_bytes_max_;
+  std::uint64_t resident_bytes_ = 0;
+  std::vector<std::uint64_t> resident_;  // Blocks whose pages may be in memory.
+  const wire::IndexEntry* entries_ = nullptr;
+};
+
+// The value of outlier `i` of a block.
+float outlier_value(const Weights& weights, const Block& block, std::uint64_t i);
+
+// scales[j] = those of columns 32 j ... of columns [begin, begin + count) of a row of `codes`, up to a whole chunk: the
+// group scale, with `row_scale` RN(group * row). begin is a multiple of CDNA_CHUNK.
+void fill_scales(const Weights& weights, const WeightRow& row, std::uint64_t begin, std::uint64_t count,
+                 const float* row_scale, const cdna_f32_kernels& kernels, float* scales);
+
+// out[j] = w of columns [begin, begin + count) of a row, in natural order, outliers apart: of `values` and `decoded`.
+void widen_piece(const Weights& weights, const WeightRow& row, std::uint64_t begin, std::uint64_t count, float* out);
+
+}  // namespace cdna
