@@ -17,32 +17,6 @@ namespace {
 
 __extension__ using Quad = __float128;  // 113 bits: every difference of two values below is exact.
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
-// The value of a number of `fraction_bits` and `bias`, given without its sign; not for NaN.
-double small_float_value(std::uint32_t magnitude, int fraction_bits, int bias, std::uint32_t exponent_end) {
-  const std::uint32_t exponent = magnitude >> fraction_bits;
-  const std::uint32_t fraction = magnitude & ((1U << fraction_bits) - 1);
-  if (exponent == exponent_end) return fraction == 0 ? kInfinity : std::numeric_limits<double>::quiet_NaN();
-  if (exponent == 0) return std::ldexp(fraction, 1 - bias - fraction_bits);
-  return std::ldexp((1U << fraction_bits) + fraction, static_cast<int>(exponent) - bias - fraction_bits);
-}
-
-// Round to nearest, ties to even, of a number that is not NaN: the multiple of the unit in the last place that
-// nearbyint finds.
-std::uint16_t rounded(double value, int fraction_bits, int bias, std::uint32_t exponent_end) {
-  const std::uint16_t sign = std::signbit(value) ? 0x8000 : 0;
-  const double magnitude = std::abs(value);
-  const auto infinity = static_cast<std::uint16_t>(exponent_end << fraction_bits);
-  if (magnitude == kInfinity) return sign | infinity;
-  if (magnitude == 0) return sign;
-  const int exponent = std::max(std::ilogb(magnitude), 1 - bias);
-  const double units =
-      std::nearbyint(std::ldexp(magnitude, fraction_bits - exponent));  // 2^fraction_bits: the next octave.
-  const double bits = std::ldexp(exponent + bias - 1, fraction_bits) + units;
-  return bits >= infinity ? sign | infinity : static_cast<std::uint16_t>(sign | static_cast<std::uint16_t>(bits));
-}
-
 // An outlier as f32: 13.2 for NaNs, else the value rounded once.
 float outlier_value(DType dtype, const std::byte* from) {
   const double value = float_at(dtype, from, 0);
@@ -72,38 +46,12 @@ double total(const std::array<double, 8>& sums) {
 
 }  // namespace
 
-double Noise::unit() { return (static_cast<double>(next() >> 11) + 0.5) * 0x1p-53; }
-
-double Noise::gaussian() { return std::sqrt(-2 * std::log(unit())) * std::cos(6.283185307179586 * unit()); }
-
-double Noise::student(int degrees) {
-  double sum = 0;
-  for (int i = 0; i < degrees; ++i) {
-    const double value = gaussian();
-    sum += value * value;
-  }
-  return gaussian() / std::sqrt(sum / degrees);
-}
-
 std::vector<double> heavy_values(std::uint64_t seed, std::uint64_t count) {
   Noise noise(seed);
   std::vector<double> values(count);
   for (double& value : values) value = noise.student(3) * 0.02;
   return values;
 }
-
-double value_of_f16(std::uint16_t bits) {
-  const double magnitude = small_float_value(bits & 0x7FFFU, 10, 15, 31);
-  return bits >> 15 != 0 ? -magnitude : magnitude;
-}
-
-double value_of_bf16(std::uint16_t bits) {
-  const double magnitude = small_float_value(bits & 0x7FFFU, 7, 127, 255);
-  return bits >> 15 != 0 ? -magnitude : magnitude;
-}
-
-std::uint16_t f16_of(double value) { return rounded(value, 10, 15, 31); }
-std::uint16_t bf16_of(double value) { return rounded(value, 7, 127, 255); }
 
 double float_at(DType dtype, const std::byte* from, std::uint64_t index) {
   switch (dtype) {

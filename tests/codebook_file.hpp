@@ -11,7 +11,9 @@
 
 #include "cdna/preset.hpp"
 #include "cdna/writer.hpp"
+#include "random.hpp"
 #include "sample_file.hpp"
+#include "small_floats.hpp"
 
 namespace cdna::test {
 
@@ -19,24 +21,8 @@ using Bytes = std::vector<std::byte>;
 
 inline constexpr DType kFloatTypes[] = {DType::f16, DType::bf16, DType::f32, DType::f64};
 
-// Random numbers with the distributions of weights.
-class Noise : public Random {
- public:
-  using Random::Random;
-  double unit();      // In (0, 1).
-  double gaussian();  // Box and Muller 1958.
-  double student(int degrees);
-};
-
 // Student's t with 3 degrees of freedom, times 0.02.
 std::vector<double> heavy_values(std::uint64_t seed, std::uint64_t count);
-
-// ---- Float formats, by arithmetic on f64 ----
-
-double value_of_f16(std::uint16_t bits);  // Not for NaN.
-double value_of_bf16(std::uint16_t bits);
-std::uint16_t f16_of(double value);  // To nearest, ties to even. Not for NaN.
-std::uint16_t bf16_of(double value);
 
 template <class T>
 T load(const std::byte* from, std::uint64_t index = 0) {

@@ -11,11 +11,12 @@
 #include <memory>
 #include <vector>
 
-#include "codebook_file.hpp"
 #include "codebook_kernels.hpp"
 #include "kernels/cpu/codebook.h"
 #include "libcdna/encode/codebook.hpp"
 #include "libcdna/encode/scale_table.hpp"
+#include "random.hpp"
+#include "small_floats.hpp"
 
 using namespace cdna;
 using namespace cdna::test;

@@ -8,7 +8,8 @@
 #include <cstdint>
 #include <limits>
 
-#include "codebook_file.hpp"
+#include "random.hpp"
+#include "small_floats.hpp"
 
 using namespace cdna;
 using cdna::test::bf16_of;

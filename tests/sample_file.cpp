@@ -9,30 +9,6 @@
 
 namespace cdna::test {
 
-std::uint64_t Random::next() {
-  state_ += 0x9E3779B97F4A7C15U;
-  std::uint64_t z = state_;
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9U;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBU;
-  return z ^ (z >> 31);
-}
-
-std::vector<std::byte> Random::bytes(std::size_t size) {
-  std::vector<std::byte> out(size);
-  for (std::byte& byte : out) byte = static_cast<std::byte>(next() >> 56);
-  return out;
-}
-
-std::vector<float> Random::weights(std::size_t count) {
-  std::vector<float> out(count);
-  for (float& value : out) {
-    std::int64_t sum = 0;
-    for (int i = 0; i < 4; ++i) sum += static_cast<std::int64_t>(next() >> 48) - 0x8000;
-    value = static_cast<float>(sum) / 65536.0F;
-  }
-  return out;
-}
-
 std::vector<std::byte> bf16_of(const std::vector<float>& values) {
   std::vector<std::byte> out(2 * values.size());
   for (std::size_t i = 0; i < values.size(); ++i) {

@@ -10,23 +10,9 @@
 
 #include "cdna/reader.hpp"
 #include "cdna/writer.hpp"
+#include "random.hpp"
 
 namespace cdna::test {
-
-// Numbers that are the same everywhere: SplitMix64 (Steele, Lea and Flood 2014).
-class Random {
- public:
-  explicit Random(std::uint64_t seed) : state_(seed) {}
-  std::uint64_t next();
-  // Requires: end > 0. The bias of the remainder does not matter to tests.
-  std::uint64_t below(std::uint64_t end) { return next() % end; }
-  std::vector<std::byte> bytes(std::size_t size);
-  // Bell-shaped, about -2..2, every one a multiple of 2^-16: exact in f32.
-  std::vector<float> weights(std::size_t count);
-
- private:
-  std::uint64_t state_;
-};
 
 template <class T>
 std::vector<std::byte> bytes_of_values(const std::vector<T>& values) {
