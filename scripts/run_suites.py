@@ -9,11 +9,8 @@ runs out of time has failed.
 import argparse
 import os
 import pathlib
-import resource
-import shutil
 import subprocess
 import sys
-import time
 
 import suite
 from suite import Suite
@@ -109,20 +106,7 @@ def main():
     parser = argparse.ArgumentParser(description="Builds the project three times and runs every test suite.")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many suites may run at a time")
     options = parser.parse_args()
-    begin = time.monotonic()
-    shutil.rmtree(LOGS, ignore_errors=True)
-    LOGS.mkdir(parents=True)
-    planned = list(suites())
-    print(f"{len(planned)} steps, {options.jobs} at a time:")
-    for step in planned:
-        print(f"  {step.name}")
-    print(flush=True)
-    suite.Runner(ROOT, LOGS, options.jobs).run(planned)
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    print(f"\n{time.monotonic() - begin:.0f} s, {used.ru_utime + used.ru_stime:.0f} s of CPU time")
-    passed, failed = (sum(counts) for counts in zip(*((step.passed, step.failed) for step in planned)))
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed or not passed else 0
+    return suite.run_all(list(suites()), ROOT, LOGS, options.jobs)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ import json
 import os
 import pathlib
 import re
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -151,3 +153,20 @@ class Runner:
         if suite.failed and log.exists():
             lines = log.read_text("utf-8", errors="replace").splitlines()[-FAILED_LINES_MAX:]
             print("".join(f"    {line}\n" for line in lines) + f"    (all of it: {log.relative_to(self.root)})", flush=True)
+
+
+def run_all(planned, root, logs, jobs):
+    """Runs them; prints what there is to run, a line for each as it ends, and last "N passed, N failed". Returns an exit code."""
+    begin = time.monotonic()
+    shutil.rmtree(logs, ignore_errors=True)
+    logs.mkdir(parents=True)
+    print(f"{len(planned)} steps, {jobs} at a time:")
+    for step in planned:
+        print(f"  {step.name}")
+    print(flush=True)
+    Runner(root, logs, jobs).run(planned)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(f"\n{time.monotonic() - begin:.0f} s, {used.ru_utime + used.ru_stime:.0f} s of CPU time")
+    passed, failed = (sum(counts) for counts in zip(*((step.passed, step.failed) for step in planned)))
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed or not passed else 0
