@@ -39,7 +39,10 @@ using Lanes = float (*)[CDNA_SUM_LANES];
 }  // namespace
 
 RowDot::RowDot(const Job& job, const Weights& weights, const PackedRows& x, std::uint64_t rows)
-    : job_(job),
+    : math_(job.math),
+      f32_(f32_kernels(job.isa)),
+      bf16_(bf16_kernels(job.isa)),
+      int8_(int8_kernels(job.isa)),
       weights_(weights),
       x_(x),
       rows_(rows),
@@ -79,23 +82,23 @@ void RowDot::add(const WeightRow& row) {
 void RowDot::add_codes(const WeightRow& row) {
   cdna_code_row codes{reinterpret_cast<const std::uint8_t*>(row.data.data()), row.entry_count, nullptr};
   if (weights_.decoder.group != 0) {
-    fill_scales(weights_, row, 0, row.entry_count, nullptr, f32_kernels(job_.isa), scales_.data());
+    fill_scales(weights_, row, 0, row.entry_count, nullptr, f32_, scales_.data());
     codes.scales = scales_.data();
   }
   for (std::uint64_t i = 0; i < rows_; i += kRows) {
     const std::uint64_t m = std::min(kRows, rows_ - i);
     const auto sums = reinterpret_cast<Lanes>(sums_.data() + i * CDNA_SUM_LANES);
     const std::uint64_t at = row.entry_begin;
-    switch (job_.math) {
+    switch (math_) {
       case Math::f32:
-        f32_kernels(job_.isa).dot_codes(weights_.lookup.get(), &codes, x_.f32(i) + at, x_.stride(), m, sums);
+        f32_.dot_codes(weights_.lookup.get(), &codes, x_.f32(i) + at, x_.stride(), m, sums);
         break;
       case Math::bf16:
-        bf16_kernels(job_.isa).dot_codes(weights_.lookup.get(), &codes, x_.bf16(i) + at, x_.stride(), m, sums);
+        bf16_.dot_codes(weights_.lookup.get(), &codes, x_.bf16(i) + at, x_.stride(), m, sums);
         break;
       case Math::int8:
-        int8_kernels(job_.isa).dot_codes(weights_.lookup.get(), &codes, x_.int8(i) + at, x_.stride(),
-                                         x_.int8_scales(i) + at / 64, x_.scale_stride(), m, sums);
+        int8_.dot_codes(weights_.lookup.get(), &codes, x_.int8(i) + at, x_.stride(), x_.int8_scales(i) + at / 64,
+                        x_.scale_stride(), m, sums);
         break;
     }
   }
@@ -120,15 +123,15 @@ void RowDot::add_values(const WeightRow& row) {
     const std::uint64_t count = std::min(kPieceColumns, row.entry_count - begin);
     widen_piece(weights_, row, begin, count, values_.data());
     replace_outliers(row, begin, count);
-    if (job_.math == Math::bf16) bf16_kernels(job_.isa).round(values_.data(), count, words_.data());
+    if (math_ == Math::bf16) bf16_.round(values_.data(), count, words_.data());
     for (std::uint64_t i = 0; i < rows_; i += kRows) {
       const std::uint64_t m = std::min(kRows, rows_ - i);
       const auto sums = reinterpret_cast<Lanes>(sums_.data() + i * CDNA_SUM_LANES);
       const std::uint64_t at = row.entry_begin + begin;
-      if (job_.math == Math::bf16) {
-        bf16_kernels(job_.isa).dot_values(words_.data(), count, x_.bf16(i) + at, x_.stride(), m, sums);
+      if (math_ == Math::bf16) {
+        bf16_.dot_values(words_.data(), count, x_.bf16(i) + at, x_.stride(), m, sums);
       } else {
-        f32_kernels(job_.isa).dot_values(values_.data(), count, x_.f32(i) + at, x_.stride(), m, sums);
+        f32_.dot_values(values_.data(), count, x_.f32(i) + at, x_.stride(), m, sums);
       }
     }
   }
@@ -145,7 +148,7 @@ void RowDot::finish(float row_scale, float* sums) const {
   float scale = weights_.form == WeightForm::codes ? row_scale : 1.0F;
   for (std::uint64_t i = 0; i < rows_; ++i) {
     float sum = sum_of(sums_.data() + i * CDNA_SUM_LANES);
-    if (job_.math == Math::int8) sum *= weights_.lookup->fixed_step;
+    if (math_ == Math::int8) sum *= weights_.lookup->fixed_step;
     sums[i] = sum * scale + corrections_[i];
   }
 }

@@ -30,7 +30,10 @@ class RowDot {
   void correct_outliers(const WeightRow& row);
   void replace_outliers(const WeightRow& row, std::uint64_t begin, std::uint64_t count);
 
-  const Job& job_;
+  Math math_;
+  const cdna_f32_kernels& f32_;
+  const cdna_bf16_kernels& bf16_;
+  const cdna_int8_kernels& int8_;
   const Weights& weights_;
   const PackedRows& x_;
   std::uint64_t rows_;

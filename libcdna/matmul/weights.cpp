@@ -88,7 +88,10 @@ cdna_order Weights::order(Math math) const {
 
 // ---- Rows ----
 
-RowWalk::RowWalk(const Block& block, std::uint64_t first_row) : block_(&block) {
+RowWalk::RowWalk(const Block& block, std::uint64_t first_row)
+    : block_(&block),
+      row_bytes_(block.data.size() / block.row_count),
+      scale_bytes_(block.group_scales.size() / block.row_count) {
   const std::uint64_t first = first_row * block.entry_count;
   std::uint64_t end = block.outlier_count;
   while (next_outlier_ < end) {  // The first outlier of these rows, by bisection.
@@ -103,12 +106,10 @@ RowWalk::RowWalk(const Block& block, std::uint64_t first_row) : block_(&block) {
 
 WeightRow RowWalk::row(std::uint64_t row) {
   const Block& block = *block_;
-  const std::uint64_t bytes = block.data.size() / block.row_count;
-  const std::uint64_t scale_bytes = block.group_scales.size() / block.row_count;
   WeightRow result;
   result.block = block_;
-  result.data = block.data.subspan(row * bytes, bytes);
-  result.group_scales = block.group_scales.subspan(row * scale_bytes, scale_bytes);
+  result.data = block.data.subspan(row * row_bytes_, row_bytes_);
+  result.group_scales = block.group_scales.subspan(row * scale_bytes_, scale_bytes_);
   if (!block.row_scales.empty()) result.row_scale = block.row_scales[row];
   result.entry_begin = block.entry_begin;
   result.entry_count = block.entry_count;

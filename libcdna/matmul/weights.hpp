@@ -77,6 +77,8 @@ class RowWalk {
 
  private:
   const Block* block_;
+  std::uint64_t row_bytes_;
+  std::uint64_t scale_bytes_;  // Per row.
   std::uint64_t next_outlier_ = 0;
 };
 
