@@ -1,7 +1,9 @@
 // Choice of the instruction set.
 #include "libcdna/cpu.hpp"
 
+#include <array>
 #include <cstddef>
+#include <iterator>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -68,7 +70,7 @@ bool ask(Isa isa) { return isa == Isa::baseline; }
 constexpr const char* kVariable = "CDNA_CPU";
 
 const KernelChoice<Isa>& choice() {
-  static const KernelChoice<Isa> instance = choose_kernel<Isa>(kIsas, kVariable, ask);
+  static const KernelChoice<Isa> instance = choose_kernel<Isa>(kIsas, kVariable, is_available);
   return instance;
 }
 
@@ -79,7 +81,15 @@ std::string_view name_of(Isa isa) {
   return kNames[static_cast<std::size_t>(isa)];
 }
 
-bool is_available(Isa isa) { return ask(isa); }
+// CPUID traps under a hypervisor: some microseconds each.
+bool is_available(Isa isa) {
+  static const std::array<bool, std::size(kIsas)> kAvailable = [] {
+    std::array<bool, std::size(kIsas)> available{};
+    for (const Isa each : kIsas) available[static_cast<std::size_t>(each)] = ask(each);
+    return available;
+  }();
+  return kAvailable[static_cast<std::size_t>(isa)];
+}
 
 std::string_view instruction_set() { return name_of(isa()); }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cdna/reader.hpp"
+#include "kernels/cpu/matmul.h"
 #include "libcdna/format/footer.hpp"
 #include "libcdna/format/tail.hpp"
 
@@ -40,8 +41,10 @@ class BlockBits {
 
 // The tables that every block of a codebook tensor is decoded with.
 struct CodebookTables {
-  std::vector<float> codebook;     // [2^bits]
-  std::vector<float> scale_table;  // [256], empty without a U8 group scale.
+  std::vector<float> codebook;                      // [2^bits]
+  std::vector<float> scale_table;                   // [256], empty without a U8 group scale.
+  std::unique_ptr<const cdna_lookup> lookup;        // The codebook as kernels see it; null above 8 bits.
+  std::unique_ptr<const cdna_lookup> scale_lookup;  // The scale table.
 };
 
 // What is known of an item once its index has been checked.

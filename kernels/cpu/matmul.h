@@ -48,7 +48,7 @@ static inline uint32_t cdna_packed_column(enum cdna_order order, uint32_t p) {
 }
 
 // A table of 2^bits entries in the forms that look-ups need. All arrays repeat the entries up to 256, so that bits
-// above a code do not matter. Filled by libcdna/matmul/lookup.cpp.
+// above a code do not matter. Filled by libcdna/decode/lookup.cpp.
 struct cdna_lookup {
   uint32_t bits;     // 1..8
   uint32_t is_half;  // Every entry is a binary16 number, so half_planes may be used.

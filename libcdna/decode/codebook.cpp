@@ -7,6 +7,7 @@
 #include <cstring>
 #include <string>
 
+#include "libcdna/decode/lookup.hpp"
 #include "libcdna/format/encoding_rules.hpp"
 #include "libcdna/format/float_bits.hpp"
 #include "libcdna/format/small_floats.hpp"
@@ -93,7 +94,9 @@ Result<CodebookTables> load_codebook_tables(const File& file, std::uint32_t item
   tables.codebook = CDNA_TRY(load_codebook(file, item));
   if (const wire::Plane* const table = find_plane(view, kScaleTable)) {
     tables.scale_table = CDNA_TRY(load_table(file, item, view, *table));
+    tables.scale_lookup = make_lookup(tables.scale_table);
   }
+  if (tables.codebook.size() <= 256) tables.lookup = make_lookup(tables.codebook);
   return tables;
 }
 

@@ -91,13 +91,13 @@ void RowDot::add_codes(const WeightRow& row) {
     const std::uint64_t at = row.entry_begin;
     switch (math_) {
       case Math::f32:
-        f32_.dot_codes(weights_.lookup.get(), &codes, x_.f32(i) + at, x_.stride(), m, sums);
+        f32_.dot_codes(weights_.lookup, &codes, x_.f32(i) + at, x_.stride(), m, sums);
         break;
       case Math::bf16:
-        bf16_.dot_codes(weights_.lookup.get(), &codes, x_.bf16(i) + at, x_.stride(), m, sums);
+        bf16_.dot_codes(weights_.lookup, &codes, x_.bf16(i) + at, x_.stride(), m, sums);
         break;
       case Math::int8:
-        int8_.dot_codes(weights_.lookup.get(), &codes, x_.int8(i) + at, x_.stride(), x_.int8_scales(i) + at / 64,
+        int8_.dot_codes(weights_.lookup, &codes, x_.int8(i) + at, x_.stride(), x_.int8_scales(i) + at / 64,
                         x_.scale_stride(), m, sums);
         break;
     }

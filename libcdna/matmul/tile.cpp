@@ -46,9 +46,9 @@ void Tile::decode_codes(const WeightRow& row, std::uint64_t first, std::uint64_t
     codes.scales = scales_.data();
   }
   if (words_used_) {
-    bf16_kernels(job_.isa).decode(weights_.lookup.get(), &codes, words_.data() + place);
+    bf16_kernels(job_.isa).decode(weights_.lookup, &codes, words_.data() + place);
   } else {
-    f32_kernels(job_.isa).decode(weights_.lookup.get(), &codes, f32_.data() + place);
+    f32_kernels(job_.isa).decode(weights_.lookup, &codes, f32_.data() + place);
   }
 }
 

@@ -55,6 +55,7 @@ class Transposed {
     std::optional<Tile> tile;
     std::vector<WeightRow> rows;
     std::vector<float> factors;  // [rows of x][rows of W at a time]
+    std::vector<float> scaled;   // The same times the scales of the rows.
     std::vector<float> scales;   // [kAddedRows][columns / 32]
     AlignedBuffer<float> sums;   // [rows of x][stride]
   };
@@ -119,7 +120,6 @@ class Transposed {
     const std::size_t count = thread.rows.size();
     const WeightRow& first = thread.rows[0];
     const std::uint64_t scale_stride = whole_chunks(first.entry_count) / CDNA_SCALE_COLUMNS;
-    add_outliers(thread);
     cdna_code_row codes{reinterpret_cast<const std::uint8_t*>(first.data.data()), first.entry_count, nullptr};
     if (weights_.decoder.group != 0) {
       thread.scales.resize(kAddedRows * scale_stride);
@@ -128,14 +128,16 @@ class Transposed {
                     thread.scales.data() + r * scale_stride);
       codes.scales = thread.scales.data();
     }
+    thread.scaled = thread.factors;
     for (std::uint64_t i = 0; i < rows_; ++i) {
-      for (std::size_t r = 0; r < count; ++r) thread.factors[i * count + r] *= thread.rows[r].row_scale;
+      for (std::size_t r = 0; r < count; ++r) thread.scaled[i * count + r] *= thread.rows[r].row_scale;
     }
-    f32_kernels(job_.isa).add_codes(weights_.lookup.get(), &codes, count, first.data.size(), scale_stride,
-                                    thread.factors.data(), rows_, thread.sums.data() + first.entry_begin, stride_);
+    f32_kernels(job_.isa).add_codes(weights_.lookup, &codes, count, first.data.size(), scale_stride,
+                                    thread.scaled.data(), rows_, thread.sums.data() + first.entry_begin, stride_);
+    add_outliers(thread);  // Now that the codes are in the cache.
   }
 
-  // What the outliers of these rows add to what their codes will.
+  // What the outliers of these rows add to what their codes did.
   void add_outliers(Thread& thread) const {
     RowDecoder decoder = weights_.decoder;
     decoder.codebook = std::span(weights_.lookup->values).first(std::size_t{1} << decoder.bits);

@@ -17,6 +17,11 @@ Error unsupported(const Weights& weights, std::string message) {
   return weights.file->placed(fail(Code::unsupported, "", std::move(message)), weights.item);
 }
 
+void use_own_lookup(Weights& weights, std::span<const float> entries, Entries rounding) {
+  weights.own_lookup = make_lookup(entries, rounding);
+  weights.lookup = weights.own_lookup.get();
+}
+
 Result<void> describe_codebook(Weights& weights, const ItemView& view, Entries rounding) {
   const CodebookTables& tables = *CDNA_TRY(weights.file->tables(weights.item));
   weights.decoder = RowDecoder::of(view, tables);
@@ -26,9 +31,9 @@ Result<void> describe_codebook(Weights& weights, const ItemView& view, Entries r
   const bool fits = weights.decoder.bits <= 8 && !nonfinite && all_finite(tables.codebook);
   weights.form = fits ? WeightForm::codes : WeightForm::decoded;
   if (!fits) return {};
-  weights.lookup = make_lookup(tables.codebook, rounding);
-  if (weights.decoder.group != 0 && weights.decoder.group_dtype == DType::u8)
-    weights.scale_lookup = make_lookup(tables.scale_table);
+  weights.lookup = tables.lookup.get();
+  weights.scale_lookup = tables.scale_lookup.get();
+  if (rounding == Entries::rounded_to_bf16) use_own_lookup(weights, tables.codebook, rounding);
   return {};
 }
 
@@ -41,7 +46,7 @@ Result<void> describe_exact(Weights& weights, Entries rounding) {
     return unsupported(weights, "a tensor of " + std::string(name_of(weights.dtype)) + " is not made of floats");
   weights.form = WeightForm::codes;
   weights.decoder = RowDecoder::of(weights.dtype);
-  weights.lookup = make_lookup(weights.decoder.codebook, rounding);
+  use_own_lookup(weights, weights.decoder.codebook, rounding);
   return {};
 }
 
@@ -143,7 +148,7 @@ void fill_scales(const Weights& weights, const WeightRow& row, std::uint64_t beg
   const std::uint64_t groups = (count + group - 1) / group;
   if (weights.scale_lookup != nullptr) {
     const auto* const numbers = reinterpret_cast<const std::uint8_t*>(row.group_scales.data()) + begin / group;
-    kernels.look_up(weights.scale_lookup.get(), numbers, groups, repeat, scales);
+    kernels.look_up(weights.scale_lookup, numbers, groups, repeat, scales);
   } else {
     const std::uint64_t bytes = bits_of(weights.decoder.group_dtype) / 8;
     for (std::uint64_t i = 0; i < groups; ++i) {

@@ -9,7 +9,7 @@
 #include "cdna/matmul.hpp"
 #include "libcdna/block_reader.hpp"
 #include "libcdna/decode/codebook.hpp"
-#include "libcdna/matmul/lookup.hpp"
+#include "libcdna/decode/lookup.hpp"
 
 namespace cdna {
 
@@ -29,11 +29,12 @@ struct Weights {
   std::uint64_t row_end = 0;
 
   WeightForm form = WeightForm::values;
-  DType dtype = DType::none;                  // Of `values`.
-  RowDecoder decoder;                         // Of `codes` and `decoded`.
-  std::unique_ptr<cdna_lookup> lookup;        // Of `codes`.
-  std::unique_ptr<cdna_lookup> scale_lookup;  // Of U8 group scales.
-  DType outlier_dtype = DType::none;          // none: no outliers.
+  DType dtype = DType::none;                      // Of `values`.
+  RowDecoder decoder;                             // Of `codes` and `decoded`.
+  const cdna_lookup* lookup = nullptr;            // Of `codes`.
+  const cdna_lookup* scale_lookup = nullptr;      // Of U8 group scales.
+  std::unique_ptr<const cdna_lookup> own_lookup;  // Where the file has none that would do.
+  DType outlier_dtype = DType::none;              // none: no outliers.
 
   std::uint64_t rows() const { return row_end - row_begin; }
   std::uint64_t cols() const { return matrix.cols; }

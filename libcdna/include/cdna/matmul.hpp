@@ -60,6 +60,7 @@ struct Matrix {
   std::uint64_t cols = 0;
   std::int64_t row_stride = 0;
   std::int64_t col_stride = 1;
+  operator ConstMatrix() const { return {data, dtype, rows, cols, row_stride, col_stride}; }
 };
 
 // Row-major matrices without gaps.

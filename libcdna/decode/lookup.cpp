@@ -1,5 +1,5 @@
 // cdna_lookup from the entries of a codebook.
-#include "libcdna/matmul/lookup.hpp"
+#include "libcdna/decode/lookup.hpp"
 
 #include <algorithm>
 #include <bit>
