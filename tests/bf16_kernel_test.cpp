@@ -23,8 +23,10 @@ constexpr double kUnit = 0x1p-24;
 std::vector<OfIsa<cdna_bf16_kernels>> available_kernels() {
   std::vector<OfIsa<cdna_bf16_kernels>> all{{name_of(Isa::baseline), cdna_bf16_kernels_baseline()}};
 #if defined(__x86_64__)
+  if (is_available(Isa::avx2)) all.push_back({name_of(Isa::avx2), cdna_bf16_kernels_avx2()});
   if (is_available(Isa::avx512)) all.push_back({name_of(Isa::avx512), cdna_bf16_kernels_avx512()});
   if (is_available(Isa::avx512_bf16)) all.push_back({name_of(Isa::avx512_bf16), cdna_bf16_kernels_avx512_bf16()});
+  if (is_available(Isa::amx)) all.push_back({name_of(Isa::amx), cdna_bf16_kernels_amx()});
 #endif
   return all;
 }

@@ -28,5 +28,13 @@ CDNA_INLINE U32 round_pairs(F32 first, F32 second) {
 
 #include "kernels/cpu/bf16_avx512_entries.h"
 #include "kernels/cpu/bf16_body.h"
+#include "kernels/cpu/bf16_multiply_tiles.h"
+
+namespace {
+
+constexpr cdna_bf16_kernels kTileKernels = {dot_codes, dot_values, decode, round, cdna_bf16_multiply_tiles};
+
+}  // namespace
 
 const cdna_bf16_kernels* cdna_bf16_kernels_avx512_bf16(void) { return &kKernels; }
+const cdna_bf16_kernels* cdna_bf16_kernels_amx(void) { return &kTileKernels; }

@@ -15,7 +15,6 @@
 namespace {
 
 // Partial sums of one row of x. A single row has more of them, or it would wait for each.
-constexpr size_t kSumVectors = CDNA_SUM_LANES / kLanes;
 template <size_t kRows>
 constexpr size_t kSums = kRows == 1        ? 4
                          : kSumVectors < 2 ? 2

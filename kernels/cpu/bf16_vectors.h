@@ -1,35 +1,11 @@
-// Vectors of bf16 numbers and of f32 sums. Included by a file that has defined CDNA_VECTOR_BYTES: 16, 32 or 64.
+// Vectors of bf16 numbers. Included by a file that has defined CDNA_VECTOR_BYTES: 16, 32 or 64.
 #ifndef CDNA_KERNELS_CPU_BF16_VECTORS_H
 #define CDNA_KERNELS_CPU_BF16_VECTORS_H
 
-#include <stddef.h>
-#include <stdint.h>
-
-#include "kernels/cpu/inline.h"
-#include "kernels/cpu/matmul.h"
+#include "kernels/cpu/matmul_vectors.h"
 
 namespace {
 
-template <class T>
-struct Type {
-  using Of = T;
-};
-
-template <size_t kCount>
-struct Count {
-  static constexpr size_t kValue = kCount;
-};
-
-// Calls body(Count<n>()) for 0 < n <= kMost.
-template <size_t kMost, class Body>
-CDNA_INLINE void with_count(size_t n, const Body& body) {
-  if constexpr (kMost > 0) {
-    if (n == kMost) return body(Count<kMost>());
-    with_count<kMost - 1>(n, body);
-  }
-}
-
-constexpr size_t kLanes = CDNA_VECTOR_BYTES / 4;  // Of f32: pairs of bf16.
 constexpr size_t kWords = CDNA_VECTOR_BYTES / 2;
 
 // Codes are taken in steps of 64 columns, of 4 bits in steps of 128.
@@ -40,23 +16,9 @@ constexpr size_t kStepVectors = kStepColumns<kNibbles> / kWords;
 // 32 words have at most two scales, and each next 32 of a step have the same.
 constexpr size_t kScaleVectors = 32 / kWords;
 
-typedef float F32 __attribute__((vector_size(CDNA_VECTOR_BYTES)));
-typedef int32_t I32 __attribute__((vector_size(CDNA_VECTOR_BYTES)));
-typedef uint32_t U32 __attribute__((vector_size(CDNA_VECTOR_BYTES)));  // Also pairs of bf16, the first one below.
 typedef uint16_t HalfU16 __attribute__((vector_size(CDNA_VECTOR_BYTES / 2)));
 
-template <class Vector>
-CDNA_INLINE Vector load(const void* from) {
-  Vector vector;
-  __builtin_memcpy(&vector, from, sizeof vector);
-  return vector;
-}
-
-template <class Vector>
-CDNA_INLINE void store(void* to, Vector vector) {
-  __builtin_memcpy(to, &vector, sizeof vector);
-}
-
+// Of pairs in 32 bits, the first one below.
 CDNA_INLINE F32 first_of(U32 pairs) { return (F32)(pairs << 16); }
 CDNA_INLINE F32 second_of(U32 pairs) { return (F32)(pairs & 0xFFFF0000U); }
 

@@ -1,0 +1,109 @@
+// The int8 kernels for AVX-512 (F, BW, VL, DQ, VBMI) and VNNI.
+//
+// A weight is 256 high + low - 32768. The instruction multiplies unsigned by signed bytes: both planes as they are with
+// x; of high's sum 128 times the sum of x is taken off, which a third product gives (a row of x has no room for it, and
+// the loop is bound by look-ups).
+#include <immintrin.h>
+
+#define CDNA_VECTOR_BYTES 64
+#include "kernels/cpu/code_planes_avx512.h"
+#include "kernels/cpu/matmul_vectors.h"
+
+namespace {
+
+CDNA_INLINE F32 multiply_add(F32 a, F32 b, F32 c) { return (F32)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+
+template <bool kNibbles>
+CDNA_INLINE F32 lane_scales(const float* scales, size_t) {
+  return (F32)(kNibbles ? scales_of_128(scales) : scales_of_64(scales));
+}
+
+// 128 columns have two, like 64 columns' scales.
+template <bool kNibbles>
+CDNA_INLINE F32 x_scales_of(const float* scales, size_t) {
+  return kNibbles ? (F32)scales_of_64(scales) : F32{} + *scales;
+}
+
+template <size_t kVectors>
+struct Weights {
+  __m512i high[kVectors];
+  __m512i low[kVectors];
+};
+
+template <size_t kVectors>
+CDNA_INLINE I32 sum_of_products(const Weights<kVectors>& w, const int8_t* x) {
+  __m512i high = _mm512_setzero_si512();
+  __m512i offset = high;
+  for (size_t i = 0; i < kVectors; ++i) {
+    const __m512i at = _mm512_loadu_si512(x + 64 * i);
+    high = _mm512_dpbusd_epi32(high, w.high[i], at);
+    offset = _mm512_dpbusd_epi32(offset, _mm512_set1_epi8(static_cast<char>(128)), at);
+  }
+  __m512i sum = _mm512_slli_epi32(_mm512_sub_epi32(high, offset), 8);
+  for (size_t i = 0; i < kVectors; ++i) sum = _mm512_dpbusd_epi32(sum, w.low[i], _mm512_loadu_si512(x + 64 * i));
+  return (I32)sum;
+}
+
+template <uint32_t kIndexBits>
+struct ByteEntries {
+  static constexpr bool kNibbles = false;
+
+  explicit CDNA_INLINE ByteEntries(const cdna_lookup& table)
+      : shape(shape_of(table.bits, 64)), bytes(table.bits), low(table.fixed_planes[0]), high(table.fixed_planes[1]) {}
+
+  CDNA_INLINE Weights<1> weights(const uint8_t* codes) const {
+    const __m512i numbers = bytes.load(codes);
+    return {{high.look_up(numbers)}, {low.look_up(numbers)}};
+  }
+
+  static CDNA_INLINE void multiply(const Weights<1>& w, const int8_t* x, I32 (&sums)[kSumVectors]) {
+    sums[0] = sum_of_products(w, x);
+  }
+
+  StepShape shape;
+  ByteCodes<kIndexBits> bytes;
+  Plane<kIndexBits> low;
+  Plane<kIndexBits> high;
+};
+
+// A look-up of 64 entries, which are 16 repeated, takes no notice of what is above a nibble.
+struct NibbleEntries {
+  static constexpr bool kNibbles = true;
+
+  explicit CDNA_INLINE NibbleEntries(const cdna_lookup& table)
+      : shape(shape_of(4, 64)), low(table.fixed_planes[0]), high(table.fixed_planes[1]) {}
+
+  CDNA_INLINE Weights<2> weights(const uint8_t* codes) const {
+    const __m512i even = _mm512_loadu_si512(codes);
+    const __m512i odd = _mm512_srli_epi16(even, 4);
+    return {{high.look_up(even), high.look_up(odd)}, {low.look_up(even), low.look_up(odd)}};
+  }
+
+  static CDNA_INLINE void multiply(const Weights<2>& w, const int8_t* x, I32 (&sums)[kSumVectors]) {
+    sums[0] = sum_of_products(w, x);
+  }
+
+  StepShape shape;
+  Plane<6> low;
+  Plane<6> high;
+};
+
+template <class Body>
+CDNA_INLINE void with_entries(uint32_t bits, const Body& body) {
+  switch (bits) {
+    case 4:
+      return body(Type<NibbleEntries>());
+    case 7:
+      return body(Type<ByteEntries<7>>());
+    case 8:
+      return body(Type<ByteEntries<8>>());
+    default:
+      return body(Type<ByteEntries<6>>());
+  }
+}
+
+}  // namespace
+
+#include "kernels/cpu/int8_body.h"
+
+const cdna_int8_kernels* cdna_int8_kernels_avx512(void) { return &kKernels; }
