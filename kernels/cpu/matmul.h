@@ -2,7 +2,8 @@
 //
 // Columns are taken in chunks of 128. A kernel may work on the columns of a chunk in another order than that of the
 // file, the packed order (cdna_packed_column): x is packed in it before, y is put back after. Past the last column x is
-// 0 and the code is 0, up to a whole chunk; memory past the codes that `count` needs is never touched.
+// 0, up to a whole chunk, and w is 0 whatever the entries are (0 times an infinity would be NaN); memory past the codes
+// that `count` needs is never touched.
 //
 // Results in f32 are the same bits on every instruction set: fma is one rounding, partial sums are 16 lanes, and the
 // order of operations is the one that each function states. Results of bf16 and int8 products are not.
