@@ -1,0 +1,191 @@
+// The f32 products for AVX-512 (F, BW, VL, DQ, VBMI): tables stay in registers, and permutations look them up.
+//
+// Bytes of entries are looked up plane by plane, 64 codes at a time, and unpacked to numbers: binary16 needs two
+// planes, f32 four. 16 entries fit into one register of f32.
+#include <immintrin.h>
+
+#define CDNA_VECTOR_BYTES 64
+#include "kernels/cpu/code_bits_avx512.h"
+#include "kernels/cpu/f32_table.h"
+
+namespace {
+
+CDNA_INLINE F32 multiply_add(F32 a, F32 b, F32 c) { return (F32)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+
+CDNA_INLINE F32 broadcast(float value) { return (F32)_mm512_set1_ps(value); }
+
+CDNA_INLINE F32 spread_scales(const float* scales, int) {
+  const __m512i numbers = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+  return (F32)_mm512_permutexvar_ps(numbers, _mm512_castps128_ps512(_mm_loadu_ps(scales)));
+}
+
+// The entries of a plane of 64 * kRegisters bytes, by the low bits of 64 codes.
+template <size_t kRegisters>
+struct Plane {
+  explicit CDNA_INLINE Plane(const uint8_t* bytes) {
+    for (size_t i = 0; i < kRegisters; ++i) table[i] = _mm512_loadu_si512(bytes + 64 * i);
+  }
+
+  CDNA_INLINE __m512i look_up(__m512i codes) const {
+    if constexpr (kRegisters == 1) {
+      return _mm512_permutexvar_epi8(codes, table[0]);
+    } else {
+      const __m512i low = _mm512_permutex2var_epi8(table[0], codes, table[1]);
+      if constexpr (kRegisters == 2) return low;
+      const __m512i high = _mm512_permutex2var_epi8(table[kRegisters - 2], codes, table[kRegisters - 1]);
+      return _mm512_mask_blend_epi8(_mm512_movepi8_mask(codes), low, high);
+    }
+  }
+
+  __m512i table[kRegisters];
+};
+
+// Entries that are binary16.
+template <size_t kPlaneRegisters>
+struct HalfEntries {
+  static constexpr cdna_order kOrder = CDNA_ORDER_BYTES;
+
+  struct Block {
+    __m512i low;
+    __m512i high;
+  };
+
+  explicit CDNA_INLINE HalfEntries(const cdna_lookup& table)
+      : block_bytes(8 * table.bits),
+        unpacker(table.bits % 8, kCutsInOrder),
+        low_plane(table.half_planes[0]),
+        high_plane(table.half_planes[1]) {}
+
+  CDNA_INLINE __m512i codes_of(const uint8_t* codes) const {
+    if constexpr (kPlaneRegisters == 4) return _mm512_loadu_si512(codes);
+    return unpacker.unpack(codes);
+  }
+
+  CDNA_INLINE Block block(const uint8_t* from) const {
+    const __m512i codes = codes_of(from);
+    const __m512i low = low_plane.look_up(codes);
+    const __m512i high = high_plane.look_up(codes);
+    return {_mm512_unpacklo_epi8(low, high), _mm512_unpackhi_epi8(low, high)};
+  }
+
+  CDNA_INLINE F32 entry(const Block& block, int r) const {
+    const __m512i halves = r < 2 ? block.low : block.high;
+    return (F32)_mm512_cvtph_ps(r % 2 == 0 ? _mm512_castsi512_si256(halves) : _mm512_extracti64x4_epi64(halves, 1));
+  }
+
+  size_t block_bytes;
+  CodeUnpacker unpacker;
+  Plane<kPlaneRegisters> low_plane;
+  Plane<kPlaneRegisters> high_plane;
+};
+
+// The four planes of 64 entries to f32, dword j of each lane of codes to vector j.
+struct WholeEntries {
+  __m512i words[4];
+
+  CDNA_INLINE F32 vector(int j) const {
+    const __m512i low = words[j / 2];
+    const __m512i high = words[2 + j / 2];
+    return (F32)(j % 2 == 0 ? _mm512_unpacklo_epi16(low, high) : _mm512_unpackhi_epi16(low, high));
+  }
+};
+
+template <size_t kPlaneRegisters>
+struct FloatPlanes {
+  explicit CDNA_INLINE FloatPlanes(const cdna_lookup& table)
+      : planes{Plane<kPlaneRegisters>(table.planes[0]), Plane<kPlaneRegisters>(table.planes[1]),
+               Plane<kPlaneRegisters>(table.planes[2]), Plane<kPlaneRegisters>(table.planes[3])} {}
+
+  CDNA_INLINE WholeEntries look_up(__m512i codes) const {
+    __m512i bytes[4];
+    for (int i = 0; i < 4; ++i) bytes[i] = planes[i].look_up(codes);
+    return {{_mm512_unpacklo_epi8(bytes[0], bytes[1]), _mm512_unpackhi_epi8(bytes[0], bytes[1]),
+             _mm512_unpacklo_epi8(bytes[2], bytes[3]), _mm512_unpackhi_epi8(bytes[2], bytes[3])}};
+  }
+
+  Plane<kPlaneRegisters> planes[4];
+};
+
+// Entries that are f32.
+template <size_t kPlaneRegisters>
+struct FloatEntries {
+  static constexpr cdna_order kOrder = CDNA_ORDER_BYTES;
+  using Block = WholeEntries;
+
+  explicit CDNA_INLINE FloatEntries(const cdna_lookup& table)
+      : block_bytes(8 * table.bits),
+        unpacker(table.bits % 8, kCutsForDwordsAsBytes),
+        fours(ordered_dwords(kCodesForDwordsAsBytes)),
+        planes(table) {}
+
+  CDNA_INLINE __m512i codes_of(const uint8_t* codes) const {
+    if constexpr (kPlaneRegisters == 4) return _mm512_permutexvar_epi32(fours, _mm512_loadu_si512(codes));
+    return unpacker.unpack(codes);
+  }
+
+  CDNA_INLINE Block block(const uint8_t* codes) const { return planes.look_up(codes_of(codes)); }
+
+  CDNA_INLINE F32 entry(const Block& block, int r) const { return block.vector(r); }
+
+  size_t block_bytes;
+  CodeUnpacker unpacker;
+  __m512i fours;
+  FloatPlanes<kPlaneRegisters> planes;
+};
+
+// Entries of codes of 4 bits: a dword has eight codes, one for each register.
+struct NibbleEntries {
+  static constexpr cdna_order kOrder = CDNA_ORDER_NIBBLES;
+  using Block = U32;
+
+  explicit CDNA_INLINE NibbleEntries(const cdna_lookup& from) : table(_mm512_loadu_ps(from.values)) {}
+
+  CDNA_INLINE Block block(const uint8_t* codes) const { return load<U32>(codes); }
+
+  CDNA_INLINE F32 entry(const Block& block, int r) const {
+    return (F32)_mm512_permutexvar_ps((__m512i)(block >> static_cast<uint32_t>(4 * r)), table);
+  }
+
+  static constexpr size_t block_bytes = 64;
+  __m512 table;
+};
+
+template <class Body>
+CDNA_INLINE void with_entries(const cdna_lookup& table, const Body& body) {
+  if (table.bits == 4) return body(NibbleEntries(table));
+  if (table.is_half != 0) {
+    if (table.bits == 8) return body(HalfEntries<4>(table));
+    if (table.bits == 7) return body(HalfEntries<2>(table));
+    return body(HalfEntries<1>(table));
+  }
+  if (table.bits == 8) return body(FloatEntries<4>(table));
+  if (table.bits == 7) return body(FloatEntries<2>(table));
+  return body(FloatEntries<1>(table));
+}
+
+// Numbers to look up, 64 at a time, then one by one. repeat is 1 or 2.
+CDNA_INLINE size_t look_up_vectors(const cdna_lookup& table, const uint8_t* numbers, size_t count, float* out) {
+  const FloatPlanes<4> planes(table);
+  const __m512i fours = ordered_dwords(kCodesForDwords);
+  size_t i = 0;
+  for (; count - i >= 64; i += 64) {
+    const WholeEntries found = planes.look_up(_mm512_permutexvar_epi32(fours, _mm512_loadu_si512(numbers + i)));
+    for (int j = 0; j < 4; ++j) store(out + i + static_cast<size_t>(16 * j), found.vector(j));
+  }
+  return i;
+}
+
+void look_up(const cdna_lookup* table, const uint8_t* numbers, size_t count, size_t repeat, float* out) {
+  const size_t done = repeat == 1 ? look_up_vectors(*table, numbers, count, out) : 0;
+  look_up_one_by_one(table, numbers + done, count - done, repeat, out + done);
+}
+
+constexpr size_t kAddRows = 4;
+constexpr size_t kTileVectors = 4;
+constexpr size_t tile_rows(size_t vectors) { return 16 / vectors; }
+
+}  // namespace
+
+#include "kernels/cpu/f32_body.h"
+
+const cdna_f32_kernels* cdna_f32_kernels_avx512(void) { return &kKernels; }
