@@ -16,6 +16,7 @@
 #include "guarded_memory.hpp"
 #include "kernels/cpu/matmul.h"
 #include "random.hpp"
+#include "small_floats.hpp"
 
 using namespace cdna;
 using namespace cdna::test;
