@@ -14,7 +14,7 @@ namespace {
 constexpr std::uint64_t kUnitsPerThread = 4;  // At least, where blocks can be sliced.
 constexpr std::uint64_t kSliceRows = 16;
 
-// Consecutive rows of W that lie in one block; of cut rows one row.
+// Consecutive rows of W: of a slice of a block, or of whole blocks; of cut rows one row.
 struct Unit {
   std::size_t part = 0;
   std::uint64_t row_begin = 0;  // Of the matrix view.
@@ -26,17 +26,15 @@ bool can_slice(const Weights& weights) { return weights.file->zero_copy() && wei
 
 class Units {
  public:
-  explicit Units(const Job& job) : job_(&job) {
+  // Of at least `rows_wanted` rows, where there are enough for all threads.
+  Units(const Job& job, std::uint64_t rows_wanted) : job_(&job) {
     std::uint64_t blocks = 0;
     for (const Weights& part : job.parts) blocks += block_count(part);
-    const std::uint64_t wanted = kUnitsPerThread * job.threads;
-    const std::uint64_t slices = blocks == 0 ? 1 : std::max<std::uint64_t>(1, (wanted + blocks - 1) / blocks);
+    const std::uint64_t wanted = job.threads == 1 ? 1 : kUnitsPerThread * job.threads;
     std::uint64_t column = 0;
     for (const Weights& part : job.parts) {
-      const std::uint64_t most = part.cut() ? 1 : std::max<std::uint64_t>(1, part.plane->rows_per_block() / kSliceRows);
-      const bool sliced = job.threads > 1 && part.has_blocks() && !part.cut() && can_slice(part);
-      slices_.push_back(sliced ? std::min(slices, most) : 1);
-      ends_.push_back(count() + slices_.back() * block_count(part));
+      steps_.push_back(step_of(part, blocks, wanted, rows_wanted));
+      ends_.push_back(count() + unit_count(part, steps_.back()));
       columns_.push_back(column);
       column += part.rows();
     }
@@ -54,24 +52,49 @@ class Units {
     const std::uint64_t within = number - (unit.part == 0 ? 0 : ends_[unit.part - 1]);
     const Weights& part = job_->parts[unit.part];
     if (part.cut()) return {unit.part, part.row_begin + within, part.row_begin + within + 1};
-    const std::uint64_t slices = slices_[unit.part];
+    const Step step = steps_[unit.part];
     const std::uint64_t rows = part.plane->rows_per_block();
-    const std::uint64_t block = part.first_block() + within / slices;
-    const std::uint64_t slice = within % slices;
+    const std::uint64_t block = part.first_block() + within / step.slices * step.blocks;
+    const std::uint64_t slice = within % step.slices;
+    const std::uint64_t all = rows * step.blocks;
     const auto clamp = [&](std::uint64_t row) { return std::clamp(row, part.row_begin, part.row_end); };
-    unit.row_begin = clamp(block * rows + rows * slice / slices);
-    unit.row_end = clamp(block * rows + rows * (slice + 1) / slices);
+    unit.row_begin = clamp(block * rows + all * slice / step.slices);
+    unit.row_end = clamp(block * rows + all * (slice + 1) / step.slices);
     return unit;
   }
 
  private:
+  // A unit is `blocks` blocks, or a slice of one.
+  struct Step {
+    std::uint64_t blocks = 1;
+    std::uint64_t slices = 1;
+  };
+
   static std::uint64_t block_count(const Weights& part) {
     if (!part.has_blocks()) return 0;
     return part.cut() ? part.rows() : part.end_block() - part.first_block();
   }
 
+  static std::uint64_t unit_count(const Weights& part, Step step) {
+    return (block_count(part) + step.blocks - 1) / step.blocks * step.slices;
+  }
+
+  // For a part of a product with `blocks` blocks in all, of which `wanted` units are to be made.
+  static Step step_of(const Weights& part, std::uint64_t blocks, std::uint64_t wanted, std::uint64_t rows_wanted) {
+    Step step;
+    if (!part.has_blocks() || part.cut()) return step;
+    const std::uint64_t rows = part.plane->rows_per_block();
+    if (blocks < wanted && can_slice(part)) {
+      step.slices = std::min((wanted + blocks - 1) / blocks, std::max<std::uint64_t>(1, rows / kSliceRows));
+    } else {
+      step.blocks = std::clamp<std::uint64_t>(std::min((rows_wanted + rows - 1) / rows, blocks / wanted), 1,
+                                              RowGroup::kBlocksMax);
+    }
+    return step;
+  }
+
   const Job* job_;
-  std::vector<std::uint64_t> slices_;
+  std::vector<Step> steps_;
   std::vector<std::uint64_t> ends_;  // Of the units of each part.
   std::vector<std::uint64_t> columns_;
 };
@@ -108,7 +131,7 @@ Result<void> for_pieces(const Weights& weights, WeightReader& reader, std::uint6
 class LinearDot {
  public:
   LinearDot(const Job& job, const ConstMatrix& x, std::uint64_t begin, std::uint64_t end, const Output& output)
-      : job_(job), begin_(begin), rows_(end - begin), output_(output), units_(job), threads_(job.threads) {
+      : job_(job), begin_(begin), rows_(end - begin), output_(output), units_(job, 1), threads_(job.threads) {
     for (const Weights& part : job.parts) {
       const cdna_order order = part.order(job.math);
       if (packed_.find(order) == packed_.end()) packed_.try_emplace(order, x, begin, end, job.math, order);
@@ -118,6 +141,12 @@ class LinearDot {
   Result<void> run(Team& team) {
     return team.run(units_.count(),
                     [this](std::uint64_t unit, unsigned thread) { return work(units_[unit], threads_[thread]); });
+  }
+
+  static std::uint64_t thread_bytes(const Job& job, std::uint64_t rows) {
+    std::uint64_t readers = 0;
+    for (const Weights& part : job.parts) readers = std::max(readers, RowGroup::scratch_bytes(part, 1));
+    return readers + RowDot::scratch_bytes(rows, job.parts[0].cols()) + kStoredRows * rows * sizeof(float);
   }
 
  private:
@@ -189,8 +218,13 @@ class LinearDot {
 
 class LinearTiles {
  public:
+  // Decoded at a time: rows x 256 columns, which stay in the second-level cache beside as much of x.
+  static constexpr Tile::Shape kTile{64, 256};
+  // Rows of W that each piece of x is used for before the next is brought in.
+  static constexpr std::uint64_t kRows = 256;
+
   LinearTiles(const Job& job, const ConstMatrix& x, std::uint64_t begin, std::uint64_t end, const Output& output)
-      : job_(job), x_(x), begin_(begin), end_(end), output_(output), units_(job), threads_(job.threads) {
+      : job_(job), x_(x), begin_(begin), end_(end), output_(output), units_(job, kRows), threads_(job.threads) {
     for (const Weights& part : job.parts) {
       const cdna_order order = part.order(job.math);
       if (packed_.find(order) == packed_.end()) packed_.try_emplace(order, end - begin, x.cols, job.math, order);
@@ -210,75 +244,79 @@ class LinearTiles {
                     [this](std::uint64_t unit, unsigned thread) { return work(units_[unit], threads_[thread]); });
   }
 
+  static std::uint64_t thread_bytes(const Job& job, std::uint64_t rows) {
+    std::uint64_t readers = 0;
+    for (const Weights& part : job.parts) readers = std::max(readers, RowGroup::scratch_bytes(part, kRows));
+    return readers + Tile::scratch_bytes(kTile) + kRows * PackedPanels::lanes_of(rows) * sizeof(float);
+  }
+
  private:
   struct Thread {
-    PartReader reader;
     std::size_t part = ~std::size_t{0};
+    std::optional<RowGroup> group;
     std::optional<Tile> tile;
-    std::vector<WeightRow> rows;
-    AlignedBuffer<float> sums;  // [Tile::kRows][lanes]
+    AlignedBuffer<float> sums;  // [kRows][lanes]
   };
 
   Result<void> work(const Unit& unit, Thread& thread) {
     const Weights& weights = job_.parts[unit.part];
-    WeightReader& reader = *CDNA_TRY(thread.reader.of(job_, unit.part));
     if (thread.part != unit.part) {
-      thread.tile.emplace(job_, weights, job_.math == Math::bf16);
+      thread.group.emplace(weights, job_.resident_bytes_max);
+      thread.tile.emplace(job_, weights, job_.math == Math::bf16, kTile);
       thread.part = unit.part;
     }
-    if (thread.sums.size() == 0) thread.sums = AlignedBuffer<float>(Tile::kRows * lanes_);
+    if (thread.sums.size() == 0) thread.sums = AlignedBuffer<float>(kRows * lanes_);
     if (unit.row_begin == unit.row_end) return {};
-    return weights.cut() ? work_cut(unit, weights, reader, thread) : work_block(unit, weights, reader, thread);
+    return weights.cut() ? work_cut(unit, weights, thread) : work_blocks(unit, weights, thread);
   }
 
-  Result<void> work_cut(const Unit& unit, const Weights& weights, WeightReader& reader, Thread& thread) {
+  Result<void> work_cut(const Unit& unit, const Weights& weights, Thread& thread) {
     std::fill_n(thread.sums.data(), lanes_, 0.0F);
-    CDNA_TRY(for_pieces(weights, reader, unit.row_begin, [&](const WeightRow& row) {
-      thread.rows.assign(1, row);
-      multiply_rows(weights, thread);
-    }));
+    const std::uint64_t last = block_at(*weights.plane, unit.row_begin, weights.cols() - 1);
+    for (std::uint64_t block = block_at(*weights.plane, unit.row_begin, 0); block <= last; ++block)
+      multiply_rows(weights, CDNA_TRY(thread.group->piece(block)), thread);
     store(unit, unit.row_begin, 1, thread);
     return {};
   }
 
-  Result<void> work_block(const Unit& unit, const Weights& weights, WeightReader& reader, Thread& thread) {
-    const Block block = CDNA_TRY(reader.fetch(block_at(*weights.plane, unit.row_begin, 0)));
-    RowWalk walk(block, unit.row_begin - block.row_begin);
-    for (std::uint64_t row = unit.row_begin; row < unit.row_end; row += Tile::kRows) {
-      const std::uint64_t count = std::min(Tile::kRows, unit.row_end - row);
-      thread.rows.clear();
-      for (std::uint64_t r = 0; r < count; ++r) thread.rows.push_back(walk.row(row + r - block.row_begin));
+  Result<void> work_blocks(const Unit& unit, const Weights& weights, Thread& thread) {
+    const std::uint64_t most = std::min(kRows, RowGroup::rows_max(weights));
+    for (std::uint64_t row = unit.row_begin; row < unit.row_end; row += most) {
+      const std::uint64_t count = std::min(most, unit.row_end - row);
+      const std::span<const WeightRow> rows = CDNA_TRY(thread.group->rows(row, row + count));
       std::fill_n(thread.sums.data(), count * lanes_, 0.0F);
-      multiply_rows(weights, thread);
+      multiply_rows(weights, rows, thread);
       store(unit, row, count, thread);
     }
     return {};
   }
 
-  // sums += the rows that `thread` holds, times x.
-  void multiply_rows(const Weights& weights, Thread& thread) const {
+  // sums += rows of W times x.
+  void multiply_rows(const Weights& weights, std::span<const WeightRow> rows, Thread& thread) const {
     const PackedPanels& packed = packed_.at(weights.order(job_.math));
-    const std::uint64_t entry_begin = thread.rows[0].entry_begin;
-    const std::uint64_t entry_count = thread.rows[0].entry_count;
-    thread.tile->begin(thread.rows);
-    for (std::uint64_t first = 0; first < entry_count; first += Tile::kCols) {
-      const std::uint64_t count = std::min(Tile::kCols, entry_count - first);
-      thread.tile->decode(first, count);
-      for (std::uint64_t number = 0; number < packed.panel_count(); ++number)
-        multiply_panel(packed, packed.panel(number), entry_begin + first, whole_chunks(count), thread);
+    const std::uint64_t entry_begin = rows[0].entry_begin;
+    const std::uint64_t entry_count = rows[0].entry_count;
+    for (std::uint64_t first = 0; first < entry_count; first += kTile.cols) {
+      const std::uint64_t count = std::min(kTile.cols, entry_count - first);
+      for (std::size_t r = 0; r < rows.size(); r += kTile.rows) {
+        const std::span<const WeightRow> some = rows.subspan(r, std::min(kTile.rows, rows.size() - r));
+        thread.tile->begin(some);
+        thread.tile->decode(first, count);
+        for (std::uint64_t number = 0; number < packed.panel_count(); ++number)
+          multiply_panel(packed, packed.panel(number), entry_begin + first, whole_chunks(count), some.size(),
+                         *thread.tile, thread.sums.data() + r * lanes_);
+      }
     }
   }
 
   void multiply_panel(const PackedPanels& packed, const PackedPanels::Panel& panel, std::uint64_t first,
-                      std::uint64_t depth, Thread& thread) const {
-    float* const sums = thread.sums.data() + panel.first_lane;
-    const std::size_t rows = thread.rows.size();
+                      std::uint64_t depth, std::size_t rows, const Tile& tile, float* sums) const {
     if (job_.math == Math::bf16) {
-      bf16_kernels(job_.isa).multiply(thread.tile->bf16(), Tile::kCols, rows, packed.bf16(panel, first), panel.lanes,
-                                      panel.lanes, depth, sums, lanes_);
+      bf16_kernels(job_.isa).multiply(tile.bf16(), tile.stride(), rows, packed.bf16(panel, first), panel.lanes,
+                                      panel.lanes, depth, sums + panel.first_lane, lanes_);
     } else {
-      f32_kernels(job_.isa).multiply(thread.tile->f32(), Tile::kCols, rows, packed.f32(panel, first), panel.lanes,
-                                     panel.lanes, depth, sums, lanes_);
+      f32_kernels(job_.isa).multiply(tile.f32(), tile.stride(), rows, packed.f32(panel, first), panel.lanes,
+                                     panel.lanes, depth, sums + panel.first_lane, lanes_);
     }
   }
 
@@ -322,11 +360,8 @@ std::uint64_t linear_scratch_bytes(const Job& job, std::uint64_t rows, unsigned 
   std::vector<bool> orders(8);
   for (const Weights& part : job.parts) orders[part.order(job.math)] = true;
   const auto forms = static_cast<std::uint64_t>(std::count(orders.begin(), orders.end(), true));
-  if (job.dot)
-    return forms * PackedRows::bytes(rows, cols, job.math) +
-           threads * (RowDot::scratch_bytes(rows, cols) + 64 * rows * sizeof(float));
-  const std::uint64_t sums = Tile::kRows * PackedPanels::lanes_of(rows) * sizeof(float);
-  return forms * PackedPanels::bytes(rows, cols, job.math) + threads * (Tile::scratch_bytes() + sums);
+  if (job.dot) return forms * PackedRows::bytes(rows, cols, job.math) + threads * LinearDot::thread_bytes(job, rows);
+  return forms * PackedPanels::bytes(rows, cols, job.math) + threads * LinearTiles::thread_bytes(job, rows);
 }
 
 }  // namespace cdna

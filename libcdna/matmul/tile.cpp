@@ -8,29 +8,26 @@
 
 namespace cdna {
 
-Tile::Tile(const Job& job, const Weights& weights, bool words)
+Tile::Tile(const Job& job, const Weights& weights, bool words, Shape shape)
     : job_(job),
       weights_(weights),
       order_(weights.order(words ? Math::bf16 : Math::f32)),
       words_used_(words),
-      next_outlier_(kRows),
-      scales_(kCols / CDNA_SCALE_COLUMNS),
-      f32_(words ? kCols : kRows * kCols),
-      words_(words ? kRows * kCols : 0) {}
+      shape_(shape),
+      scales_(shape.cols / CDNA_SCALE_COLUMNS),
+      f32_(words ? shape.cols : shape.rows * shape.cols),
+      words_(words ? shape.rows * shape.cols : 0) {}
 
-std::uint64_t Tile::scratch_bytes() { return kRows * (kCols * sizeof(float) + 8) + kCols * sizeof(float); }
-
-void Tile::begin(std::span<const WeightRow> rows) {
-  rows_ = rows;
-  for (std::size_t r = 0; r < rows.size(); ++r) next_outlier_[r] = rows[r].outlier_begin;
+std::uint64_t Tile::scratch_bytes(Shape shape) {
+  return shape.rows * (shape.cols * sizeof(float) + sizeof(WeightRow)) + shape.cols * sizeof(float);
 }
 
 void Tile::decode(std::uint64_t first, std::uint64_t count) {
   for (std::size_t r = 0; r < rows_.size(); ++r) {
     if (weights_.form == WeightForm::codes) {
-      decode_codes(rows_[r], first, count, r * kCols);
+      decode_codes(rows_[r], first, count, r * shape_.cols);
     } else {
-      decode_values(rows_[r], first, count, r * kCols);
+      decode_values(rows_[r], first, count, r * shape_.cols);
     }
     put_outliers(r, first, count);
   }
@@ -66,10 +63,10 @@ void Tile::decode_values(const WeightRow& row, std::uint64_t first, std::uint64_
 
 void Tile::put_outliers(std::uint64_t number, std::uint64_t first, std::uint64_t count) {
   const WeightRow& row = rows_[number];
-  for (std::uint64_t& o = next_outlier_[number]; o < row.outlier_end; ++o) {
+  for (std::uint64_t o = row.first_outlier_from(first); o < row.outlier_end; ++o) {
     const std::uint64_t column = row.outlier_column(o);
     if (column >= first + count) return;
-    const std::uint64_t place = number * kCols + order_.position_of(column - first);
+    const std::uint64_t place = number * shape_.cols + order_.position_of(column - first);
     const float value = outlier_value(weights_, *row.block, o);
     const std::uint16_t narrow = bf16_of_f32(value);
     if (words_used_) {

@@ -12,22 +12,27 @@ namespace cdna {
 
 class Tile {
  public:
-  static constexpr std::uint64_t kRows = 64;
-  static constexpr std::uint64_t kCols = 512;  // A multiple of CDNA_CHUNK.
+  struct Shape {
+    std::uint64_t rows;
+    std::uint64_t cols;  // A multiple of CDNA_CHUNK.
+  };
 
   // bf16: words for the bf16 kernels; else f32, rounded to bf16 numbers if math is bf16 (transposed).
-  Tile(const Job& job, const Weights& weights, bool words);
+  Tile(const Job& job, const Weights& weights, bool words, Shape shape);
 
-  // The rows that the next columns() are of; at most kRows, which live as long as they are used.
-  void begin(std::span<const WeightRow> rows);
+  // The rows that the next decode() are of; no more than the shape has, which live as long as they are used.
+  void begin(std::span<const WeightRow> rows) { rows_ = rows; }
   // Decodes columns [first, first + count) of these rows in packed order, up to a whole chunk: values past the last
-  // column are finite. Columns ascend from call to call. first is a multiple of CDNA_CHUNK, count <= kCols.
+  // column are finite. first is a multiple of CDNA_CHUNK, count <= the shape's.
   void decode(std::uint64_t first, std::uint64_t count);
 
   const float* f32() const { return f32_.data(); }
   const std::uint16_t* bf16() const { return words_.data(); }
 
-  static std::uint64_t scratch_bytes();
+  // Element (r, j) is at r * stride() + j.
+  std::uint64_t stride() const { return shape_.cols; }
+
+  static std::uint64_t scratch_bytes(Shape shape);
 
  private:
   void decode_codes(const WeightRow& row, std::uint64_t first, std::uint64_t count, std::uint64_t place);
@@ -38,10 +43,10 @@ class Tile {
   const Weights& weights_;
   ColumnOrder order_;
   bool words_used_;
+  Shape shape_;
   std::span<const WeightRow> rows_;
-  std::vector<std::uint64_t> next_outlier_;  // Of each row.
   std::vector<float> scales_;
-  AlignedBuffer<float> f32_;            // [kRows][kCols]
+  AlignedBuffer<float> f32_;            // [rows][cols]
   AlignedBuffer<std::uint16_t> words_;  // The same.
 };
 

@@ -15,12 +15,14 @@ namespace cdna {
 namespace {
 
 constexpr std::uint64_t kChunksMax = 64;
-constexpr std::uint64_t kChunkRowsMin = 64;
 constexpr std::uint64_t kAddedRows = 4;  // That the kernel adds at a time.
+// Decoded at a time. Every row that is added to a piece of y saves a trip of that piece through the caches.
+constexpr Tile::Shape kTile{256, 128};
 
-std::uint64_t chunk_rows_of(const Weights& weights) {
-  const std::uint64_t rows = (weights.rows() + kChunksMax - 1) / kChunksMax;
-  return std::max(kChunkRowsMin, (rows + kChunkRowsMin - 1) / kChunkRowsMin * kChunkRowsMin);
+std::uint64_t chunk_rows_of(const Job& job) {
+  const std::uint64_t least = job.dot ? 64 : kTile.rows;
+  const std::uint64_t rows = (job.parts[0].rows() + kChunksMax - 1) / kChunksMax;
+  return std::max(least, (rows + least - 1) / least * least);
 }
 
 class Transposed {
@@ -41,7 +43,7 @@ class Transposed {
 
   Result<void> run() {
     if (weights_.has_blocks()) {
-      const std::uint64_t rows = chunk_rows_of(weights_);
+      const std::uint64_t rows = chunk_rows_of(job_);
       const std::uint64_t chunks = (weights_.rows() + rows - 1) / rows;
       CDNA_TRY(team_.run(chunks, [&](std::uint64_t chunk, unsigned thread) { return work(chunk, threads_[thread]); }));
     }
@@ -51,9 +53,8 @@ class Transposed {
 
  private:
   struct Thread {
-    std::optional<WeightReader> reader;
+    std::optional<RowGroup> group;
     std::optional<Tile> tile;
-    std::vector<WeightRow> rows;
     std::vector<float> factors;  // [rows of x][rows of W at a time]
     std::vector<float> scaled;   // The same times the scales of the rows.
     std::vector<float> scales;   // [kAddedRows][columns / 32]
@@ -79,32 +80,47 @@ class Transposed {
   Result<void> sum_chunk(std::uint64_t chunk, Thread& thread) {
     if (thread.sums.size() == 0) thread.sums = AlignedBuffer<float>(total_.size());
     std::fill_n(thread.sums.data(), thread.sums.size(), 0.0F);
-    if (!thread.reader) thread.reader = CDNA_TRY(WeightReader::create(weights_, job_.resident_bytes_max));
-    const std::uint64_t rows = chunk_rows_of(weights_);
+    if (!thread.group) thread.group.emplace(weights_, job_.resident_bytes_max);
+    const std::uint64_t rows = chunk_rows_of(job_);
     const std::uint64_t begin = weights_.row_begin + chunk * rows;
     const std::uint64_t end = std::min(begin + rows, weights_.row_end);
-    const std::uint64_t last = block_at(*weights_.plane, end - 1, weights_.cols() - 1);
-    for (std::uint64_t number = block_at(*weights_.plane, begin, 0); number <= last; ++number) {
-      const Block block = CDNA_TRY(thread.reader->fetch(number));
-      add_block(block, std::max(begin, block.row_begin), std::min(end, block.row_begin + block.row_count), thread);
+    return weights_.cut() ? add_cut(begin, end, thread) : add_blocks(begin, end, thread);
+  }
+
+  Result<void> add_blocks(std::uint64_t begin, std::uint64_t end, Thread& thread) {
+    const std::uint64_t most = std::min(kTile.rows, RowGroup::rows_max(weights_));
+    for (std::uint64_t row = begin; row < end; row += most) {
+      const std::uint64_t stop = std::min(end, row + most);
+      add(row, CDNA_TRY(thread.group->rows(row, stop)), thread);
     }
     return {};
   }
 
-  void add_block(const Block& block, std::uint64_t begin, std::uint64_t end, Thread& thread) {
-    const bool added = job_.dot && weights_.form == WeightForm::codes;
-    const std::uint64_t at_a_time = added ? kAddedRows : Tile::kRows;
-    RowWalk walk(block, begin - block.row_begin);
-    for (std::uint64_t row = begin; row < end; row += at_a_time) {
-      const std::uint64_t count = std::min(at_a_time, end - row);
-      thread.rows.clear();
-      for (std::uint64_t r = 0; r < count; ++r) thread.rows.push_back(walk.row(row + r - block.row_begin));
-      read_factors(row - weights_.row_begin, count, thread);
-      if (added) {
-        add_rows(thread);
-      } else {
-        multiply_rows(thread);
-      }
+  Result<void> add_cut(std::uint64_t begin, std::uint64_t end, Thread& thread) {
+    for (std::uint64_t row = begin; row < end; ++row) {
+      const std::uint64_t last = block_at(*weights_.plane, row, weights_.cols() - 1);
+      for (std::uint64_t block = block_at(*weights_.plane, row, 0); block <= last; ++block)
+        add(row, CDNA_TRY(thread.group->piece(block)), thread);
+    }
+    return {};
+  }
+
+  // Adds rows of W, of which the first has number `first`, times x.
+  void add(std::uint64_t first, std::span<const WeightRow> rows, Thread& thread) {
+    if (job_.dot && weights_.form == WeightForm::codes) return add_codes(first, rows, thread);
+    read_factors(first - weights_.row_begin, rows.size(), thread);
+    multiply_rows(rows, thread);
+  }
+
+  // A few rows at a time, which lie in one block.
+  void add_codes(std::uint64_t first, std::span<const WeightRow> rows, Thread& thread) {
+    while (!rows.empty()) {
+      std::size_t count = 1;
+      while (count < std::min<std::size_t>(kAddedRows, rows.size()) && rows[count].block == rows[0].block) ++count;
+      read_factors(first - weights_.row_begin, count, thread);
+      add_rows(rows.first(count), thread);
+      rows = rows.subspan(count);
+      first += count;
     }
   }
 
@@ -116,33 +132,33 @@ class Transposed {
     for (float& factor : thread.factors) factor = f32_of_bf16(bf16_of_f32(factor));
   }
 
-  void add_rows(Thread& thread) {
-    const std::size_t count = thread.rows.size();
-    const WeightRow& first = thread.rows[0];
+  void add_rows(std::span<const WeightRow> rows, Thread& thread) {
+    const std::size_t count = rows.size();
+    const WeightRow& first = rows[0];
     const std::uint64_t scale_stride = whole_chunks(first.entry_count) / CDNA_SCALE_COLUMNS;
     cdna_code_row codes{reinterpret_cast<const std::uint8_t*>(first.data.data()), first.entry_count, nullptr};
     if (weights_.decoder.group != 0) {
       thread.scales.resize(kAddedRows * scale_stride);
       for (std::size_t r = 0; r < count; ++r)
-        fill_scales(weights_, thread.rows[r], 0, first.entry_count, nullptr, f32_kernels(job_.isa),
+        fill_scales(weights_, rows[r], 0, first.entry_count, nullptr, f32_kernels(job_.isa),
                     thread.scales.data() + r * scale_stride);
       codes.scales = thread.scales.data();
     }
     thread.scaled = thread.factors;
     for (std::uint64_t i = 0; i < rows_; ++i) {
-      for (std::size_t r = 0; r < count; ++r) thread.scaled[i * count + r] *= thread.rows[r].row_scale;
+      for (std::size_t r = 0; r < count; ++r) thread.scaled[i * count + r] *= rows[r].row_scale;
     }
     f32_kernels(job_.isa).add_codes(weights_.lookup, &codes, count, first.data.size(), scale_stride,
                                     thread.scaled.data(), rows_, thread.sums.data() + first.entry_begin, stride_);
-    add_outliers(thread);  // Now that the codes are in the cache.
+    add_outliers(rows, thread);  // Now that the codes are in the cache.
   }
 
   // What the outliers of these rows add to what their codes did.
-  void add_outliers(Thread& thread) const {
+  void add_outliers(std::span<const WeightRow> rows, Thread& thread) const {
     RowDecoder decoder = weights_.decoder;
     decoder.codebook = std::span(weights_.lookup->values).first(std::size_t{1} << decoder.bits);
-    for (std::size_t r = 0; r < thread.rows.size(); ++r) {
-      const WeightRow& row = thread.rows[r];
+    for (std::size_t r = 0; r < rows.size(); ++r) {
+      const WeightRow& row = rows[r];
       for (std::uint64_t o = row.outlier_begin; o < row.outlier_end; ++o) {
         const std::uint64_t column = row.outlier_column(o);
         const std::uint64_t group = decoder.group == 0 ? 0 : column / decoder.group;
@@ -150,22 +166,22 @@ class Transposed {
         const float difference = outlier_value(weights_, *row.block, o) - used;
         const std::uint64_t place = row.entry_begin + order_.position_of(column);
         for (std::uint64_t i = 0; i < rows_; ++i)
-          thread.sums[i * stride_ + place] += thread.factors[i * thread.rows.size() + r] * difference;
+          thread.sums[i * stride_ + place] += thread.factors[i * rows.size() + r] * difference;
       }
     }
   }
 
-  void multiply_rows(Thread& thread) {
-    if (!thread.tile) thread.tile.emplace(job_, weights_, false);
-    const std::size_t count = thread.rows.size();
-    const std::uint64_t entry_begin = thread.rows[0].entry_begin;
-    const std::uint64_t entry_count = thread.rows[0].entry_count;
-    thread.tile->begin(thread.rows);
-    for (std::uint64_t first = 0; first < entry_count; first += Tile::kCols) {
-      const std::uint64_t columns = std::min(Tile::kCols, entry_count - first);
+  void multiply_rows(std::span<const WeightRow> rows, Thread& thread) {
+    if (!thread.tile) thread.tile.emplace(job_, weights_, false, kTile);
+    const std::uint64_t entry_begin = rows[0].entry_begin;
+    const std::uint64_t entry_count = rows[0].entry_count;
+    thread.tile->begin(rows);
+    for (std::uint64_t first = 0; first < entry_count; first += kTile.cols) {
+      const std::uint64_t columns = std::min(kTile.cols, entry_count - first);
       thread.tile->decode(first, columns);
-      f32_kernels(job_.isa).multiply(thread.factors.data(), count, rows_, thread.tile->f32(), Tile::kCols,
-                                     whole_chunks(columns), count, thread.sums.data() + entry_begin + first, stride_);
+      f32_kernels(job_.isa).multiply(thread.factors.data(), rows.size(), rows_, thread.tile->f32(),
+                                     thread.tile->stride(), whole_chunks(columns), rows.size(),
+                                     thread.sums.data() + entry_begin + first, stride_);
     }
   }
 
@@ -205,7 +221,8 @@ std::uint64_t transposed_scratch_bytes(const Job& job, std::uint64_t rows, unsig
   const std::uint64_t cols = whole_chunks(job.parts[0].cols());
   const std::uint64_t scales = std::min(cols, whole_chunks(kCutEntries)) / 8 * kAddedRows;
   return (threads + 1) * rows * cols * sizeof(float) + cols * sizeof(float) +
-         threads * (Tile::scratch_bytes() + Tile::kRows * rows * sizeof(float) + scales);
+         threads * (Tile::scratch_bytes(kTile) + kTile.rows * rows * sizeof(float) + scales +
+                    RowGroup::scratch_bytes(job.parts[0], kTile.rows));
 }
 
 }  // namespace cdna

@@ -93,21 +93,32 @@ cdna_order Weights::order(Math math) const {
 
 // ---- Rows ----
 
-RowWalk::RowWalk(const Block& block, std::uint64_t first_row)
-    : block_(&block),
-      row_bytes_(block.data.size() / block.row_count),
-      scale_bytes_(block.group_scales.size() / block.row_count) {
-  const std::uint64_t first = first_row * block.entry_count;
-  std::uint64_t end = block.outlier_count;
-  while (next_outlier_ < end) {  // The first outlier of these rows, by bisection.
-    const std::uint64_t middle = (next_outlier_ + end) / 2;
-    if (load<std::uint32_t>(block.outlier_positions.subspan(4 * middle)) < first) {
-      next_outlier_ = middle + 1;
+namespace {
+
+// The first of outliers [begin, end) of a block at or behind a position.
+std::uint64_t outlier_from(const Block& block, std::uint64_t begin, std::uint64_t end, std::uint64_t position) {
+  while (begin < end) {
+    const std::uint64_t middle = (begin + end) / 2;
+    if (load<std::uint32_t>(block.outlier_positions.subspan(4 * middle)) < position) {
+      begin = middle + 1;
     } else {
       end = middle;
     }
   }
+  return begin;
 }
+
+}  // namespace
+
+std::uint64_t WeightRow::first_outlier_from(std::uint64_t column) const {
+  return column == 0 ? outlier_begin : outlier_from(*block, outlier_begin, outlier_end, position + column);
+}
+
+RowWalk::RowWalk(const Block& block, std::uint64_t first_row)
+    : block_(&block),
+      row_bytes_(block.data.size() / block.row_count),
+      scale_bytes_(block.group_scales.size() / block.row_count),
+      next_outlier_(outlier_from(block, 0, block.outlier_count, first_row * block.entry_count)) {}
 
 WeightRow RowWalk::row(std::uint64_t row) {
   const Block& block = *block_;
@@ -211,6 +222,48 @@ Result<Block> WeightReader::fetch(std::uint64_t block) {
     resident_bytes_ += entries_[block].stored_length();
   }
   return reader_->fetch(block);
+}
+
+// ---- Several blocks ----
+
+std::uint64_t RowGroup::rows_max(const Weights& weights) {
+  return weights.cut() ? 1 : kBlocksMax * weights.plane->rows_per_block();
+}
+
+std::uint64_t RowGroup::scratch_bytes(const Weights& weights, std::uint64_t rows) {
+  if (!weights.has_blocks() || (weights.file->zero_copy() && weights.plane->codecs() == 1)) return 0;
+  const std::uint64_t block = block_place(*weights.plane, weights.matrix, weights.first_block()).decoded_bytes;
+  const std::uint64_t blocks = weights.cut() ? 1 : rows / weights.plane->rows_per_block() + 2;
+  return 2 * block * std::min(blocks, kBlocksMax);
+}
+
+Result<const Block*> RowGroup::fetch(std::uint64_t block) {
+  const std::size_t slot = block % kBlocksMax;
+  if (readers_[slot] == nullptr) {
+    WeightReader reader = CDNA_TRY(WeightReader::create(*weights_, resident_bytes_max_));
+    readers_[slot] = std::make_unique<WeightReader>(std::move(reader));
+  }
+  blocks_[slot] = CDNA_TRY(readers_[slot]->fetch(block));
+  return &blocks_[slot];
+}
+
+Result<std::span<const WeightRow>> RowGroup::rows(std::uint64_t begin, std::uint64_t end) {
+  rows_.clear();
+  const std::uint64_t first = block_at(*weights_->plane, begin, 0);
+  const std::uint64_t last = block_at(*weights_->plane, end - 1, 0);
+  for (std::uint64_t number = first; number <= last; ++number) {
+    const Block& block = *CDNA_TRY(fetch(number));
+    const std::uint64_t stop = std::min(end, block.row_begin + block.row_count);
+    std::uint64_t row = std::max(begin, block.row_begin);
+    RowWalk walk(block, row - block.row_begin);
+    for (; row < stop; ++row) rows_.push_back(walk.row(row - block.row_begin));
+  }
+  return std::span<const WeightRow>(rows_);
+}
+
+Result<std::span<const WeightRow>> RowGroup::piece(std::uint64_t block) {
+  rows_.assign(1, RowWalk(*CDNA_TRY(fetch(block))).row(0));
+  return std::span<const WeightRow>(rows_);
 }
 
 }  // namespace cdna

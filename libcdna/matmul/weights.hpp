@@ -1,6 +1,7 @@
 // A tensor's rows as matmul() sees them: what form they have, which kernels take them, and a reader for each thread.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -67,6 +68,8 @@ struct WeightRow {
   std::uint64_t outlier_column(std::uint64_t i) const {  // Within the piece.
     return load<std::uint32_t>(block->outlier_positions.subspan(4 * i)) - position;
   }
+  // The first outlier of the row at or behind a column.
+  std::uint64_t first_outlier_from(std::uint64_t column) const;
 };
 
 // Walks the rows of a block in ascending order.
@@ -98,6 +101,35 @@ class WeightReader {
   std::uint64_t resident_bytes_ = 0;
   std::vector<std::uint64_t> resident_;  // Blocks whose pages may be in memory.
   const wire::IndexEntry* entries_ = nullptr;
+};
+
+// Rows of several blocks at a time, each block with a reader of its own, so that all stay valid.
+class RowGroup {
+ public:
+  static constexpr std::uint64_t kBlocksMax = 16;
+
+  // No more rows than this, all of a part, can be had at a time; of cut rows one piece.
+  static std::uint64_t rows_max(const Weights& weights);
+  // What readers of a part hold in private memory: blocks that are not used in place.
+  static std::uint64_t scratch_bytes(const Weights& weights, std::uint64_t rows);
+
+  RowGroup(const Weights& weights, std::optional<std::uint64_t> resident_bytes_max)
+      : weights_(&weights), resident_bytes_max_(resident_bytes_max) {}
+
+  // Rows [begin, end), of at most kBlocksMax blocks. Valid until the next call.
+  Result<std::span<const WeightRow>> rows(std::uint64_t begin, std::uint64_t end);
+  // A piece of a cut row, by the number of its block.
+  Result<std::span<const WeightRow>> piece(std::uint64_t block);
+
+ private:
+  Result<const Block*> fetch(std::uint64_t block);
+
+  const Weights* weights_;
+  std::optional<std::uint64_t> resident_bytes_max_;
+  // Of block i: i modulo kBlocksMax, so that a block asked for again is still there.
+  std::array<std::unique_ptr<WeightReader>, kBlocksMax> readers_;
+  std::array<Block, kBlocksMax> blocks_;
+  std::vector<WeightRow> rows_;
 };
 
 // The value of outlier `i` of a block.
