@@ -5,6 +5,7 @@ import diff_cases  # noqa: F401
 import fsck_cases  # noqa: F401
 import hostile_cases  # noqa: F401
 import inspect_cases  # noqa: F401
+import matmul_cases  # noqa: F401
 import policy_cases  # noqa: F401
 import process_cases  # noqa: F401
 import reference_cases  # noqa: F401
@@ -22,5 +23,6 @@ if __name__ == '__main__':
         'fsck_cases',
         'reference_cases',
         'process_cases',
+        'matmul_cases',
         'hostile_cases',
     )

@@ -10,6 +10,7 @@ namespace cdna::tools {
 std::function<int()> add_convert(CLI::App& app);
 std::function<int()> add_diff(CLI::App& app);
 std::function<int()> add_export(CLI::App& app);
+std::function<int()> add_matmul(CLI::App& app);
 std::function<int()> add_bench(CLI::App& app);
 
 }  // namespace cdna::tools

@@ -1,4 +1,4 @@
-// cdna: converts models to CDNA files and back, and compares them.
+// cdna: converts models to CDNA files and back, compares them, and multiplies with them.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <functional>
@@ -16,7 +16,8 @@ int main(int argc, char** argv) {
       "  cdna convert model/ model.cdna                     every tensor bit for bit\n"
       "  cdna convert model/ model.cdna --encoding cb8      matrices as 8-bit codes\n"
       "  cdna export model.cdna model.safetensors\n"
-      "  cdna diff model.cdna model/                        what differs, by digest and in dB",
+      "  cdna diff model.cdna model/                        what differs, by digest and in dB\n"
+      "  cdna matmul model.cdna NAME x.npy y.npy            y = x W^T",
       "cdna"};
   app.footer(kExitCodeHelp);
   app.set_version_flag("--version", "cdna " + std::string(cdna::kLibraryVersion) + ", CDNA format version 3");
@@ -35,6 +36,7 @@ int main(int argc, char** argv) {
       add_diff);
   CLI::App* const diff = app.get_subcommand("diff");
   diff->footer(kDiffExitCodeHelp);
+  add("matmul", "Multiply a .npy array with a tensor, straight from the file", add_matmul);
   add("bench", "Measure speed and overhead on this machine", add_bench);
   if (const int code = parse_arguments(app, argc, argv); code >= 0)
     return diff->parsed() ? diff_exit_code_of(code) : code;
