@@ -36,7 +36,10 @@ struct ByteEntries {
   static constexpr bool kNibbles = false;
 
   explicit CDNA_INLINE ByteEntries(const cdna_lookup& table)
-      : values(table.values), shape(shape_of(table.bits, 64)), bytes(table.bits), entries(table.bf16_planes) {}
+      : values(table.values),
+        shape(shape_of<kNibbles>(table.bits, 64)),
+        bytes(table.bits),
+        entries(table.bf16_planes) {}
 
   // In packed order: of both halves of 32 columns first what unpacking gives first.
   CDNA_INLINE void words(const uint8_t* codes, U32* out) const {
@@ -71,7 +74,7 @@ struct NibbleEntries {
   static constexpr bool kNibbles = true;
 
   explicit CDNA_INLINE NibbleEntries(const cdna_lookup& table)
-      : values(table.values), shape(shape_of(4, 64)), entries(table.bf16_planes) {}
+      : values(table.values), shape(shape_of<kNibbles>(4, 64)), entries(table.bf16_planes) {}
 
   // Even nibbles are numbers 0 and 2 of the four of each word, odd ones 1 and 3.
   CDNA_INLINE void look_up(__m256i codes, U32& first, U32& third) const {

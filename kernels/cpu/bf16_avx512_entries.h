@@ -19,7 +19,7 @@ struct ByteEntries {
 
   explicit CDNA_INLINE ByteEntries(const cdna_lookup& table)
       : from(table),
-        shape(shape_of(table.bits, 64)),
+        shape(shape_of<kNibbles>(table.bits, 8 * table.bits)),
         bytes(table.bits),
         low(table.bf16_planes[0]),
         high(table.bf16_planes[1]) {}
@@ -63,7 +63,7 @@ struct ByteEntries {
 struct NibbleEntries {
   static constexpr bool kNibbles = true;
 
-  explicit CDNA_INLINE NibbleEntries(const cdna_lookup& table) : shape(shape_of(4, 64)) {
+  explicit CDNA_INLINE NibbleEntries(const cdna_lookup& table) : shape(shape_of<kNibbles>(4, 64)) {
     const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(table.bf16_planes[0]));
     const __m256i high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(table.bf16_planes[1]));
     entries = _mm512_or_si512(_mm512_cvtepu8_epi16(low), _mm512_slli_epi16(_mm512_cvtepu8_epi16(high), 8));

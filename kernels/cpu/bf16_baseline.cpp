@@ -28,7 +28,7 @@ struct Entries {
   static constexpr bool kNibbles = kOfNibbles;
   static constexpr size_t kColumns = kStepColumns<kNibbles>;
 
-  explicit Entries(const cdna_lookup& table) : from(table), shape(shape_of(table.bits, 64)) {
+  explicit Entries(const cdna_lookup& table) : from(table), shape(shape_of<kNibbles>(table.bits, 64)) {
     for (size_t i = 0; i < 256; ++i)
       entries[i] = static_cast<uint16_t>(table.bf16_planes[0][i] | table.bf16_planes[1][i] << 8);
   }

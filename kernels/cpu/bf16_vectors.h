@@ -3,14 +3,12 @@
 #define CDNA_KERNELS_CPU_BF16_VECTORS_H
 
 #include "kernels/cpu/matmul_vectors.h"
+#include "kernels/cpu/row_steps.h"
 
 namespace {
 
 constexpr size_t kWords = CDNA_VECTOR_BYTES / 2;
 
-// Codes are taken in steps of 64 columns, of 4 bits in steps of 128.
-template <bool kNibbles>
-constexpr size_t kStepColumns = kNibbles ? 128 : 64;
 template <bool kNibbles>
 constexpr size_t kStepVectors = kStepColumns<kNibbles> / kWords;
 // 32 words have at most two scales, and each next 32 of a step have the same.

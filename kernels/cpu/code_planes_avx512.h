@@ -36,15 +36,18 @@ constexpr ByteNumbers kShifts[9] = {shifts_of(0), shifts_of(1), shifts_of(2), sh
 template <uint32_t kIndexBits>
 struct ByteCodes {
   explicit CDNA_INLINE ByteCodes(uint32_t bits)
-      : quadwords(_mm512_load_si512(kQuadwords[bits].of)), shifts(_mm512_load_si512(kShifts[bits].of)) {}
+      : mask(~uint64_t{0} >> (64 - 8 * bits)),
+        quadwords(_mm512_load_si512(kQuadwords[bits].of)),
+        shifts(_mm512_load_si512(kShifts[bits].of)) {}
 
   // 64 codes, one per byte, with any bits above.
   CDNA_INLINE __m512i load(const uint8_t* codes) const {
-    const __m512i bytes = _mm512_loadu_si512(codes);
-    if constexpr (kIndexBits == 8) return bytes;
+    if constexpr (kIndexBits == 8) return _mm512_loadu_si512(codes);
+    const __m512i bytes = _mm512_maskz_loadu_epi8(mask, codes);
     return _mm512_multishift_epi64_epi8(shifts, _mm512_permutexvar_epi8(quadwords, bytes));
   }
 
+  uint64_t mask;  // A step's own bytes: memory behind them may not be there.
   __m512i quadwords;
   __m512i shifts;
 };

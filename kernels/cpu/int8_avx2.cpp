@@ -45,7 +45,7 @@ struct ByteEntries {
   };
 
   explicit CDNA_INLINE ByteEntries(const cdna_lookup& table)
-      : shape(shape_of(table.bits, 64)), bytes(table.bits), entries(table.fixed_planes) {}
+      : shape(shape_of<kNibbles>(table.bits, 64)), bytes(table.bits), entries(table.fixed_planes) {}
 
   CDNA_INLINE Weights weights(const uint8_t* codes) const {
     Weights w;
@@ -72,7 +72,8 @@ struct NibbleEntries {
     Words odd[2];
   };
 
-  explicit CDNA_INLINE NibbleEntries(const cdna_lookup& table) : shape(shape_of(4, 64)), entries(table.fixed_planes) {}
+  explicit CDNA_INLINE NibbleEntries(const cdna_lookup& table)
+      : shape(shape_of<kNibbles>(4, 64)), entries(table.fixed_planes) {}
 
   CDNA_INLINE Words look_up(__m256i codes) const {
     const __m256i low = _mm256_shuffle_epi8(entries.low, codes);

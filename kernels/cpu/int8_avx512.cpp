@@ -49,7 +49,10 @@ struct ByteEntries {
   static constexpr bool kNibbles = false;
 
   explicit CDNA_INLINE ByteEntries(const cdna_lookup& table)
-      : shape(shape_of(table.bits, 64)), bytes(table.bits), low(table.fixed_planes[0]), high(table.fixed_planes[1]) {}
+      : shape(shape_of<kNibbles>(table.bits, 8 * table.bits)),
+        bytes(table.bits),
+        low(table.fixed_planes[0]),
+        high(table.fixed_planes[1]) {}
 
   CDNA_INLINE Weights<1> weights(const uint8_t* codes) const {
     const __m512i numbers = bytes.load(codes);
@@ -71,7 +74,7 @@ struct NibbleEntries {
   static constexpr bool kNibbles = true;
 
   explicit CDNA_INLINE NibbleEntries(const cdna_lookup& table)
-      : shape(shape_of(4, 64)), low(table.fixed_planes[0]), high(table.fixed_planes[1]) {}
+      : shape(shape_of<kNibbles>(4, 64)), low(table.fixed_planes[0]), high(table.fixed_planes[1]) {}
 
   CDNA_INLINE Weights<2> weights(const uint8_t* codes) const {
     const __m512i even = _mm512_loadu_si512(codes);

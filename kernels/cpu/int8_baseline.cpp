@@ -25,7 +25,7 @@ struct Entries {
     int16_t of[kNibbles ? 128 : 64];
   };
 
-  explicit Entries(const cdna_lookup& table) : bits(table.bits), shape(shape_of(table.bits, 64)) {
+  explicit Entries(const cdna_lookup& table) : bits(table.bits), shape(shape_of<kNibbles>(table.bits, 64)) {
     for (size_t i = 0; i < 256; ++i)
       entries[i] = static_cast<int16_t>((table.fixed_planes[0][i] | table.fixed_planes[1][i] << 8) - 32768);
   }

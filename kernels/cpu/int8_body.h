@@ -18,7 +18,7 @@ __attribute__((noinline)) void dot_row(const cdna_lookup& table, const cdna_code
                                        size_t x_stride, const float* x_scales, size_t x_scale_stride,
                                        float (*sums)[CDNA_SUM_LANES]) {
   constexpr bool kNibbles = Entries::kNibbles;
-  constexpr size_t kColumns = kNibbles ? 128 : 64;
+  constexpr size_t kColumns = kStepColumns<kNibbles>;
   const Entries entries(table);
   F32 sum[kRows][kSumVectors] = {};
   for_steps(

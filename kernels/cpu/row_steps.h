@@ -10,15 +10,19 @@
 
 namespace {
 
-// How a row's codes are read: `step_bytes` hold a step's columns, the load of a step touches `load_bytes`.
+// How a row's codes are read: a step of `columns` has step_bytes, of which a load touches load_bytes (at most 64).
 struct StepShape {
-  size_t columns;     // 64 or 128
-  size_t step_bytes;  // At most 64.
-  size_t load_bytes;  // step_bytes ... 64
+  size_t columns;
+  size_t step_bytes;
+  size_t load_bytes;
 };
 
+template <bool kNibbles>
+constexpr size_t kStepColumns = kNibbles ? 128 : 64;
+
+template <bool kNibbles>
 CDNA_INLINE StepShape shape_of(uint32_t bits, size_t load_bytes) {
-  return {bits == 4 ? size_t{128} : size_t{64}, bits == 4 ? size_t{64} : size_t{8} * bits, load_bytes};
+  return {kStepColumns<kNibbles>, kNibbles ? size_t{64} : size_t{8} * bits, load_bytes};
 }
 
 // The steps that have one of a row's columns; all steps up to a whole chunk.
@@ -33,23 +37,39 @@ CDNA_INLINE size_t steps_of_chunks(const cdna_code_row& row, StepShape shape) {
 // Far enough ahead to hide the memory's latency: 2 to 4 KiB were equally fast where it was measured.
 constexpr size_t kPrefetchBytes = 2048;
 
-// Calls body(codes, step) for steps 0, 1, ... steps - 1.
+// The whole steps whose loads stay within the row.
+CDNA_INLINE size_t direct_steps_of(const cdna_code_row& row, size_t bytes, StepShape shape) {
+  size_t steps = row.count / shape.columns;
+  while (steps > 0 && (steps - 1) * shape.step_bytes + shape.load_bytes > bytes) --steps;
+  return steps;
+}
+
+// What the other steps read: at most 64 bytes, those of a step that is not whole, or fewer than a load touches. A step
+// that has some of them begins before their end, another without any before 128.
+struct RowEnd {
+  uint8_t bytes[128 + 64];
+};
+
+CDNA_INLINE void copy_end(const cdna_code_row& row, uint32_t bits, size_t begin, size_t bytes, RowEnd& end) {
+  __builtin_memset(&end, 0, sizeof end);
+  if (bytes == begin) return;
+  __builtin_memcpy(end.bytes, row.codes + begin, bytes - begin);
+  const size_t last_bits = row.count * bits % 8;
+  if (last_bits == 0) return;
+  uint8_t& last = end.bytes[bytes - begin - 1];
+  last = static_cast<uint8_t>(last & ((1U << last_bits) - 1));
+}
+
+// Calls body(codes, step) for steps 0, 1, ... steps - 1, from one place: what the body keeps in registers stays there.
 template <class Body>
 CDNA_INLINE void for_steps(const cdna_code_row& row, uint32_t bits, StepShape shape, size_t steps, const Body& body) {
   const size_t bytes = (row.count * bits + 7) / 8;
-  const size_t whole = row.count / shape.columns;
-  const size_t readable = bytes < shape.load_bytes ? 0 : (bytes - shape.load_bytes) / shape.step_bytes + 1;
-  const size_t direct = readable < whole ? readable : whole;
-  // At most 64 bytes are left: those of a step that is not whole, or fewer than a load touches. A step that has some of
-  // them begins before their end, another without any before 128.
-  uint8_t rest[128 + 64] = {};
-  const size_t left = bytes - direct * shape.step_bytes;
-  __builtin_memcpy(rest, row.codes + direct * shape.step_bytes, left);
-  const size_t last_bits = row.count * bits % 8;
-  if (last_bits != 0) rest[left - 1] = static_cast<uint8_t>(rest[left - 1] & ((1U << last_bits) - 1));
+  const size_t direct = direct_steps_of(row, bytes, shape);
+  RowEnd end;
+  if (direct < steps) copy_end(row, bits, direct * shape.step_bytes, bytes, end);
   for (size_t step = 0; step < steps; ++step) {
     const uint8_t* codes =
-        step < direct ? row.codes + step * shape.step_bytes : rest + (step - direct) * shape.step_bytes;
+        step < direct ? row.codes + step * shape.step_bytes : end.bytes + (step - direct) * shape.step_bytes;
     __builtin_prefetch(codes + kPrefetchBytes);
     body(codes, step);
   }
