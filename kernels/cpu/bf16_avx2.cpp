@@ -22,7 +22,7 @@ namespace {
 // A vector of bytes' words has the columns of one scale, one of nibbles' words those of two.
 template <bool kNibbles>
 CDNA_INLINE F32 lane_scales(const float* scales, size_t i) {
-  return kNibbles ? (F32)two_scales(scales + 2 * i) : F32{} + scales[i];
+  return kNibbles ? (F32)two_scales(scales + 2 * i) : broadcast(scales[i]);
 }
 
 // The first and second numbers of a vector of words, found by codes below 256.
@@ -60,7 +60,7 @@ struct ByteEntries {
                                 _mm256_cvtepu16_epi32(_mm_unpackhi_epi64(one, other))};
       for (uint32_t i = 0; i < 2; ++i)
         out[2 * i + half] = scaled_pairs(values, _mm256_and_si256(pairs[i], _mm256_set1_epi32(255)),
-                                         _mm256_srli_epi32(pairs[i], 8), F32{} + scales[half]);
+                                         _mm256_srli_epi32(pairs[i], 8), broadcast(scales[half]));
     }
   }
 

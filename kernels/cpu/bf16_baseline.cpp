@@ -20,7 +20,7 @@ constexpr size_t kTileVectors = 2;
 // A vector of words has the columns of one scale.
 template <bool kNibbles>
 CDNA_INLINE F32 lane_scales(const float* scales, size_t i) {
-  return F32{} + scales[kNibbles ? i : i / 2];
+  return broadcast(scales[kNibbles ? i : i / 2]);
 }
 
 template <bool kOfNibbles>

@@ -133,7 +133,7 @@ void round(const float* in, size_t count, uint16_t* out) {
   for (; i + kLanes <= count; i += kLanes)
     store(out + i, __builtin_convertvector(rounded(load<F32>(in + i)) >> 16, HalfU16));
   for (; i < count; ++i) {
-    const U32 bits = rounded(F32{} + in[i]);
+    const U32 bits = rounded(broadcast(in[i]));
     out[i] = static_cast<uint16_t>(bits[0] >> 16);
   }
 }

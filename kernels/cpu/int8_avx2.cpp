@@ -12,12 +12,12 @@ CDNA_INLINE F32 multiply_add(F32 a, F32 b, F32 c) { return (F32)_mm256_fmadd_ps(
 // A vector of sums has 32 columns, of nibbles 64.
 template <bool kNibbles>
 CDNA_INLINE F32 lane_scales(const float* scales, size_t v) {
-  return kNibbles ? (F32)two_scales(scales + 2 * v) : F32{} + scales[v];
+  return kNibbles ? (F32)two_scales(scales + 2 * v) : broadcast(scales[v]);
 }
 
 template <bool kNibbles>
 CDNA_INLINE F32 x_scales_of(const float* scales, size_t v) {
-  return F32{} + scales[kNibbles ? v : 0];
+  return broadcast(scales[kNibbles ? v : 0]);
 }
 
 // Words of 32 bytes in the order of unpacking, signed.

@@ -1,8 +1,8 @@
 // The int8 kernels for AVX-512 (F, BW, VL, DQ, VBMI) and VNNI.
 //
-// A weight is 256 high + low - 32768. The instruction multiplies unsigned by signed bytes: both planes as they are with
-// x; of high's sum 128 times the sum of x is taken off, which a third product gives (a row of x has no room for it, and
-// the loop is bound by look-ups).
+// A weight is 256 (high - 128) + low, and the instruction multiplies unsigned by signed bytes: both planes as they are
+// with x. The sum of -128 x comes from the same instruction with x + 128 as the unsigned number, before any look-up is
+// done: 24 G weights/s of 8 bits, with the sum of 128 x taken off behind them 22.
 #include <immintrin.h>
 
 #define CDNA_VECTOR_BYTES 64
@@ -21,7 +21,7 @@ CDNA_INLINE F32 lane_scales(const float* scales, size_t) {
 // 128 columns have two, like 64 columns' scales.
 template <bool kNibbles>
 CDNA_INLINE F32 x_scales_of(const float* scales, size_t) {
-  return kNibbles ? (F32)scales_of_64(scales) : F32{} + *scales;
+  return kNibbles ? (F32)scales_of_64(scales) : broadcast(*scales);
 }
 
 template <size_t kVectors>
@@ -32,14 +32,15 @@ struct Weights {
 
 template <size_t kVectors>
 CDNA_INLINE I32 sum_of_products(const Weights<kVectors>& w, const int8_t* x) {
-  __m512i high = _mm512_setzero_si512();
-  __m512i offset = high;
+  const __m512i minus_128 = _mm512_set1_epi8(static_cast<char>(-128));
+  // Of x + 128 four products are summed, so that -128 * 128 is too much four times.
+  __m512i sum = _mm512_set1_epi32(4 * 128 * 128 * static_cast<int32_t>(kVectors));
   for (size_t i = 0; i < kVectors; ++i) {
-    const __m512i at = _mm512_loadu_si512(x + 64 * i);
-    high = _mm512_dpbusd_epi32(high, w.high[i], at);
-    offset = _mm512_dpbusd_epi32(offset, _mm512_set1_epi8(static_cast<char>(128)), at);
+    const __m512i unsigned_x = _mm512_xor_si512(_mm512_loadu_si512(x + 64 * i), minus_128);
+    sum = _mm512_dpbusd_epi32(sum, unsigned_x, minus_128);
   }
-  __m512i sum = _mm512_slli_epi32(_mm512_sub_epi32(high, offset), 8);
+  for (size_t i = 0; i < kVectors; ++i) sum = _mm512_dpbusd_epi32(sum, w.high[i], _mm512_loadu_si512(x + 64 * i));
+  sum = _mm512_slli_epi32(sum, 8);
   for (size_t i = 0; i < kVectors; ++i) sum = _mm512_dpbusd_epi32(sum, w.low[i], _mm512_loadu_si512(x + 64 * i));
   return (I32)sum;
 }

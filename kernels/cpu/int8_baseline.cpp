@@ -10,12 +10,12 @@ CDNA_INLINE F32 multiply_add(F32 a, F32 b, F32 c) { return a * b + c; }
 // A vector of sums has 16 columns, of nibbles 32.
 template <bool kNibbles>
 CDNA_INLINE F32 lane_scales(const float* scales, size_t v) {
-  return F32{} + scales[kNibbles ? v : v / 2];
+  return broadcast(scales[kNibbles ? v : v / 2]);
 }
 
 template <bool kNibbles>
 CDNA_INLINE F32 x_scales_of(const float* scales, size_t v) {
-  return F32{} + scales[kNibbles ? v / 2 : 0];
+  return broadcast(scales[kNibbles ? v / 2 : 0]);
 }
 
 template <bool kOfNibbles>

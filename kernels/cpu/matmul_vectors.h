@@ -30,6 +30,9 @@ CDNA_INLINE void store(void* to, Vector vector) {
   __builtin_memcpy(to, &vector, sizeof vector);
 }
 
+// Less 0, for 0 and a number may be another: adding would not be left out.
+CDNA_INLINE F32 broadcast(float value) { return value - F32{}; }
+
 template <class T>
 struct Type {
   using Of = T;
