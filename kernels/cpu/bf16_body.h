@@ -22,19 +22,17 @@ constexpr size_t kSums = kRows == 1        ? 4
 
 template <size_t kCount>
 CDNA_INLINE void add_sums(const F32 (&sum)[kCount], float (&lanes)[CDNA_SUM_LANES]) {
-  F32 total[kSumVectors];
-  for (size_t v = 0; v < kSumVectors; ++v) {
-    total[v] = sum[v];
-    for (size_t i = v + kSumVectors; i < kCount; i += kSumVectors) total[v] += sum[i];
-    float* to = lanes + v * kLanes;
-    store(to, load<F32>(to) + total[v]);
-  }
+  unrolled<kCount>([&](size_t v) __attribute__((always_inline)) {
+    float* to = lanes + v % kSumVectors * kLanes;
+    store(to, load<F32>(to) + sum[v]);
+  });
 }
 
 template <size_t kVectors, size_t kCount>
 CDNA_INLINE void add_products(const Pairs (&w)[kVectors], const uint16_t* x, F32 (&sum)[kCount]) {
-  for (size_t v = 0; v < kVectors; ++v)
+  unrolled<kVectors>([&](size_t v) __attribute__((always_inline)) {
     sum[v % kCount] = dot(sum[v % kCount], w[v], pairs_of(load<U32>(x + v * kWords)));
+  });
 }
 
 template <class Entries, size_t kRows, bool kScaled>
@@ -52,19 +50,20 @@ __attribute__((noinline)) void dot_row(const cdna_lookup& table, const cdna_code
         entries.words(codes, words);
         for (size_t v = 0; v < kVectors; ++v) w[v] = pairs_of(words[v]);
         const uint16_t* at = x + step * kStepColumns<kNibbles>;
-        for (size_t i = 0; i < kRows; ++i) {
+        unrolled<kRows>([&](size_t i) __attribute__((always_inline)) {
           if constexpr (kScaled) {
             F32 t[kScaleVectors] = {};
             add_products(w, at + i * x_stride, t);
             const float* scales = row.scales + step * (kStepColumns<kNibbles> / CDNA_SCALE_COLUMNS);
-            for (size_t s = 0; s < kScaleVectors; ++s)
+            unrolled<kScaleVectors>([&](size_t s) __attribute__((always_inline)) {
               sum[i][s] = multiply_add(t[s], lane_scales<kNibbles>(scales, s), sum[i][s]);
+            });
           } else {
             add_products(w, at + i * x_stride, sum[i]);
           }
-        }
+        });
       });
-  for (size_t i = 0; i < kRows; ++i) add_sums(sum[i], sums[i]);
+  unrolled<kRows>([&](size_t i) __attribute__((always_inline)) { add_sums(sum[i], sums[i]); });
 }
 
 void dot_codes(const cdna_lookup* table, const cdna_code_row* row, const uint16_t* x, size_t x_stride, size_t m,
@@ -92,9 +91,10 @@ __attribute__((noinline)) void dot_value_row(const uint16_t* w, size_t count, co
     __builtin_prefetch(from + kPrefetchBytes);
     Pairs values[4];
     for (size_t v = 0; v < 4; ++v) values[v] = pairs_of(load<U32>(from + v * kWords));
-    for (size_t i = 0; i < kRows; ++i) add_products(values, x + i * x_stride + begin, sum[i]);
+    unrolled<kRows>([&](size_t i)
+                        __attribute__((always_inline)) { add_products(values, x + i * x_stride + begin, sum[i]); });
   }
-  for (size_t i = 0; i < kRows; ++i) add_sums(sum[i], sums[i]);
+  unrolled<kRows>([&](size_t i) __attribute__((always_inline)) { add_sums(sum[i], sums[i]); });
 }
 
 void dot_values(const uint16_t* w, size_t count, const uint16_t* x, size_t x_stride, size_t m,

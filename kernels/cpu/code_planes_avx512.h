@@ -73,7 +73,10 @@ struct Plane {
 
 // One scale per 32 columns. Of 64 columns: lanes 0 to 7 have the first 32. Of 128: four lanes have 32.
 CDNA_INLINE __m512 scales_of_64(const float* scales) {
-  return _mm512_mask_blend_ps(0xFF00, _mm512_set1_ps(scales[0]), _mm512_set1_ps(scales[1]));
+  double both;
+  __builtin_memcpy(&both, scales, sizeof both);
+  const __m512i numbers = _mm512_set_epi32(1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0);
+  return _mm512_permutevar_ps(_mm512_castpd_ps(_mm512_set1_pd(both)), numbers);
 }
 
 CDNA_INLINE __m512 scales_of_128(const float* scales) {

@@ -25,20 +25,22 @@ __attribute__((noinline)) void dot_row(const cdna_lookup& table, const cdna_code
       row, table.bits, entries.shape,
       steps_of(row, entries.shape), [&](const uint8_t* codes, size_t step) __attribute__((always_inline)) {
         const auto w = entries.weights(codes);
-        for (size_t i = 0; i < kRows; ++i) {
+        unrolled<kRows>([&](size_t i) __attribute__((always_inline)) {
           I32 products[kSumVectors];
           entries.multiply(w, x + i * x_stride + step * kColumns, products);
           const float* of_x = x_scales + i * x_scale_stride + step * (kColumns / 64);
-          for (size_t v = 0; v < kSumVectors; ++v) {
+          unrolled<kSumVectors>([&](size_t v) __attribute__((always_inline)) {
             F32 factor = x_scales_of<kNibbles>(of_x, v);
             if constexpr (kScaled)
               factor *= lane_scales<kNibbles>(row.scales + step * (kColumns / CDNA_SCALE_COLUMNS), v);
             sum[i][v] = multiply_add(__builtin_convertvector(products[v], F32), factor, sum[i][v]);
-          }
-        }
+          });
+        });
       });
-  for (size_t i = 0; i < kRows; ++i)
-    for (size_t v = 0; v < kSumVectors; ++v) store(sums[i] + v * kLanes, load<F32>(sums[i] + v * kLanes) + sum[i][v]);
+  unrolled<kRows * kSumVectors>([&](size_t i) __attribute__((always_inline)) {
+    float* to = sums[i / kSumVectors] + i % kSumVectors * kLanes;
+    store(to, load<F32>(to) + sum[i / kSumVectors][i % kSumVectors]);
+  });
 }
 
 void dot_codes(const cdna_lookup* table, const cdna_code_row* row, const int8_t* x, size_t x_stride,
