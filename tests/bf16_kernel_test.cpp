@@ -59,9 +59,8 @@ struct X {
     for (auto& row : rows) row = random_bf16(random, count);
     return rows;
   }
-  static std::vector<std::uint16_t> without_room(std::vector<std::uint16_t> values, std::size_t room) {
-    values.resize(values.size() - room);
-    return values;
+  static std::vector<std::uint16_t> without_room(const std::vector<std::uint16_t>& values, std::size_t room) {
+    return {values.begin(), values.end() - static_cast<std::ptrdiff_t>(room)};
   }
 };
 
