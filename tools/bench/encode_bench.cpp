@@ -45,16 +45,6 @@ struct PresetGoal {
 constexpr std::array<PresetGoal, 5> kPresetGoals{
     {{"cb8", 1.0}, {"cb8g64", 0.25}, {"cb6g64", 0.4}, {"cb5g32", 0.4}, {"cb4g32", 0.4}}};
 
-void require(const Result<void>& result) {
-  if (!result) throw Failure(result.error());
-}
-
-template <class T>
-T require(Result<T> result) {
-  if (!result) throw Failure(result.error());
-  return *std::move(result);
-}
-
 unsigned all_threads() { return std::max(1U, std::thread::hardware_concurrency()); }
 
 // Weights of source C: heavy tails and outliers, what costs the most.

@@ -25,15 +25,7 @@ constexpr std::uint32_t kBigMatrices = 32;  // 512 MiB: more than a last-level c
 
 using Bytes = std::span<const std::byte>;
 
-Reader open_or_throw(const std::string& path) {
-  auto reader = Reader::open(path);
-  if (!reader) throw Failure(reader.error());
-  return *std::move(reader);
-}
-
-void require(const Result<void>& result) {
-  if (!result) throw Failure(result.error());
-}
+Reader open_or_throw(const std::string& path) { return require(Reader::open(path)); }
 
 // One SHA-256 as OpenSSL does it, without the allocations of a context per call.
 class OpensslDigest {

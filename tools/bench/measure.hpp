@@ -1,7 +1,9 @@
 // Repetitions that take turns, so that a machine that slows down slows both.
 #pragma once
 
+#include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <functional>
 #include <stdexcept>
 #include <utility>
@@ -9,6 +11,7 @@
 
 #include "cdna/error.hpp"
 #include "tools/bench/report.hpp"
+#include "tools/interrupt.hpp"
 
 namespace cdna::tools::bench {
 
@@ -20,6 +23,16 @@ struct Failure : std::runtime_error {
   Error error;
 };
 
+inline void require(const Result<void>& result) {
+  if (!result) throw Failure(result.error());
+}
+
+template <class T>
+T require(Result<T> result) {
+  if (!result) throw Failure(std::move(result).error());
+  return *std::move(result);
+}
+
 // Runs something once and returns a figure: a time or a rate.
 using Measurement = std::function<double()>;
 
@@ -28,17 +41,25 @@ struct Pair {
   Samples reference;
 };
 
-// One run of each to warm up, then reference, ours, reference, …
-inline Pair interleaved(const Measurement& reference, const Measurement& ours) {
-  std::vector<double> reference_values;
-  std::vector<double> our_values;
-  reference();
-  ours();
-  for (int i = 0; i < kRepetitions; ++i) {
-    reference_values.push_back(reference());
-    our_values.push_back(ours());
+// One run of each to warm up, then each in turn, again and again. Throws Failure (cancelled) when `stop` becomes true.
+inline std::vector<Samples> in_turns(const std::vector<Measurement>& measurements,
+                                     const std::atomic<bool>* stop = nullptr) {
+  std::vector<std::vector<double>> values(measurements.size());
+  for (int repetition = -1; repetition < kRepetitions; ++repetition) {
+    for (std::size_t i = 0; i < measurements.size(); ++i) {
+      if (stop != nullptr && stop->load()) throw Failure(stopped());
+      const double value = measurements[i]();
+      if (repetition >= 0) values[i].push_back(value);
+    }
   }
-  return {samples_of(std::move(our_values)), samples_of(std::move(reference_values))};
+  std::vector<Samples> samples;
+  for (std::vector<double>& each : values) samples.push_back(samples_of(std::move(each)));
+  return samples;
+}
+
+inline Pair interleaved(const Measurement& reference, const Measurement& ours) {
+  const std::vector<Samples> samples = in_turns({reference, ours});
+  return {samples[1], samples[0]};
 }
 
 inline Samples repeated(const Measurement& ours) {

@@ -45,6 +45,14 @@ std::string goal_text(const Row& row) {
   return fmt::format("{} {:g}{}: {}", relation, row.goal->limit, suffix, row.met() ? "met" : "MISSED");
 }
 
+// "gemv.cb8.f32.T bytes=... threads=1: 0.61x, goal >= 0.75x".
+std::string missed_text(const Row& row) {
+  const bool of_ratio = row.goal->of == Goal::Of::ratio;
+  return fmt::format("{} {}: {:.4g}{}, goal {} {:g}{}", row.name, params_text(row.params),
+                     of_ratio ? row.ratio() : row.value.median, of_ratio ? "x" : " " + row.unit,
+                     row.goal->bound == Goal::Bound::min ? ">=" : "<=", row.goal->limit, of_ratio ? "x" : "");
+}
+
 ordered_json json_of(const Row& row) {
   ordered_json out{{"case", row.name}, {"params", row.params}, {"value", row.value.median}, {"unit", row.unit}};
   const bool compared = !row.reference.empty();
@@ -100,14 +108,14 @@ void Report::begin_plainly() {
 
 void Report::begin() {
   begin_plainly();
-  note(fmt::format("{:<18} {:<44} {:>10} {:<6} {:>10} {:>6}  {}", "case", "parameters", "median", "unit", "reference",
+  note(fmt::format("{:<26} {:<44} {:>10} {:<6} {:>10} {:>6}  {}", "case", "parameters", "median", "unit", "reference",
                    "ratio", "goal"));
 }
 
 void Report::add(Row row) {
   const bool compared = !row.reference.empty();
   const std::string line =
-      fmt::format("{:<18} {:<44} {:>10.4g} {:<6} {:>10} {:>6}  {}", row.name, params_text(row.params), row.value.median,
+      fmt::format("{:<26} {:<44} {:>10.4g} {:<6} {:>10} {:>6}  {}", row.name, params_text(row.params), row.value.median,
                   row.unit, compared ? fmt::format("{:.4g}", row.reference_value) : "",
                   compared ? fmt::format("{:.2f}", row.ratio()) : "", goal_text(row));
   add(std::move(row), line);
@@ -137,6 +145,10 @@ void Report::finish() {
              std::count_if(rows_.begin(), rows_.end(), has_goal) - std::count_if(rows_.begin(), rows_.end(), missed),
              std::count_if(rows_.begin(), rows_.end(), has_goal));
   for (const auto& [reference, cases] : references_of(rows_)) fmt::print("  {}: {}\n", cases, reference);
+  if (std::any_of(rows_.begin(), rows_.end(), missed)) fmt::print("Missed:\n");
+  for (const Row& row : rows_) {
+    if (missed(row)) fmt::print("  {}\n", missed_text(row));
+  }
 }
 
 ordered_json machine() {

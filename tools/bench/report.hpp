@@ -51,7 +51,7 @@ class Report {
   void add(Row row, std::string_view line);
   // A line among those of the rows, for people: not in the document.
   void note(std::string_view line);
-  // Prints the document, schema cdna.bench/1, or the sum of goals met.
+  // Prints the document, schema cdna.bench/1, or the sum of goals met, the references, and the goals that were missed.
   void finish();
 
  private:
