@@ -12,6 +12,7 @@ import cdna_reference
 import runner
 from runner import CLEAN, ERRORS_LEFT, OPERATIONAL, USAGE, ToolTest, small_model
 
+MATMUL_GEMV = ['f32.T', 'bf16.T', 'int8.T', 'f32.N']
 IO_CASES = {'open_10000', 'lookup', 'first_touch', 'second_touch', 'raw_iteration', 'overhead'}
 QUALITY_PRESETS = ['cb8', 'cb8g64', 'cb6g64', 'cb5g32', 'cb4g32']
 BASELINES = ['kmeans-percentile', 'int8-g32', 'int4-affine-g32', 'nf4-g64']
@@ -245,3 +246,84 @@ class EncodeTest(DocumentTest):
         self.assertIn('out of memory', err)  # What the process itself said.
         self.assertRegex(err, r'(?m)^cdna bench encode: CDNA_CPU=baseline .*/cdna: failed with exit code 8$')
         self.assertNotIn('goals met', out)
+
+
+class MatmulTest(DocumentTest):
+    SMALL = ('--bytes', '64KiB')
+
+    def matmul(self, *arguments, code=CLEAN, **environment):
+        return self.run_tool('cdna', 'bench', 'matmul', *arguments, code=code, env={**os.environ, **environment})
+
+    def rows(self, *arguments):
+        document = json.loads(self.matmul(*arguments, '--json')[0])
+        self.check_document(document)
+        for row in document['rows']:
+            self.assertIsNone(row['goal'])  # Goals are those of matrices beyond the cache.
+        return document['rows']
+
+    def small_rows(self, case):
+        return self.rows(*self.SMALL, '--case', case)
+
+    def write_coded_model(self):
+        self.write_model('model.safetensors', small_model())
+        self.convert('model.safetensors', 'model.cdna', '--encoding', 'cb8')
+
+    def test_gemv_is_measured_in_every_math_against_reading_decoding_and_cb8(self):
+        rows = self.small_rows('gemv.cb4g32')
+        self.assertEqual({row['case'] for row in rows}, {f'gemv.cb4g32.{kind}' for kind in MATMUL_GEMV})
+        for row in rows:
+            self.assertEqual(row['params']['bytes'], 64 * 4096 // 2)
+            self.assertIn(row['params']['threads'], (1, 2))
+        plain = [row for row in rows if row['case'] == 'gemv.cb4g32.f32.T' and row['params']['threads'] == 1]
+        against = {row['params']['against']: row['unit'] for row in plain}
+        against.pop('sgemv', None)  # Where there is OpenBLAS.
+        self.assertEqual(against, {'reading': 'GB/s', 'decoding': 'Gw/s', 'cb8': 'Gw/s'})
+
+    def test_a_codebook_of_f32_is_measured(self):
+        rows = self.small_rows('gemv.cb8-f32codebook.f32.T')
+        self.assertEqual({row['case'] for row in rows}, {'gemv.cb8-f32codebook.f32.T'})
+
+    def test_gemm_has_its_rows_of_x_and_the_peak_that_the_cpu_reaches(self):
+        rows = self.small_rows('gemm.m256')
+        self.assertEqual({row['case'] for row in rows}, {'gemm.m256.f32', 'gemm.m256.bf16'})
+        for row in rows:
+            self.assertIn(row['params']['against'], ('sgemm', 'nothing', 'peak'))
+            self.assertEqual((row['params']['rows'], row['unit']), (256, 'Gop/s'))
+
+    def test_codecs_and_first_pass_are_compared_with_one_step_after_the_other(self):
+        rows = self.small_rows('codec.zstd')
+        self.assertEqual(
+            {row['params']['tensor'] for row in rows}, {'uniform grid', 'exact-z BF16', 'exact-z F32'}
+        )
+        for row in rows:
+            self.assertLess(row['params']['stored'], 0.97)  # It is compressed.
+        for row, first in [(row, 'd') for row in rows] + [(row, 'h') for row in self.small_rows('first_pass')]:
+            params = row['params']
+            series = 1 / (1 / params[first] + 1 / params['g'])
+            self.assertAlmostEqual(row['reference_value'] / series, 1, delta=2e-3)
+
+    def test_memory_is_that_of_a_process_of_its_own(self):
+        (row,) = self.small_rows('memory.64')
+        params = row['params']
+        self.assertEqual((params['dense_mib'], params['x_rows'], row['unit']), (64, 8, 'x'))
+        self.assertAlmostEqual(row['value'] * params['private_mib'] / params['dense_mib'], 1, delta=1e-3)
+        self.assertGreaterEqual(params['file_backed_mib'], 16)  # All codes, zero-copy.
+
+    def test_a_tensor_of_a_file_is_measured(self):
+        self.write_coded_model()
+        rows = self.rows('model.cdna', 'layer.0.attention.query.weight', '--case', 'gemv.', '--case', 'first_pass')
+        expected = {f'gemv.tensor.{kind}' for kind in MATMUL_GEMV} | {'first_pass'}
+        self.assertLessEqual(expected, {row['case'] for row in rows})
+
+    def test_what_is_not_there_is_refused(self):
+        self.write_coded_model()
+        self.assert_refused(self.matmul('model.cdna', 'no such\x1b', code=USAGE), 'no such\\x1b')
+        self.assert_refused(self.matmul('--case', 'gemx', code=USAGE), 'gemx')
+        self.assert_refused(self.matmul('--bytes', '1KiB', code=USAGE), '1KiB')
+        self.matmul('missing.cdna', 'w', code=OPERATIONAL)
+        self.matmul('model.cdna', code=USAGE)
+
+    def test_nothing_is_left_in_the_temporary_folder(self):
+        with tempfile.TemporaryDirectory() as folder:
+            self.matmul(*self.SMALL, '--case', 'memory.64', '--case', 'gemv.exact-bf16', TMPDIR=folder)
+            self.assertEqual(os.listdir(folder), [])

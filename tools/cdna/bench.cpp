@@ -2,16 +2,21 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <vector>
 
 #include "tools/bench/encode_bench.hpp"
 #include "tools/bench/io_bench.hpp"
+#include "tools/bench/matmul_bench.hpp"
+#include "tools/bench/matmul_memory.hpp"
 #include "tools/bench/measure.hpp"
 #include "tools/bench/quality_bench.hpp"
 #include "tools/cdna/commands.hpp"
+#include "tools/cdna/size_text.hpp"
 #include "tools/exit_code.hpp"
 #include "tools/interrupt.hpp"
 
@@ -22,6 +27,10 @@ struct Options {
   bench::IoOptions io;
   bench::QualityOptions quality;
   bench::EncodeOptions encode;
+  bench::MatmulBenchOptions matmul;
+  std::string matmul_bytes;
+  std::string memory_of;
+  std::uint64_t data_bytes_max = 0;
   std::string samples_of;
   std::vector<std::string> quality_presets;
   bool json = false;
@@ -75,6 +84,20 @@ int run_encode(Options& options) {
   return finish(kProgram, report, [&] { return bench::run_encode(options.encode, report, stop_on_signals()); });
 }
 
+int run_matmul(Options& options) {
+  constexpr const char* kProgram = "cdna bench matmul";
+  if (!options.memory_of.empty()) {
+    return finish_quietly(kProgram, [&]() -> Result<void> {
+      bench::print_memory(options.memory_of, options.data_bytes_max);
+      return {};
+    });
+  }
+  if (!options.matmul_bytes.empty()) options.matmul.bytes = *parse_size(options.matmul_bytes);
+  options.matmul.program = std::filesystem::read_symlink("/proc/self/exe").string();
+  bench::Report report(kProgram, options.json);
+  return finish(kProgram, report, [&] { return bench::run_matmul(options.matmul, report, stop_on_signals()); });
+}
+
 void add_encode(CLI::App& encode, Options& options) {
   encode.footer(
       "Each case runs again for each instruction set that the machine has (CDNA_CPU). Writes 550 MB to TMPDIR and\n"
@@ -104,6 +127,34 @@ void add_quality(CLI::App& quality, Options& options) {
   quality.add_flag("--json", options.json, "One JSON document, schema cdna.bench/1");
 }
 
+// A size of at least 64 KiB.
+std::string check_bytes(const std::string& text) {
+  const std::optional<std::uint64_t> bytes = parse_size(text);
+  return bytes && *bytes >= 65536 ? "" : "not a size of at least 64 KiB: " + escape(text);
+}
+
+void add_matmul(CLI::App& matmul, Options& options) {
+  matmul.footer(
+      "Writes matrices to TMPDIR and removes them: up to three times --bytes, by default twice the last-level cache, "
+      "at\n"
+      "least 256 MiB, at most a quarter of the memory. With FILE and TENSOR that tensor is measured instead. OpenBLAS "
+      "is a\n"
+      "reference if libopenblas.so.0 is there. Goals are those of the default size; one that is missed is reported, "
+      "not\n"
+      "an error. Units: GB/s of codes, Gw/s: 10^9 weights per second, Gop/s: 10^9 products and sums per second.");
+  CLI::Option* const file = matmul.add_option("FILE", options.matmul.file, "Measure a tensor of this .cdna file");
+  CLI::Option* const tensor = matmul.add_option("TENSOR", options.matmul.tensor, "Its name");
+  file->needs(tensor);
+  matmul.add_option("--case", options.matmul.cases, "Only cases whose names begin so: gemv.cb8, gemm., memory.64")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  matmul.add_option("--bytes", options.matmul_bytes, "Of codes in matrices beyond the cache")->check(check_bytes);
+  matmul.add_flag("--json", options.json, "One JSON document, schema cdna.bench/1");
+  // What the program says to itself.
+  matmul.add_option("--memory-of", options.memory_of, "Print the memory that multiplying with a file takes")->group("");
+  matmul.add_option("--data-max", options.data_bytes_max, "RLIMIT_DATA above what is there")->group("");
+}
+
 }  // namespace
 
 std::function<int()> add_bench(CLI::App& app) {
@@ -120,8 +171,11 @@ std::function<int()> add_bench(CLI::App& app) {
   add_quality(*quality, *options);
   CLI::App* const encode = app.add_subcommand("encode", "Speed of the compressor and of whole conversions");
   add_encode(*encode, *options);
-  return [options, io, quality] {
+  CLI::App* const matmul = app.add_subcommand("matmul", "Multiplying straight from the file: speed and memory");
+  add_matmul(*matmul, *options);
+  return [options, io, quality, matmul] {
     if (io->parsed()) return run_io(*options);
+    if (matmul->parsed()) return run_matmul(*options);
     return quality->parsed() ? run_quality(*options) : run_encode(*options);
   };
 }
