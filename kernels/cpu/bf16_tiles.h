@@ -16,7 +16,7 @@ constexpr size_t kTileRows = 16;
 constexpr size_t kTileLanes = 16;
 constexpr size_t kTileDepth = 32;
 
-// What LDTILECFG reads, palette 1 (Intel SDM, volume 1, 18.2).
+// What LDTILECFG reads, palette 1 (Intel SDM, LDTILECFG).
 struct alignas(64) TileShapes {
   uint8_t palette;
   uint8_t start_row;
