@@ -9,12 +9,29 @@
 
 namespace {
 
+// Codes of kBits bits at every `period` bits of a word: the lower half of each pair stays, the upper one moves up.
+template <uint32_t kBits>
+CDNA_INLINE uint64_t spread_pairs(uint64_t word, uint32_t period, uint64_t ones) {
+  const uint64_t lower = ones * ((uint64_t{1} << kBits) - 1);
+  return (word & lower) | (word & lower << kBits) << (period / 2 - kBits);
+}
+
+// 8 codes to 8 bytes, by halves: 4 to each dword, 2 to each word, 1 to each byte.
+template <uint32_t kBits>
+CDNA_INLINE uint64_t spread_eight(uint64_t word) {
+  if constexpr (kBits == 8) return word;
+  word = spread_pairs<4 * kBits>(word, 64, 1);
+  word = spread_pairs<2 * kBits>(word, 32, 0x0000000100000001U);
+  return spread_pairs<kBits>(word, 16, 0x0001000100010001U);
+}
+
 template <uint32_t kBits>
 CDNA_INLINE void unpack_eights(const uint8_t* from, size_t eights, uint8_t* to) {
   for (; eights > 0; --eights, from += kBits, to += 8) {
     uint64_t word = 0;
     __builtin_memcpy(&word, from, kBits);
-    for (uint32_t i = 0; i < 8; ++i) to[i] = static_cast<uint8_t>(word >> (i * kBits) & ((1U << kBits) - 1));
+    word = spread_eight<kBits>(word);
+    __builtin_memcpy(to, &word, sizeof word);
   }
 }
 

@@ -163,21 +163,32 @@ CDNA_INLINE void with_entries(const cdna_lookup& table, const Body& body) {
   return body(FloatEntries<1>(table));
 }
 
-// Numbers to look up, 64 at a time, then one by one. repeat is 1 or 2.
-CDNA_INLINE size_t look_up_vectors(const cdna_lookup& table, const uint8_t* numbers, size_t count, float* out) {
+// The first `count` lanes.
+CDNA_INLINE uint64_t first_lanes(size_t count) { return count < 64 ? (uint64_t{1} << count) - 1 : ~uint64_t{0}; }
+
+// 64 >> shift numbers at a time, each 1 << shift times. Requires: shift <= 6.
+CDNA_INLINE void look_up_vectors(const cdna_lookup& table, const uint8_t* numbers, size_t count, uint32_t shift,
+                                 float* out) {
   const FloatPlanes<4> planes(table);
-  const __m512i fours = ordered_dwords(kCodesForDwords);
-  size_t i = 0;
-  for (; count - i >= 64; i += 64) {
-    const WholeEntries found = planes.look_up(_mm512_permutexvar_epi32(fours, _mm512_loadu_si512(numbers + i)));
-    for (int j = 0; j < 4; ++j) store(out + i + static_cast<size_t>(16 * j), found.vector(j));
+  // Byte b of dword d becomes float 4 * fours[d] + b, of number that >> shift (in words, so that bits of the neighbour
+  // have to go).
+  const __m512i fours = _mm512_mullo_epi32(ordered_dwords(kCodesForDwords), _mm512_set1_epi32(0x04040404));
+  const __m512i floats = _mm512_add_epi8(fours, _mm512_set1_epi32(0x03020100));
+  const __m512i shifted = _mm512_srl_epi16(floats, _mm_cvtsi32_si128(static_cast<int>(shift)));
+  const __m512i places = _mm512_and_si512(shifted, _mm512_set1_epi8(static_cast<char>(63 >> shift)));
+  for (size_t i = 0; i < count; i += 64 >> shift) {
+    const __m512i codes = _mm512_maskz_loadu_epi8(first_lanes(count - i) & first_lanes(64 >> shift), numbers + i);
+    const WholeEntries found = planes.look_up(_mm512_permutexvar_epi8(places, codes));
+    const uint64_t left = first_lanes((count - i) << shift);
+    for (int j = 0; j < 4; ++j)
+      _mm512_mask_storeu_ps(out + (i << shift) + 16 * j, static_cast<__mmask16>(left >> (16 * j)),
+                            (__m512)found.vector(j));
   }
-  return i;
 }
 
 void look_up(const cdna_lookup* table, const uint8_t* numbers, size_t count, size_t repeat, float* out) {
-  const size_t done = repeat == 1 ? look_up_vectors(*table, numbers, count, out) : 0;
-  look_up_one_by_one(table, numbers + done, count - done, repeat, out + done);
+  if (repeat > 64 || (repeat & (repeat - 1)) != 0) return look_up_one_by_one(table, numbers, count, repeat, out);
+  look_up_vectors(*table, numbers, count, static_cast<uint32_t>(__builtin_ctzll(repeat)), out);
 }
 
 constexpr size_t kAddRows = 4;

@@ -6,7 +6,8 @@
 //   template <class Body> with_entries(const cdna_lookup&, const Body&);  Calls body(entries), one of its
 //   struct Entries { static constexpr cdna_order kOrder; size_t block_bytes;
 //     Block block(const uint8_t* codes) const;          Of 64 codes (4 bits: 128); touches block_bytes.
-//     F32 entry(const Block&, int r) const; };          Of the r-th register in packed order.
+//     F32 entry(const Block&, int r) const;             Of the r-th register in packed order.
+//     static constexpr bool kIsLong; };                 If block() should be inlined in the hottest loop only.
 //   void look_up(...), as in matmul.h, and the tiles' sizes (f32_tile.h).
 #include "kernels/cpu/f32_tile.h"
 
@@ -36,6 +37,27 @@ template <cdna_order kOrder>
 CDNA_INLINE F32 clear_past_end(F32 w, int r, Part part) {
   const I32 past = columns_of<kOrder>(r) >= static_cast<int32_t>(part.columns);
   return (F32)((I32)w & ~past);
+}
+
+template <class Entries>
+__attribute__((noinline)) typename Entries::Block block_apart(const Entries& entries, const uint8_t* codes) {
+  return entries.block(codes);
+}
+
+template <class Entries>
+CDNA_INLINE typename Entries::Block block_of(const Entries& entries, const uint8_t* codes) {
+  if constexpr (requires { Entries::kIsLong; }) return block_apart(entries, codes);
+  return entries.block(codes);
+}
+
+template <class Entries>
+CDNA_INLINE typename Entries::Block hot_block_of(const Entries& entries, const uint8_t* codes, Whole) {
+  return entries.block(codes);
+}
+
+template <class Entries>
+CDNA_INLINE typename Entries::Block hot_block_of(const Entries& entries, const uint8_t* codes, Part) {
+  return block_of(entries, codes);
 }
 
 // kRows rows of codes, as add_codes has them.
@@ -81,25 +103,46 @@ CDNA_INLINE void for_blocks(const Entries& entries, const CodeRows& rows, const 
   each(column, codes, scales, Part{left});
 }
 
-// The scales of the r-th register's columns.
-template <cdna_order kOrder>
-CDNA_INLINE F32 scales_of(const float* scales, int r) {
-  if constexpr (kOrder == CDNA_ORDER_NIBBLES) return spread_scales(scales, r % kSumVectors);
-  return broadcast(scales[r / kSumVectors % 2]);
-}
+// A block's scales, in registers: stores to y could change them, for all that the compiler knows.
+template <cdna_order kOrder, bool kScaled>
+struct BlockScales {
+  CDNA_INLINE void load(const float*) {}
+};
+
+template <>
+struct BlockScales<CDNA_ORDER_NIBBLES, true> {
+  CDNA_INLINE void load(const float* from) {
+    for (int s = 0; s < kSumVectors; ++s) lanes[s] = spread_scales(from, s);
+  }
+  CDNA_INLINE F32 of(int r) const { return lanes[r % kSumVectors]; }
+  F32 lanes[kSumVectors];
+};
+
+template <>
+struct BlockScales<CDNA_ORDER_BYTES, true> {
+  CDNA_INLINE void load(const float* from) {
+    for (int i = 0; i < 2; ++i) lanes[i] = broadcast(from[i]);
+  }
+  CDNA_INLINE F32 of(int r) const { return lanes[r / kSumVectors % 2]; }
+  F32 lanes[2];
+};
+
+template <class Entries, bool kScaled>
+using ScalesOf = BlockScales<Entries::kOrder, kScaled>;
 
 template <class Entries, bool kScaled, class Extent>
-CDNA_INLINE F32 weight(const Entries& entries, const typename Entries::Block& block, const float* scales, int r,
-                       Extent extent) {
+CDNA_INLINE F32 weight(const Entries& entries, const typename Entries::Block& block,
+                       const ScalesOf<Entries, kScaled>& scales, int r, Extent extent) {
   F32 w = entries.entry(block, r);
-  if constexpr (kScaled) w *= scales_of<Entries::kOrder>(scales, r);
+  if constexpr (kScaled) w *= scales.of(r);
   return clear_past_end<Entries::kOrder>(w, r, extent);
 }
 
 // Adds a block's products to register s of the sums. Registers of x are at x, in packed order.
 template <class Entries, bool kScaled, size_t kM, class Extent>
-CDNA_INLINE void add_products(const Entries& entries, const typename Entries::Block& block, const float* scales, int s,
-                              Extent extent, const float* x, size_t x_stride, F32 (&sums)[kM][kSumVectors]) {
+CDNA_INLINE void add_products(const Entries& entries, const typename Entries::Block& block,
+                              const ScalesOf<Entries, kScaled>& scales, int s, Extent extent, const float* x,
+                              size_t x_stride, F32 (&sums)[kM][kSumVectors]) {
   // Codes in bytes: vectors 0 and 2 have one scale, 1 and 3 another.
   constexpr int kChains = kScaled && Entries::kOrder == CDNA_ORDER_BYTES ? 2 : 1;
   for (int chain = 0; chain < kChains; ++chain) {
@@ -114,8 +157,7 @@ CDNA_INLINE void add_products(const Entries& entries, const typename Entries::Bl
     }
     for (size_t i = 0; i < kM; ++i) {
       if constexpr (kScaled) {
-        const F32 scale = scales_of<Entries::kOrder>(scales, chain * kSumVectors + s);
-        sums[i][s] = multiply_add(t[i], scale, sums[i][s]);
+        sums[i][s] = multiply_add(t[i], scales.of(chain * kSumVectors + s), sums[i][s]);
       } else {
         sums[i][s] += t[i];
       }
@@ -132,9 +174,11 @@ void dot_row(const Entries& entries, const cdna_code_row& row, const float* x, s
       entries, {row, 0, 0},
       [&](size_t column, const uint8_t* const* codes, const float* const* scales, auto extent)
           __attribute__((always_inline)) {
-            const auto block = entries.block(codes[0]);
+            const auto block = hot_block_of(entries, codes[0], extent);
+            ScalesOf<Entries, kScaled> block_scales;
+            block_scales.load(scales[0]);
             for (int s = 0; s < kSumVectors; ++s)
-              add_products<Entries, kScaled>(entries, block, scales[0], s, extent, x + column, x_stride, sum);
+              add_products<Entries, kScaled>(entries, block, block_scales, s, extent, x + column, x_stride, sum);
           });
   copy(sums, sum, sizeof sum);
 }
@@ -223,12 +267,16 @@ void add_rows(const Entries& entries, const CodeRows& rows, const float* factors
       [&](size_t column, const uint8_t* const* codes, const float* const* scales, auto extent)
           __attribute__((always_inline)) {
             typename Entries::Block blocks[kRows];
-            for (size_t k = 0; k < kRows; ++k) blocks[k] = entries.block(codes[k]);
+            ScalesOf<Entries, kScaled> block_scales[kRows];
+            for (size_t k = 0; k < kRows; ++k) {
+              blocks[k] = block_of(entries, codes[k]);
+              block_scales[k].load(scales[k]);
+            }
             CDNA_UNROLL(8)
             for (int r = 0; r < kRegisters<Entries>; ++r) {
               F32 w[kRows];
               for (size_t k = 0; k < kRows; ++k)
-                w[k] = weight<Entries, kScaled>(entries, blocks[k], scales[k], r, extent);
+                w[k] = weight<Entries, kScaled>(entries, blocks[k], block_scales[k], r, extent);
               for (size_t i = 0; i < m; ++i) {
                 float* const place = y + i * y_stride + column + static_cast<size_t>(r * kLanes);
                 F32 sum = load<F32>(place);
@@ -271,10 +319,12 @@ void decode_row(const Entries& entries, const cdna_code_row& row, float* out) {
       entries, {row, 0, 0},
       [&](size_t column, const uint8_t* const* codes, const float* const* scales, auto extent)
           __attribute__((always_inline)) {
-            const auto block = entries.block(codes[0]);
+            const auto block = block_of(entries, codes[0]);
+            ScalesOf<Entries, kScaled> block_scales;
+            block_scales.load(scales[0]);
             CDNA_UNROLL(8)
             for (int r = 0; r < kRegisters<Entries>; ++r) {
-              const F32 w = weight<Entries, kScaled>(entries, block, scales[0], r, extent);
+              const F32 w = weight<Entries, kScaled>(entries, block, block_scales, r, extent);
               store(out + column + r * kLanes, w);
             }
           });

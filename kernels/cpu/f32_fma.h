@@ -23,7 +23,7 @@ CDNA_INLINE F64 multiply_add_to_odd(F64 a, F64 b, F64 c) {
   return (F64)(((U64)sum - towards_zero) | inexact);
 }
 
-CDNA_INLINE F32 emulated_multiply_add(F32 a, F32 b, F32 c) {
+__attribute__((noinline)) F32 emulated_multiply_add(F32 a, F32 b, F32 c) {
   HalfF32 in[3][2];
   copy(in[0], &a, sizeof a);
   copy(in[1], &b, sizeof b);

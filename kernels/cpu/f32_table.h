@@ -38,6 +38,10 @@ struct TableEntries {
 
 inline void look_up_one_by_one(const cdna_lookup* table, const uint8_t* numbers, size_t count, size_t repeat,
                                float* out) {
+  if (repeat == 1) {
+    for (size_t i = 0; i < count; ++i) out[i] = table->values[numbers[i]];
+    return;
+  }
   for (size_t i = 0; i < count; ++i) {
     const float value = table->values[numbers[i]];
     for (size_t k = 0; k < repeat; ++k) *out++ = value;

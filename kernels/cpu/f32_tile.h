@@ -2,7 +2,7 @@
 // that includes f32_vectors.h and defines
 //   multiply_add and broadcast (f32_body.h);
 //   constexpr size_t kTileVectors;             Registers of columns of the widest tile.
-//   constexpr size_t tile_rows(size_t vectors);  A power of two.
+//   constexpr size_t tile_rows(size_t vectors);  Of a tile of that many registers of columns.
 #ifndef CDNA_KERNELS_CPU_F32_TILE_H
 #define CDNA_KERNELS_CPU_F32_TILE_H
 

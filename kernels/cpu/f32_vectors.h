@@ -5,12 +5,13 @@
 #include "kernels/cpu/matmul.h"
 #include "kernels/cpu/vectors.h"
 
+// clang unrolls such loops unasked; g++ would keep arrays of vectors in memory.
 #ifdef __clang__
-#define CDNA_UNROLL(times) CDNA_PRAGMA(unroll)
+#define CDNA_UNROLL(times)
 #else
+#define CDNA_PRAGMA(text) _Pragma(#text)
 #define CDNA_UNROLL(times) CDNA_PRAGMA(GCC unroll times)
 #endif
-#define CDNA_PRAGMA(text) _Pragma(#text)
 
 namespace {
 
