@@ -1,10 +1,11 @@
 // The f32 products for any CPU.
 #define CDNA_VECTOR_BYTES 16
-#include "kernels/cpu/f32_fma.h"
 #include "kernels/cpu/f32_table.h"
 
 #ifdef __ARM_NEON
 #include <arm_neon.h>
+#else
+#include "kernels/cpu/f32_fma.h"
 #endif
 
 namespace {
