@@ -227,7 +227,7 @@ Result<Block> WeightReader::fetch(std::uint64_t block) {
 // ---- Several blocks ----
 
 std::uint64_t RowGroup::rows_max(const Weights& weights) {
-  return weights.cut() ? 1 : kBlocksMax * weights.plane->rows_per_block();
+  return weights.cut() ? 1 : (kBlocksMax - 1) * weights.plane->rows_per_block() + 1;  // From any row of a block.
 }
 
 std::uint64_t RowGroup::scratch_bytes(const Weights& weights, std::uint64_t rows) {
