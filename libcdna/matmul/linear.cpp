@@ -146,7 +146,9 @@ class LinearDot {
   static std::uint64_t thread_bytes(const Job& job, std::uint64_t rows) {
     std::uint64_t readers = 0;
     for (const Weights& part : job.parts) readers = std::max(readers, RowGroup::scratch_bytes(part, 1));
-    return readers + RowDot::scratch_bytes(rows, job.parts[0].cols()) + kStoredRows * rows * sizeof(float);
+    std::uint64_t dots = 0;
+    for (const Weights& part : job.parts) dots = std::max(dots, RowDot::scratch_bytes(rows, part));
+    return readers + dots + kStoredRows * rows * sizeof(float);
   }
 
  private:

@@ -48,7 +48,7 @@ RowDot::RowDot(const Job& job, const Weights& weights, const PackedRows& x, std:
       rows_(rows),
       sums_((rows + kRows - 1) / kRows * kRows * CDNA_SUM_LANES),
       corrections_(rows) {
-  const std::uint64_t cols = std::min(weights.cols(), kCutEntries);
+  const std::uint64_t cols = weights.piece_cols();
   if (weights.form == WeightForm::codes) {
     scales_.resize(whole_chunks(cols) / CDNA_SCALE_COLUMNS);
     for (std::size_t code = 0; code < entries_.size(); ++code)
@@ -59,8 +59,8 @@ RowDot::RowDot(const Job& job, const Weights& weights, const PackedRows& x, std:
   }
 }
 
-std::uint64_t RowDot::scratch_bytes(std::uint64_t rows, std::uint64_t cols) {
-  const std::uint64_t piece = std::min(cols, kCutEntries);
+std::uint64_t RowDot::scratch_bytes(std::uint64_t rows, const Weights& weights) {
+  const std::uint64_t piece = weights.piece_cols();
   return (rows + kRows) * (CDNA_SUM_LANES + 1) * 4 +
          std::max(whole_chunks(piece) / 8, 6 * std::min(piece, kPieceColumns));
 }

@@ -22,7 +22,7 @@ class RowDot {
   // sums[i], i < rows: y before bias.
   void finish(float row_scale, float* sums) const;
 
-  static std::uint64_t scratch_bytes(std::uint64_t rows, std::uint64_t cols);
+  static std::uint64_t scratch_bytes(std::uint64_t rows, const Weights& weights);
 
  private:
   void add_codes(const WeightRow& row);

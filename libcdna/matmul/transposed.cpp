@@ -25,6 +25,12 @@ std::uint64_t chunk_rows_of(const Job& job) {
   return std::max(least, (rows + least - 1) / least * least);
 }
 
+// Whether codes are added as they are and outliers correct them.
+bool corrects(const Job& job) {
+  const Weights& weights = job.parts[0];
+  return job.dot && weights.form == WeightForm::codes && weights.outlier_dtype != DType::none;
+}
+
 class Transposed {
  public:
   Transposed(const Job& job, const ConstMatrix& x, std::uint64_t begin, std::uint64_t end, const Output& output,
@@ -59,6 +65,9 @@ class Transposed {
     std::vector<float> scaled;   // The same times the scales of the rows.
     std::vector<float> scales;   // [kAddedRows][columns / 32]
     AlignedBuffer<float> sums;   // [rows of x][stride]
+    // The same of what outliers add to codes: apart, since how many rows of codes are added at a time depends on
+    // blocks.
+    AlignedBuffer<float> corrections;
   };
 
   Result<void> work(std::uint64_t chunk, Thread& thread) {
@@ -80,11 +89,17 @@ class Transposed {
   Result<void> sum_chunk(std::uint64_t chunk, Thread& thread) {
     if (thread.sums.size() == 0) thread.sums = AlignedBuffer<float>(total_.size());
     std::fill_n(thread.sums.data(), thread.sums.size(), 0.0F);
+    if (corrects(job_)) {
+      if (thread.corrections.size() == 0) thread.corrections = AlignedBuffer<float>(total_.size());
+      std::fill_n(thread.corrections.data(), thread.corrections.size(), 0.0F);
+    }
     if (!thread.group) thread.group.emplace(weights_, job_.resident_bytes_max);
     const std::uint64_t rows = chunk_rows_of(job_);
     const std::uint64_t begin = weights_.row_begin + chunk * rows;
     const std::uint64_t end = std::min(begin + rows, weights_.row_end);
-    return weights_.cut() ? add_cut(begin, end, thread) : add_blocks(begin, end, thread);
+    CDNA_TRY(weights_.cut() ? add_cut(begin, end, thread) : add_blocks(begin, end, thread));
+    for (std::size_t j = 0; j < thread.corrections.size(); ++j) thread.sums[j] += thread.corrections[j];
+    return {};
   }
 
   Result<void> add_blocks(std::uint64_t begin, std::uint64_t end, Thread& thread) {
@@ -150,7 +165,7 @@ class Transposed {
     }
     f32_kernels(job_.isa).add_codes(weights_.lookup, &codes, count, first.data.size(), scale_stride,
                                     thread.scaled.data(), rows_, thread.sums.data() + first.entry_begin, stride_);
-    add_outliers(rows, thread);  // Now that the codes are in the cache.
+    if (corrects(job_)) add_outliers(rows, thread);  // Now that the codes are in the cache.
   }
 
   // What the outliers of these rows add to what their codes did.
@@ -166,7 +181,7 @@ class Transposed {
         const float difference = outlier_value(weights_, *row.block, o) - used;
         const std::uint64_t place = row.entry_begin + order_.position_of(column);
         for (std::uint64_t i = 0; i < rows_; ++i)
-          thread.sums[i * stride_ + place] += thread.factors[i * rows.size() + r] * difference;
+          thread.corrections[i * stride_ + place] += thread.factors[i * rows.size() + r] * difference;
       }
     }
   }
@@ -219,8 +234,9 @@ Result<void> multiply_transposed(const Job& job, const ConstMatrix& x, std::uint
 
 std::uint64_t transposed_scratch_bytes(const Job& job, std::uint64_t rows, unsigned threads) {
   const std::uint64_t cols = whole_chunks(job.parts[0].cols());
-  const std::uint64_t scales = std::min(cols, whole_chunks(kCutEntries)) / 8 * kAddedRows;
-  return (threads + 1) * rows * cols * sizeof(float) + cols * sizeof(float) +
+  const std::uint64_t scales = cols / 8 * kAddedRows;
+  const std::uint64_t sums = 1 + threads * (corrects(job) ? 2 : 1);
+  return sums * rows * cols * sizeof(float) + cols * sizeof(float) +
          threads * (Tile::scratch_bytes(kTile) + kTile.rows * rows * sizeof(float) + scales +
                     RowGroup::scratch_bytes(job.parts[0], kTile.rows));
 }

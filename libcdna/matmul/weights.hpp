@@ -1,6 +1,7 @@
 // A tensor's rows as matmul() sees them: what form they have, which kernels take them, and a reader for each thread.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <memory>
@@ -42,6 +43,8 @@ struct Weights {
   bool has_blocks() const { return rows() != 0 && cols() != 0; }
   // Long rows are cut: a block is a piece of one row.
   bool cut() const { return plane->rows_per_block() == 0; }
+  // The most columns that a row of a block has. (Rows that are not cut may have more than kCutEntries.)
+  std::uint64_t piece_cols() const { return cut() ? std::min(cols(), kCutEntries) : cols(); }
   std::uint64_t first_block() const { return block_at(*plane, row_begin, 0); }
   std::uint64_t end_block() const { return block_at(*plane, row_end - 1, plane->row_entries() - 1) + 1; }
 
