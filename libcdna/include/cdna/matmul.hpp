@@ -14,10 +14,9 @@
 //   Math::bf16  x and the codebook (group scales: the decoded w; other encodings: w) are first rounded to bf16:
 //               |y - exact| <= (2^-7 + 2^-16 + (k + 16) 2 u) * sum |x||w|. With AVX-512 BF16 and AMX subnormal bf16
 //               numbers count as 0.
-//   Math::int8  x is first rounded to 8 bits, sx = max |x| / 127 in each row and 64 columns, and the codebook to 16
-//   bits of
-//               its largest magnitude c: |y - exact| <= sum (sx / 2 |w| + |x| |s| c 2^-16) + (k + 16) 2 u * sum |x||w|,
-//               s being the scale of w.
+//   Math::int8  x is first rounded to 8 bits, sx = max |x| / 127 in each row and 64 columns, and the codebook to
+//               multiples of 2 d = c / 32767, c being its largest magnitude; s is the scale of w:
+//               |y - exact| <= sum (sx / 2 (|w| + |s| d) + |x| |s| d) + (k + 16) 2 u * sum |x||w|
 // With infinities or NaNs in W or x the result is what f32 arithmetic gives, in the order below, with w as decoded.
 //
 // Math::f32 gives the same bits for every number of threads, block size, source, trust mode and instruction set. For m
