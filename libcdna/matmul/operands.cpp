@@ -13,7 +13,6 @@ namespace cdna {
 namespace {
 
 constexpr std::uint64_t kPieceColumns = 4096;  // Converted at a time: whole chunks that stay in the first-level cache.
-constexpr std::uint64_t kInt8Columns = 64;     // Share a scale.
 
 template <class T>
 T load_element(const void* data, std::int64_t place) {
@@ -123,19 +122,6 @@ void PackedRows::pack_int8(const float* values, std::uint64_t first, std::uint64
     const float steps = std::clamp(std::nearbyint(values[j] / scale), -127.0F, 127.0F);
     int8_[i * stride_ + order_.position_of(first + j)] = static_cast<std::int8_t>(steps);
   }
-}
-
-float PackedRows::value(std::uint64_t i, std::uint64_t column) const {
-  const std::uint64_t place = i * stride_ + order_.position_of(column);
-  switch (math_) {
-    case Math::f32:
-      return f32_[place];
-    case Math::bf16:
-      return f32_of_bf16(bf16_[place]);
-    case Math::int8:
-      return static_cast<float>(int8_[place]) * scales_[i * scale_stride_ + column / kInt8Columns];
-  }
-  return 0;
 }
 
 std::uint64_t PackedRows::bytes(std::uint64_t rows, std::uint64_t cols, Math math) {

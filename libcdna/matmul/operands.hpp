@@ -8,6 +8,7 @@
 #include "cdna/matmul.hpp"
 #include "kernels/cpu/matmul.h"
 #include "libcdna/aligned_buffer.hpp"
+#include "libcdna/format/float_bits.hpp"
 
 namespace cdna {
 
@@ -36,6 +37,8 @@ void read_row(const ConstMatrix& x, std::uint64_t i, std::uint64_t begin, std::u
 // Rows [begin, end) of x in packed order, for dot products.
 class PackedRows {
  public:
+  static constexpr std::uint64_t kInt8Columns = 64;  // Share a scale.
+
   PackedRows(const ConstMatrix& x, std::uint64_t begin, std::uint64_t end, Math math, cdna_order order);
 
   const float* f32(std::uint64_t i) const { return f32_.data() + i * stride_; }
@@ -45,7 +48,18 @@ class PackedRows {
   std::uint64_t stride() const { return stride_; }
   std::uint64_t scale_stride() const { return scale_stride_; }
   // x as the kernels take it: rounded to what `math` says.
-  float value(std::uint64_t i, std::uint64_t column) const;
+  float value(std::uint64_t i, std::uint64_t column) const {
+    const std::uint64_t place = i * stride_ + order_.position_of(column);
+    switch (math_) {
+      case Math::f32:
+        return f32_[place];
+      case Math::bf16:
+        return f32_of_bf16(bf16_[place]);
+      case Math::int8:
+        return static_cast<float>(int8_[place]) * scales_[i * scale_stride_ + column / kInt8Columns];
+    }
+    return 0;
+  }
 
   static std::uint64_t bytes(std::uint64_t rows, std::uint64_t cols, Math math);
 

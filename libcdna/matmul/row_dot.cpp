@@ -53,6 +53,8 @@ RowDot::RowDot(const Job& job, const Weights& weights, const PackedRows& x, std:
     scales_.resize(whole_chunks(cols) / CDNA_SCALE_COLUMNS);
     for (std::size_t code = 0; code < entries_.size(); ++code)
       entries_[code] = used_entry(*weights.lookup, code, job.math);
+    decoder_ = weights.decoder;
+    decoder_.codebook = entries_;
   } else {
     values_ = AlignedBuffer<float>(std::min(cols, kPieceColumns));
     if (job.math == Math::bf16) words_ = AlignedBuffer<std::uint16_t>(std::min(cols, kPieceColumns));
@@ -66,7 +68,7 @@ std::uint64_t RowDot::scratch_bytes(std::uint64_t rows, const Weights& weights) 
 }
 
 void RowDot::clear() {
-  std::fill(sums_.data(), sums_.data() + sums_.size(), 0.0F);
+  std::fill_n(sums_.data(), rows_ * CDNA_SUM_LANES, 0.0F);
   std::fill(corrections_.begin(), corrections_.end(), 0.0F);
 }
 
@@ -106,16 +108,19 @@ void RowDot::add_codes(const WeightRow& row) {
 
 // At an outlier the kernel has added x * (entry * scale): what is missing is x * (value - that).
 void RowDot::correct_outliers(const WeightRow& row) {
-  if (row.outlier_begin == row.outlier_end) return;
-  RowDecoder decoder = weights_.decoder;
-  decoder.codebook = entries_;
   for (std::uint64_t o = row.outlier_begin; o < row.outlier_end; ++o) {
     const std::uint64_t column = row.outlier_column(o);
-    const std::uint64_t group = decoder.group == 0 ? 0 : column / decoder.group;
-    const float used = decoder.value(row.data, column, decoder.scale(row.row_scale, row.group_scales, group));
-    const float difference = outlier_value(weights_, *row.block, o) - used;
+    const float difference = outlier_value(weights_, *row.block, o) - used_value(row, column);
     for (std::uint64_t i = 0; i < rows_; ++i) corrections_[i] += x_.value(i, row.entry_begin + column) * difference;
   }
+}
+
+// Of one code, as the kernels of this job see it.
+float RowDot::used_value(const WeightRow& row, std::uint64_t column) const {
+  if (decoder_.bits == 8 && decoder_.group == 0)
+    return entries_[std::to_integer<std::size_t>(row.data[column])] * row.row_scale;
+  const std::uint64_t group = decoder_.group == 0 ? 0 : column / decoder_.group;
+  return decoder_.value(row.data, column, decoder_.scale(row.row_scale, row.group_scales, group));
 }
 
 void RowDot::add_values(const WeightRow& row) {
@@ -138,9 +143,10 @@ void RowDot::add_values(const WeightRow& row) {
 }
 
 void RowDot::replace_outliers(const WeightRow& row, std::uint64_t begin, std::uint64_t count) {
-  for (std::uint64_t o = row.outlier_begin; o < row.outlier_end; ++o) {
+  for (std::uint64_t o = row.first_outlier_from(begin); o < row.outlier_end; ++o) {
     const std::uint64_t column = row.outlier_column(o);
-    if (column >= begin && column < begin + count) values_[column - begin] = outlier_value(weights_, *row.block, o);
+    if (column >= begin + count) return;
+    values_[column - begin] = outlier_value(weights_, *row.block, o);
   }
 }
 

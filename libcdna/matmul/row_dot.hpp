@@ -16,6 +16,8 @@ class RowDot {
 
   // Of `rows` rows of x.
   RowDot(const Job& job, const Weights& weights, const PackedRows& x, std::uint64_t rows);
+  RowDot(const RowDot&) = delete;
+  RowDot& operator=(const RowDot&) = delete;
 
   void clear();
   void add(const WeightRow& row);  // The next piece of the row.
@@ -28,6 +30,7 @@ class RowDot {
   void add_codes(const WeightRow& row);
   void add_values(const WeightRow& row);
   void correct_outliers(const WeightRow& row);
+  float used_value(const WeightRow& row, std::uint64_t column) const;
   void replace_outliers(const WeightRow& row, std::uint64_t begin, std::uint64_t count);
 
   Math math_;
@@ -37,6 +40,7 @@ class RowDot {
   const Weights& weights_;
   const PackedRows& x_;
   std::uint64_t rows_;
+  RowDecoder decoder_;                // With entries_.
   std::array<float, 256> entries_{};  // As the kernels of this job see them.
   AlignedBuffer<float> sums_;         // [rows, up to a multiple of 4][16]
   std::vector<float> corrections_;    // [rows]: what outliers add to the sums.

@@ -139,13 +139,6 @@ WeightRow RowWalk::row(std::uint64_t row) {
   return result;
 }
 
-float outlier_value(const Weights& weights, const Block& block, std::uint64_t i) {
-  const std::byte* const value = block.outlier_values.data() + i * (bits_of(weights.outlier_dtype) / 8);
-  float widened = 0;
-  convert_value(weights.outlier_dtype, value, DType::f32, reinterpret_cast<std::byte*>(&widened));
-  return widened;
-}
-
 void fill_scales(const Weights& weights, const WeightRow& row, std::uint64_t begin, std::uint64_t count,
                  const float* row_scale, const cdna_f32_kernels& kernels, float* scales) {
   const std::uint32_t group = weights.decoder.group;

@@ -12,6 +12,7 @@
 #include "libcdna/block_reader.hpp"
 #include "libcdna/decode/codebook.hpp"
 #include "libcdna/decode/lookup.hpp"
+#include "libcdna/format/float_bits.hpp"
 
 namespace cdna {
 
@@ -136,7 +137,19 @@ class RowGroup {
 };
 
 // The value of outlier `i` of a block.
-float outlier_value(const Weights& weights, const Block& block, std::uint64_t i);
+inline float outlier_value(const Weights& weights, const Block& block, std::uint64_t i) {
+  const std::span<const std::byte> values = block.outlier_values;
+  switch (weights.outlier_dtype) {
+    case DType::f16:
+      return f32_of_f16(load<std::uint16_t>(values.subspan(2 * i)));
+    case DType::bf16:
+      return f32_of_bf16(load<std::uint16_t>(values.subspan(2 * i)));
+    case DType::f64:
+      return f32_of_f64(load<double>(values.subspan(8 * i)));
+    default:
+      return load<float>(values.subspan(4 * i));
+  }
+}
 
 // scales[j] = those of columns 32 j ... of columns [begin, begin + count) of a row of `codes`, up to a whole chunk: the
 // group scale, with `row_scale` RN(group * row). begin is a multiple of CDNA_CHUNK.
