@@ -2,11 +2,17 @@
 #include "libcdna/thread_pool.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <exception>
 
 #include "libcdna/no_throw.hpp"
 
 namespace cdna {
+namespace {
+
+constexpr std::chrono::microseconds kAwake{100};
+
+}  // namespace
 
 ThreadPool::ThreadPool(unsigned threads) {
   if (threads == 0) threads = std::max(1U, std::thread::hardware_concurrency());
@@ -47,15 +53,21 @@ Result<void> ThreadPool::run(std::size_t count, const Task& task) {
 
 void ThreadPool::work(unsigned worker) {
   std::size_t seen = 0;
-  while (true) {
-    {
-      std::unique_lock lock(mutex_);
-      start_.wait(lock, [this, seen] { return stopping_ || round_ != seen; });
-      if (stopping_) return;
-      seen = round_;
-    }
+  while (wait_for_work(seen)) {
+    seen = round_;
     take_turns(worker);
   }
+}
+
+// Work often comes in a row, and waking a thread that sleeps can take longer than multiplying with a small matrix: for
+// a moment it only makes room for others. False: there will be no more.
+bool ThreadPool::wait_for_work(std::size_t seen) {
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point deadline = Clock::now() + kAwake;
+  while (!stopping_ && round_ == seen && Clock::now() < deadline) std::this_thread::yield();
+  std::unique_lock lock(mutex_);
+  start_.wait(lock, [this, seen] { return stopping_ || round_ != seen; });
+  return !stopping_;
 }
 
 void ThreadPool::take_turns(unsigned worker) {

@@ -1,6 +1,7 @@
 // A fixed set of threads that a writer or checker owns, for loops whose results do not depend on who runs what.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <functional>
@@ -29,6 +30,7 @@ class ThreadPool {
 
  private:
   void work(unsigned worker);
+  bool wait_for_work(std::size_t seen);
   void take_turns(unsigned worker);
 
   std::mutex mutex_;
@@ -39,8 +41,8 @@ class ThreadPool {
   std::size_t count_ = 0;
   std::size_t next_ = 0;
   std::size_t active_ = 0;
-  std::size_t round_ = 0;
-  bool stopping_ = false;
+  std::atomic<std::size_t> round_{0};
+  std::atomic<bool> stopping_{false};
   std::size_t error_index_ = 0;
   Result<void> error_;
 };
