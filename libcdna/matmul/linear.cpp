@@ -220,8 +220,10 @@ class LinearDot {
 
 class LinearTiles {
  public:
-  // Decoded at a time: rows x 256 columns, which stay in the second-level cache beside as much of x.
-  static constexpr Tile::Shape kTile{64, 256};
+  // Decoded at a time: what stays in the second-level cache beside as many columns of x.
+  static Tile::Shape shape_of(std::uint64_t lanes) { return lanes <= 32 ? kLong : kTall; }
+  static constexpr Tile::Shape kLong{32, 1024};
+  static constexpr Tile::Shape kTall{64, 256};
   // Rows of W that each piece of x is used for before the next is brought in.
   static constexpr std::uint64_t kRows = 256;
 
@@ -249,7 +251,8 @@ class LinearTiles {
   static std::uint64_t thread_bytes(const Job& job, std::uint64_t rows) {
     std::uint64_t readers = 0;
     for (const Weights& part : job.parts) readers = std::max(readers, RowGroup::scratch_bytes(part, kRows));
-    return readers + Tile::scratch_bytes(kTile) + kRows * PackedPanels::lanes_of(rows) * sizeof(float);
+    const std::uint64_t lanes = PackedPanels::lanes_of(rows);
+    return readers + Tile::scratch_bytes(shape_of(lanes)) + kRows * (lanes + 1) * sizeof(float);
   }
 
  private:
@@ -257,14 +260,15 @@ class LinearTiles {
     std::size_t part = ~std::size_t{0};
     std::optional<RowGroup> group;
     std::optional<Tile> tile;
-    AlignedBuffer<float> sums;  // [kRows][lanes]
+    std::vector<float> factors;  // [rows at a time]: Tile::factor_of
+    AlignedBuffer<float> sums;   // [kRows][lanes]
   };
 
   Result<void> work(const Unit& unit, Thread& thread) {
     const Weights& weights = job_.parts[unit.part];
     if (thread.part != unit.part) {
       thread.group.emplace(weights, job_.resident_bytes_max);
-      thread.tile.emplace(job_, weights, job_.math == Math::bf16, kTile);
+      thread.tile.emplace(job_, weights, job_.math == Math::bf16, shape_of(lanes_));
       thread.part = unit.part;
     }
     if (thread.sums.size() == 0) thread.sums = AlignedBuffer<float>(kRows * lanes_);
@@ -298,11 +302,14 @@ class LinearTiles {
     const PackedPanels& packed = packed_.at(weights.order(job_.math));
     const std::uint64_t entry_begin = rows[0].entry_begin;
     const std::uint64_t entry_count = rows[0].entry_count;
-    for (std::uint64_t first = 0; first < entry_count; first += kTile.cols) {
-      const std::uint64_t count = std::min(kTile.cols, entry_count - first);
-      for (std::size_t r = 0; r < rows.size(); r += kTile.rows) {
-        const std::span<const WeightRow> some = rows.subspan(r, std::min(kTile.rows, rows.size() - r));
-        thread.tile->begin(some);
+    const Tile::Shape shape = shape_of(lanes_);
+    thread.factors.clear();
+    for (const WeightRow& row : rows) thread.factors.push_back(thread.tile->factor_of(row));
+    for (std::uint64_t first = 0; first < entry_count; first += shape.cols) {
+      const std::uint64_t count = std::min(shape.cols, entry_count - first);
+      for (std::size_t r = 0; r < rows.size(); r += shape.rows) {
+        const std::span<const WeightRow> some = rows.subspan(r, std::min(shape.rows, rows.size() - r));
+        thread.tile->begin(some, std::span(thread.factors).subspan(r, some.size()));
         thread.tile->decode(first, count);
         for (std::uint64_t number = 0; number < packed.panel_count(); ++number)
           multiply_panel(packed, packed.panel(number), entry_begin + first, whole_chunks(count), some.size(),
@@ -322,7 +329,11 @@ class LinearTiles {
     }
   }
 
-  void store(const Unit& unit, std::uint64_t first, std::uint64_t count, const Thread& thread) const {
+  void store(const Unit& unit, std::uint64_t first, std::uint64_t count, Thread& thread) const {
+    for (std::uint64_t r = 0; r < count; ++r) {
+      if (thread.factors[r] == 1) continue;
+      for (std::uint64_t i = 0; i < lanes_; ++i) thread.sums[r * lanes_ + i] *= thread.factors[r];
+    }
     for (std::uint64_t i = 0; i < end_ - begin_; ++i)
       output_.store(begin_ + i, units_.column(unit.part, first), count, thread.sums.data() + i, lanes_);
   }

@@ -20,8 +20,16 @@ class Tile {
   // bf16: words for the bf16 kernels; else f32, rounded to bf16 numbers if math is bf16 (transposed).
   Tile(const Job& job, const Weights& weights, bool words, Shape shape);
 
-  // The rows that the next decode() are of; no more than the shape has, which live as long as they are used.
-  void begin(std::span<const WeightRow> rows) { rows_ = rows; }
+  // What decoded elements of a row have to be multiplied by to be w. Words of codes without group scales stay without
+  // the row's scale, too, where the sum can be multiplied instead: that is three times as fast.
+  float factor_of(const WeightRow& row) const;
+
+  // The rows that the next decode() are of, with their factors; no more than the shape has. Both live as long as they
+  // are used.
+  void begin(std::span<const WeightRow> rows, std::span<const float> factors) {
+    rows_ = rows;
+    factors_ = factors;
+  }
   // Decodes columns [first, first + count) of these rows in packed order, up to a whole chunk: values past the last
   // column are finite. first is a multiple of CDNA_CHUNK, count <= the shape's.
   void decode(std::uint64_t first, std::uint64_t count);
@@ -29,13 +37,15 @@ class Tile {
   const float* f32() const { return f32_.data(); }
   const std::uint16_t* bf16() const { return words_.data(); }
 
-  // Element (r, j) is at r * stride() + j.
-  std::uint64_t stride() const { return shape_.cols; }
+  // Element (r, j) is at r * stride() + j. Rows do not lie powers of two apart: they would compete for the same few
+  // places of the first-level cache.
+  std::uint64_t stride() const { return stride_of(shape_); }
 
   static std::uint64_t scratch_bytes(Shape shape);
 
  private:
-  void decode_codes(const WeightRow& row, std::uint64_t first, std::uint64_t count, std::uint64_t place);
+  static std::uint64_t stride_of(Shape shape) { return shape.cols + 32; }
+  void decode_codes(std::size_t number, std::uint64_t first, std::uint64_t count);
   void decode_values(const WeightRow& row, std::uint64_t first, std::uint64_t count, std::uint64_t place);
   void put_outliers(std::uint64_t number, std::uint64_t first, std::uint64_t count);
 
@@ -45,8 +55,9 @@ class Tile {
   bool words_used_;
   Shape shape_;
   std::span<const WeightRow> rows_;
+  std::span<const float> factors_;
   std::vector<float> scales_;
-  AlignedBuffer<float> f32_;            // [rows][cols]
+  AlignedBuffer<float> f32_;            // [rows][stride]
   AlignedBuffer<std::uint16_t> words_;  // The same.
 };
 

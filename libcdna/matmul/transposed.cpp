@@ -1,6 +1,7 @@
 // y = x W. Every row of W adds to all of y, so that sums are cut into chunks of rows that depend on the shape alone:
 // whoever has added up a chunk adds it to y when its turn comes.
 #include <algorithm>
+#include <array>
 #include <condition_variable>
 #include <mutex>
 
@@ -18,6 +19,12 @@ constexpr std::uint64_t kChunksMax = 64;
 constexpr std::uint64_t kAddedRows = 4;  // That the kernel adds at a time.
 // Decoded at a time. Every row that is added to a piece of y saves a trip of that piece through the caches.
 constexpr Tile::Shape kTile{256, 128};
+
+constexpr std::array<float, kTile.rows> kOnes = [] {
+  std::array<float, kTile.rows> ones{};
+  ones.fill(1);
+  return ones;
+}();
 
 std::uint64_t chunk_rows_of(const Job& job) {
   const std::uint64_t least = job.dot ? 64 : kTile.rows;
@@ -190,7 +197,7 @@ class Transposed {
     if (!thread.tile) thread.tile.emplace(job_, weights_, false, kTile);
     const std::uint64_t entry_begin = rows[0].entry_begin;
     const std::uint64_t entry_count = rows[0].entry_count;
-    thread.tile->begin(rows);
+    thread.tile->begin(rows, kOnes);
     for (std::uint64_t first = 0; first < entry_count; first += kTile.cols) {
       const std::uint64_t columns = std::min(kTile.cols, entry_count - first);
       thread.tile->decode(first, columns);
