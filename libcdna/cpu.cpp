@@ -34,8 +34,9 @@ bool has_avx512() {
          __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");
 }
 
-// Compilers before 2023 do not know AMX by name: CPUID leaf 7, EDX bits 22 (BF16) and 24 (TILE). Tiles must then be
-// asked for once per process (Linux, Documentation/arch/x86/xstate.rst); threads and children inherit the leave.
+constexpr long kTileData = 18;  // The state's number (Linux, Documentation/arch/x86/xstate.rst).
+
+// Compilers before 2023 do not know AMX by name: CPUID leaf 7, EDX bits 22 (BF16) and 24 (TILE).
 bool has_amx() {
   unsigned eax = 0;
   unsigned ebx = 0;
@@ -43,9 +44,15 @@ bool has_amx() {
   unsigned edx = 0;
   constexpr unsigned kTiles = 1U << 22 | 1U << 24;
   if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0 || (edx & kTiles) != kTiles) return false;
+  constexpr long kArchGetSupported = 0x1021;
+  std::uint64_t supported = 0;
+  return ::syscall(SYS_arch_prctl, kArchGetSupported, &supported) == 0 && (supported >> kTileData & 1) != 0;
+}
+
+// Threads and children of the process inherit the leave.
+bool ask_for_tiles() {
   constexpr long kArchRequestPermission = 0x1023;
-  constexpr long kTileData = 18;
-  return ::syscall(SYS_arch_prctl, kArchRequestPermission, kTileData) == 0;
+  return has_amx() && ::syscall(SYS_arch_prctl, kArchRequestPermission, kTileData) == 0;
 }
 
 bool ask(Isa isa) {
@@ -65,6 +72,7 @@ bool ask(Isa isa) {
 }
 #else
 bool ask(Isa isa) { return isa == Isa::baseline; }
+bool ask_for_tiles() { return false; }
 #endif
 
 constexpr const char* kVariable = "CDNA_CPU";
@@ -89,6 +97,11 @@ bool is_available(Isa isa) {
     return available;
   }();
   return kAvailable[static_cast<std::size_t>(isa)];
+}
+
+bool allow_tiles() {
+  static const bool kAllowed = ask_for_tiles();
+  return kAllowed;
 }
 
 std::string_view instruction_set() { return name_of(isa()); }

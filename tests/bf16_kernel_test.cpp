@@ -32,7 +32,7 @@ std::vector<OfIsa<cdna_bf16_kernels>> available_kernels() {
   if (is_available(Isa::avx2)) all.push_back({name_of(Isa::avx2), cdna_bf16_kernels_avx2()});
   if (is_available(Isa::avx512)) all.push_back({name_of(Isa::avx512), cdna_bf16_kernels_avx512()});
   if (is_available(Isa::avx512_bf16)) all.push_back({name_of(Isa::avx512_bf16), cdna_bf16_kernels_avx512_bf16()});
-  if (is_available(Isa::amx)) all.push_back({name_of(Isa::amx), cdna_bf16_kernels_amx()});
+  if (is_available(Isa::amx) && allow_tiles()) all.push_back({name_of(Isa::amx), cdna_bf16_kernels_amx()});
 #endif
   return all;
 }

@@ -557,3 +557,29 @@ TEST_CASE("matmul errors: describe() reads no block of codes or values, and says
     }
   }
 }
+
+TEST_CASE("matmul errors: numbers of rows beyond all memory are planned for, not computed with") {
+  const Reader reader = must(Reader::open(memory_source(good_file())));
+  const Tensor tensor = reader.find("a").value();
+  constexpr std::uint64_t kMost = ~std::uint64_t{0};
+  for (const std::uint64_t m : {kMost, kMost - 1, std::uint64_t{1} << 57, std::uint64_t{1} << 40}) {
+    for (const std::uint64_t bytes_max : {std::uint64_t{1} << 22, std::uint64_t{1} << 28, kMost}) {
+      for (const Orientation orientation : {Orientation::linear, Orientation::transposed}) {
+        MatmulOptions options;
+        options.scratch_bytes_max = bytes_max;
+        options.orientation = orientation;
+        const MatmulPlan plan = must(describe(tensor, m, options));
+        CHECK(plan.scratch_bytes <= bytes_max);
+        CHECK(plan.passes >= m / bytes_max);
+      }
+    }
+  }
+  // No column of y, so many rows that the buffers for all would wrap around.
+  const std::vector<float> x(tensor.cols(), 1.0F);
+  float nothing = 0;
+  const WeightRows none(tensor, 3, 3);
+  MatmulOptions options;
+  options.scratch_bytes_max = std::uint64_t{1} << 22;
+  const ConstMatrix many{x.data(), DType::f32, 1000, tensor.cols(), 0, 1};
+  must_do(matmul({&none, 1}, many, Matrix{&nothing, DType::f32, 1000, 0, 0, 1}, options));
+}

@@ -289,3 +289,32 @@ TEST_CASE("matmul nonfinite: a row of x that is not finite leaves the other rows
     }
   }
 }
+
+TEST_CASE("matmul nonfinite: an entry beyond bf16 that no code has leaves the sums alone") {
+  CodebookPlanes planes;
+  planes.rows = 3;
+  planes.codebook_dtype = DType::f32;
+  planes.codebook = {-3.4028234e38, -1, 0.5, 3.4028234e38};
+  planes.bits = 2;
+  for (const std::uint64_t cols : {std::uint64_t{5}, std::uint64_t{64}, std::uint64_t{130}}) {
+    planes.cols = cols;
+    planes.codes.assign(3 * cols, 2);
+    planes.row_scales = {1, 2, -4};
+    const Bytes bytes = file_of(planes);
+    const Reader reader = must(Reader::open(memory_source(bytes)));
+    for (const Math math : {Math::f32, Math::bf16}) {
+      for (const std::uint64_t m : kXRows) {
+        MatmulOptions options;
+        options.math = math;
+        Operand x = random_operand(m, cols, kSeed);
+        std::fill(x.values.begin(), x.values.end(), 1.0F);
+        const std::vector<float> y = multiply(reader.find("w").value(), x, options);
+        INFO(name_of(math) << ", " << cols << " columns, m " << m);
+        for (std::uint64_t i = 0; i < m; ++i) {
+          for (std::uint64_t j = 0; j < 3; ++j)
+            CHECK(y[3 * i + j] == 0.5F * static_cast<float>(cols) * planes.row_scales[j]);
+        }
+      }
+    }
+  }
+}

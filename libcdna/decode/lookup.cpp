@@ -28,6 +28,14 @@ std::uint16_t fixed_of(float entry, float step) {
 
 bool same_bits(float a, float b) { return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b); }
 
+// The largest bf16 number instead of infinity, for a number beyond it: an infinity would make NaN of a column that is
+// 0.
+std::uint16_t finite_bf16_of(float entry) {
+  const std::uint16_t narrow = bf16_of_f32(entry);
+  const bool overflows = std::isfinite(entry) && (narrow & 0x7FFFU) == 0x7F80U;
+  return static_cast<std::uint16_t>(overflows ? narrow - 1 : narrow);
+}
+
 void put(std::uint8_t (&planes)[2][256], std::size_t place, std::uint16_t word) {
   planes[0][place] = static_cast<std::uint8_t>(word);
   planes[1][place] = static_cast<std::uint8_t>(word >> 8);
@@ -42,7 +50,7 @@ std::unique_ptr<cdna_lookup> make_lookup(std::span<const float> entries, Entries
   table->fixed_step = largest_magnitude(entries) / 32767.0F;
   for (std::size_t place = 0; place < 256; ++place) {
     float entry = entries[place % entries.size()];
-    const std::uint16_t narrow = bf16_of_f32(entry);
+    const std::uint16_t narrow = finite_bf16_of(entry);
     if (rounding == Entries::rounded_to_bf16) entry = f32_of_bf16(narrow);
     const std::uint16_t half = f16_of_f32(entry);
     if (!same_bits(f32_of_f16(half), entry)) table->is_half = 0;

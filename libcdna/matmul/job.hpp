@@ -33,11 +33,11 @@ class Output;
 class Team;
 Result<void> multiply_linear(const Job& job, const ConstMatrix& x, std::uint64_t begin, std::uint64_t end,
                              const Output& output, Team& team);
-std::uint64_t linear_scratch_bytes(const Job& job, std::uint64_t rows, unsigned threads);
+u128 linear_scratch_bytes(const Job& job, std::uint64_t rows, unsigned threads);
 
 // y rows [begin, end) = x rows [begin, end) W.
 Result<void> multiply_transposed(const Job& job, const ConstMatrix& x, std::uint64_t begin, std::uint64_t end,
                                  const Output& output, Team& team);
-std::uint64_t transposed_scratch_bytes(const Job& job, std::uint64_t rows, unsigned threads);
+u128 transposed_scratch_bytes(const Job& job, std::uint64_t rows, unsigned threads);
 
 }  // namespace cdna

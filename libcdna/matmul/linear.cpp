@@ -143,12 +143,12 @@ class LinearDot {
                     [this](std::uint64_t unit, unsigned thread) { return work(units_[unit], threads_[thread]); });
   }
 
-  static std::uint64_t thread_bytes(const Job& job, std::uint64_t rows) {
-    std::uint64_t readers = 0;
-    for (const Weights& part : job.parts) readers = std::max(readers, RowGroup::scratch_bytes(part, 1));
-    std::uint64_t dots = 0;
+  static u128 thread_bytes(const Job& job, std::uint64_t rows) {
+    u128 readers = 0;
+    for (const Weights& part : job.parts) readers = std::max<u128>(readers, RowGroup::scratch_bytes(part, 1));
+    u128 dots = 0;
     for (const Weights& part : job.parts) dots = std::max(dots, RowDot::scratch_bytes(rows, part));
-    return readers + dots + kStoredRows * rows * sizeof(float);
+    return readers + dots + u128{kStoredRows} * rows * sizeof(float);
   }
 
  private:
@@ -248,11 +248,11 @@ class LinearTiles {
                     [this](std::uint64_t unit, unsigned thread) { return work(units_[unit], threads_[thread]); });
   }
 
-  static std::uint64_t thread_bytes(const Job& job, std::uint64_t rows) {
-    std::uint64_t readers = 0;
-    for (const Weights& part : job.parts) readers = std::max(readers, RowGroup::scratch_bytes(part, kRows));
+  static u128 thread_bytes(const Job& job, std::uint64_t rows) {
+    u128 readers = 0;
+    for (const Weights& part : job.parts) readers = std::max<u128>(readers, RowGroup::scratch_bytes(part, kRows));
     const std::uint64_t lanes = PackedPanels::lanes_of(rows);
-    return readers + Tile::scratch_bytes(shape_of(lanes)) + kRows * (lanes + 1) * sizeof(float);
+    return readers + Tile::scratch_bytes(shape_of(lanes)) + u128{kRows} * (lanes + 1) * sizeof(float);
   }
 
  private:
@@ -267,7 +267,7 @@ class LinearTiles {
   Result<void> work(const Unit& unit, Thread& thread) {
     const Weights& weights = job_.parts[unit.part];
     if (thread.part != unit.part) {
-      thread.group.emplace(weights, job_.resident_bytes_max);
+      thread.group.emplace(weights, kRows, job_.resident_bytes_max);
       thread.tile.emplace(job_, weights, job_.math == Math::bf16, shape_of(lanes_));
       thread.part = unit.part;
     }
@@ -279,7 +279,14 @@ class LinearTiles {
   Result<void> work_cut(const Unit& unit, const Weights& weights, Thread& thread) {
     std::fill_n(thread.sums.data(), lanes_, 0.0F);
     const std::uint64_t last = block_at(*weights.plane, unit.row_begin, weights.cols() - 1);
-    for (std::uint64_t block = block_at(*weights.plane, unit.row_begin, 0); block <= last; ++block)
+    const std::uint64_t first = block_at(*weights.plane, unit.row_begin, 0);
+    thread.factors.assign(1, 1);
+    // The row's factor is that of its first piece, unless another piece cannot have it.
+    for (std::uint64_t block = first; block <= last; ++block) {
+      thread.factors[0] = thread.tile->factor_of(CDNA_TRY(thread.group->piece(block))[0]);
+      if (thread.factors[0] == 1 || weights.outlier_dtype == DType::none) break;
+    }
+    for (std::uint64_t block = first; block <= last; ++block)
       multiply_rows(weights, CDNA_TRY(thread.group->piece(block)), thread);
     store(unit, unit.row_begin, 1, thread);
     return {};
@@ -291,6 +298,8 @@ class LinearTiles {
       const std::uint64_t count = std::min(most, unit.row_end - row);
       const std::span<const WeightRow> rows = CDNA_TRY(thread.group->rows(row, row + count));
       std::fill_n(thread.sums.data(), count * lanes_, 0.0F);
+      thread.factors.clear();
+      for (const WeightRow& weight_row : rows) thread.factors.push_back(thread.tile->factor_of(weight_row));
       multiply_rows(weights, rows, thread);
       store(unit, row, count, thread);
     }
@@ -303,8 +312,6 @@ class LinearTiles {
     const std::uint64_t entry_begin = rows[0].entry_begin;
     const std::uint64_t entry_count = rows[0].entry_count;
     const Tile::Shape shape = shape_of(lanes_);
-    thread.factors.clear();
-    for (const WeightRow& row : rows) thread.factors.push_back(thread.tile->factor_of(row));
     for (std::uint64_t first = 0; first < entry_count; first += shape.cols) {
       const std::uint64_t count = std::min(shape.cols, entry_count - first);
       for (std::size_t r = 0; r < rows.size(); r += shape.rows) {
@@ -368,7 +375,7 @@ Result<void> multiply_linear(const Job& job, const ConstMatrix& x, std::uint64_t
   return LinearTiles(job, x, begin, end, output).run(team);
 }
 
-std::uint64_t linear_scratch_bytes(const Job& job, std::uint64_t rows, unsigned threads) {
+u128 linear_scratch_bytes(const Job& job, std::uint64_t rows, unsigned threads) {
   const std::uint64_t cols = job.parts.empty() ? 0 : job.parts[0].cols();
   std::vector<bool> orders(8);
   for (const Weights& part : job.parts) orders[part.order(job.math)] = true;

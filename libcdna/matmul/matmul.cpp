@@ -22,8 +22,12 @@ std::string shape_text(std::uint64_t rows, std::uint64_t cols) {
 
 Result<void> check_shapes(std::span<const WeightRows> parts, const ConstMatrix& x, const Matrix& y,
                           const MatmulOptions& options) {
+  CDNA_CHECK(!parts.empty(), Code::bad_argument, "", "no tensor to multiply with");
   std::uint64_t rows = 0;
-  for (const WeightRows& part : parts) rows += part.row_end - part.row_begin;
+  for (const WeightRows& part : parts) {
+    CDNA_CHECK(!__builtin_add_overflow(rows, part.row_end - part.row_begin, &rows), Code::bad_argument, "",
+               "the tensors have more rows than can be counted");
+  }
   const std::uint64_t cols = parts[0].tensor.cols();
   const bool linear = options.orientation == Orientation::linear;
   const std::uint64_t inner = linear ? cols : rows;
@@ -44,8 +48,8 @@ Result<void> check_shapes(std::span<const WeightRows> parts, const ConstMatrix& 
 Result<void> multiply(std::span<const WeightRows> parts, const ConstMatrix& x, const Matrix& y,
                       const MatmulOptions& options) {
   CDNA_TRY(check_isa());
-  const Job job = CDNA_TRY(Job::plan(parts, x.rows, options));
   CDNA_TRY(check_shapes(parts, x, y, options));
+  const Job job = CDNA_TRY(Job::plan(parts, x.rows, options));
   const Output output(y, options);
   Team team(options.workers, job.threads);
   const auto pass = job.orientation == Orientation::linear ? multiply_linear : multiply_transposed;
@@ -143,7 +147,7 @@ Result<MatmulPlan> describe(std::span<const WeightRows> parts, std::uint64_t m, 
         job, [](const Weights& weights) { return std::string(weights.file->zero_copy() ? "zero_copy" : "strict"); });
     plan.blocks = text_of_parts(job, blocks_text);
     plan.threads = job.threads;
-    plan.passes = m == 0 ? 0 : (m + job.rows_per_pass - 1) / job.rows_per_pass;
+    plan.passes = m == 0 ? 0 : (m - 1) / job.rows_per_pass + 1;
     plan.scratch_bytes = job.scratch_bytes;
     return plan;
   });

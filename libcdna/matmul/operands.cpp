@@ -124,8 +124,8 @@ void PackedRows::pack_int8(const float* values, std::uint64_t first, std::uint64
   }
 }
 
-std::uint64_t PackedRows::bytes(std::uint64_t rows, std::uint64_t cols, Math math) {
-  const std::uint64_t elements = rows * whole_chunks(cols);
+u128 PackedRows::bytes(u128 rows, std::uint64_t cols, Math math) {
+  const u128 elements = rows * whole_chunks(cols);
   switch (math) {
     case Math::f32:
       return 4 * elements;
@@ -177,8 +177,8 @@ void PackedPanels::pack(const ConstMatrix& x, std::uint64_t begin, std::uint64_t
   }
 }
 
-std::uint64_t PackedPanels::bytes(std::uint64_t rows, std::uint64_t cols, Math math) {
-  return lanes_of(rows) * whole_chunks(cols) * (math == Math::f32 ? 4 : 2);
+u128 PackedPanels::bytes(std::uint64_t rows, std::uint64_t cols, Math math) {
+  return u128{lanes_of(rows)} * whole_chunks(cols) * (math == Math::f32 ? 4U : 2U);
 }
 
 // ---- Output ----

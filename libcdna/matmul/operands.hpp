@@ -9,6 +9,7 @@
 #include "kernels/cpu/matmul.h"
 #include "libcdna/aligned_buffer.hpp"
 #include "libcdna/format/float_bits.hpp"
+#include "libcdna/format/wire.hpp"
 
 namespace cdna {
 
@@ -61,7 +62,7 @@ class PackedRows {
     return 0;
   }
 
-  static std::uint64_t bytes(std::uint64_t rows, std::uint64_t cols, Math math);
+  static u128 bytes(u128 rows, std::uint64_t cols, Math math);
 
  private:
   void pack_row(const ConstMatrix& x, std::uint64_t from, std::uint64_t i);
@@ -103,7 +104,7 @@ class PackedPanels {
   }
 
   static std::uint64_t lanes_of(std::uint64_t rows) { return (rows + 15) / 16 * 16; }
-  static std::uint64_t bytes(std::uint64_t rows, std::uint64_t cols, Math math);
+  static u128 bytes(std::uint64_t rows, std::uint64_t cols, Math math);
 
  private:
   Math math_;

@@ -61,9 +61,9 @@ RowDot::RowDot(const Job& job, const Weights& weights, const PackedRows& x, std:
   }
 }
 
-std::uint64_t RowDot::scratch_bytes(std::uint64_t rows, const Weights& weights) {
+u128 RowDot::scratch_bytes(std::uint64_t rows, const Weights& weights) {
   const std::uint64_t piece = weights.piece_cols();
-  return (rows + kRows) * (CDNA_SUM_LANES + 1) * 4 +
+  return (u128{rows} + kRows) * (CDNA_SUM_LANES + 1) * 4 +
          std::max(whole_chunks(piece) / 8, 6 * std::min(piece, kPieceColumns));
 }
 
@@ -87,10 +87,20 @@ void RowDot::add_codes(const WeightRow& row) {
     fill_scales(weights_, row, 0, row.entry_count, nullptr, f32_, scales_.data());
     codes.scales = scales_.data();
   }
+  // Long rows in pieces, cut in the file or not: where sums go on must not depend on it.
+  for (std::uint64_t begin = 0; begin < row.entry_count; begin += kCutEntries) {
+    cdna_code_row piece = codes;
+    piece.codes += begin / 8 * decoder_.bits;
+    piece.count = std::min(kCutEntries, row.entry_count - begin);
+    if (codes.scales != nullptr) piece.scales += begin / CDNA_SCALE_COLUMNS;
+    add_piece(piece, row.entry_begin + begin);
+  }
+}
+
+void RowDot::add_piece(const cdna_code_row& codes, std::uint64_t at) {
   for (std::uint64_t i = 0; i < rows_; i += kRows) {
     const std::uint64_t m = std::min(kRows, rows_ - i);
     const auto sums = reinterpret_cast<Lanes>(sums_.data() + i * CDNA_SUM_LANES);
-    const std::uint64_t at = row.entry_begin;
     switch (math_) {
       case Math::f32:
         f32_.dot_codes(weights_.lookup, &codes, x_.f32(i) + at, x_.stride(), m, sums);

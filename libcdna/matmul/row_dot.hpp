@@ -24,10 +24,11 @@ class RowDot {
   // sums[i], i < rows: y before bias.
   void finish(float row_scale, float* sums) const;
 
-  static std::uint64_t scratch_bytes(std::uint64_t rows, const Weights& weights);
+  static u128 scratch_bytes(std::uint64_t rows, const Weights& weights);
 
  private:
   void add_codes(const WeightRow& row);
+  void add_piece(const cdna_code_row& codes, std::uint64_t at);
   void add_values(const WeightRow& row);
   void correct_outliers(const WeightRow& row);
   float used_value(const WeightRow& row, std::uint64_t column) const;

@@ -17,15 +17,11 @@ class Team {
  public:
   // At most `threads` of the workers take part; without any the caller alone does.
   Team(Workers* workers, unsigned threads) : workers_(workers), threads_(workers == nullptr ? 1 : threads) {}
-  unsigned threads() const { return threads_; }
 
   using Task = std::function<Result<void>(std::uint64_t unit, unsigned thread)>;
-  // Calls task(unit, thread) for the units in turn, each from one thread, thread < threads(); one thread number is in
+  // Calls task(unit, thread) for the units in turn, each from one thread, thread < threads; one thread number is in
   // use by one thread at a time. Returns the error of the lowest unit that has one; no unit above it is begun after it.
   Result<void> run(std::uint64_t units, const Task& task);
-
-  // For a task that waits for the units before its own: whether one of them has failed.
-  bool failed_before(std::uint64_t unit) const { return failed_at_.load() < unit; }
 
  private:
   void take_turns(std::uint64_t units, const Task& task, unsigned thread);

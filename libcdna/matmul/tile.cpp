@@ -25,7 +25,7 @@ std::uint64_t Tile::scratch_bytes(Shape shape) {
 
 float Tile::factor_of(const WeightRow& row) const {
   if (!words_used_ || weights_.form != WeightForm::codes || weights_.decoder.group != 0) return 1;
-  if (!weights_.decoder.has_row_scale || weights_.cut()) return 1;
+  if (!weights_.decoder.has_row_scale) return 1;
   // Quotients of outliers stay far from the ends of f32.
   constexpr float kSmall = 0x1p-60F;
   constexpr float kLarge = 0x1p60F;
@@ -75,9 +75,17 @@ void Tile::decode_codes(std::size_t number, std::uint64_t first, std::uint64_t c
   }
   if (words_used_) {
     bf16_kernels(job_.isa).decode(weights_.lookup, &codes, words_.data() + place);
+    clear_words(place, count);
   } else {
     f32_kernels(job_.isa).decode(weights_.lookup, &codes, f32_.data() + place);
   }
+}
+
+// Past the last column: what code 0 stands for need not be finite once it is scaled.
+void Tile::clear_words(std::uint64_t place, std::uint64_t count) {
+  const std::uint64_t first = count / CDNA_CHUNK * CDNA_CHUNK;
+  for (std::uint64_t column = count; column < whole_chunks(count); ++column)
+    words_[place + first + order_.position_of(column - first)] = 0;
 }
 
 void Tile::decode_values(const WeightRow& row, std::uint64_t first, std::uint64_t count, std::uint64_t place) {

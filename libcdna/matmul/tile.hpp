@@ -47,6 +47,7 @@ class Tile {
   static std::uint64_t stride_of(Shape shape) { return shape.cols + 32; }
   void decode_codes(std::size_t number, std::uint64_t first, std::uint64_t count);
   void decode_values(const WeightRow& row, std::uint64_t first, std::uint64_t count, std::uint64_t place);
+  void clear_words(std::uint64_t place, std::uint64_t count);
   void put_outliers(std::uint64_t number, std::uint64_t first, std::uint64_t count);
 
   const Job& job_;

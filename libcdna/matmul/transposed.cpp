@@ -100,7 +100,7 @@ class Transposed {
       if (thread.corrections.size() == 0) thread.corrections = AlignedBuffer<float>(total_.size());
       std::fill_n(thread.corrections.data(), thread.corrections.size(), 0.0F);
     }
-    if (!thread.group) thread.group.emplace(weights_, job_.resident_bytes_max);
+    if (!thread.group) thread.group.emplace(weights_, kTile.rows, job_.resident_bytes_max);
     const std::uint64_t rows = chunk_rows_of(job_);
     const std::uint64_t begin = weights_.row_begin + chunk * rows;
     const std::uint64_t end = std::min(begin + rows, weights_.row_end);
@@ -239,12 +239,12 @@ Result<void> multiply_transposed(const Job& job, const ConstMatrix& x, std::uint
   return Transposed(job, x, begin, end, output, team).run();
 }
 
-std::uint64_t transposed_scratch_bytes(const Job& job, std::uint64_t rows, unsigned threads) {
+u128 transposed_scratch_bytes(const Job& job, std::uint64_t rows, unsigned threads) {
   const std::uint64_t cols = whole_chunks(job.parts[0].cols());
   const std::uint64_t scales = cols / 8 * kAddedRows;
   const std::uint64_t sums = 1 + threads * (corrects(job) ? 2 : 1);
-  return sums * rows * cols * sizeof(float) + cols * sizeof(float) +
-         threads * (Tile::scratch_bytes(kTile) + kTile.rows * rows * sizeof(float) + scales +
+  return u128{sums} * rows * cols * sizeof(float) + cols * sizeof(float) +
+         threads * (Tile::scratch_bytes(kTile) + u128{kTile.rows} * rows * 2 * sizeof(float) + scales +
                     RowGroup::scratch_bytes(job.parts[0], kTile.rows));
 }
 

@@ -37,6 +37,32 @@ Result<void> describe_codebook(Weights& weights, const ItemView& view, Entries r
   return {};
 }
 
+// The buffers of a BlockReader: the largest block of each plane as it is stored, where it is not used in place, and
+// decoded; side planes once more, as they are put together for a block.
+Result<std::uint64_t> bytes_of_reader(const Weights& weights, const ItemView& view) {
+  if (!weights.has_blocks()) return std::uint64_t{0};
+  std::uint64_t bytes = 0;
+  for (std::uint32_t number = 0; number < view.planes.size(); ++number) {
+    const wire::Plane& plane = view.planes[number];
+    if ((plane.role() & kIgnorableRole) != 0 || plane.scope() == kWhole) continue;
+    const TouchedPlane touched = CDNA_TRY(weights.file->touch(weights.item, number));
+    std::uint64_t stored = 0;
+    std::uint64_t decoded = 0;
+    for (std::uint64_t block = 0; block < plane.block_count(); ++block) {
+      const wire::IndexEntry& entry = touched.entry(block);
+      stored = std::max<std::uint64_t>(stored, entry.stored_length());
+      if (entry.codec() != 0) decoded = std::max<std::uint64_t>(decoded, entry.decoded_length());
+    }
+    bytes += decoded + (weights.file->zero_copy() ? 0 : stored);
+    if (number == 0 || plane.scope() != kRows) continue;
+    const BlockPlace place = block_place(view.planes[0], weights.matrix, 0);
+    const std::uint64_t group = std::max<std::uint64_t>(1, plane.group());
+    const std::uint64_t entries = plane.row_entries() == 1 ? 1 : (place.entry_count + group - 1) / group;
+    bytes += place.row_count * entries * (plane.bits() / 8);
+  }
+  return bytes;
+}
+
 Result<void> describe_exact(Weights& weights, Entries rounding) {
   if (is_float(weights.dtype)) {
     weights.form = WeightForm::values;
@@ -70,6 +96,7 @@ Result<Weights> Weights::of(const WeightRows& part, Math math, Orientation orien
   } else {
     CDNA_TRY(describe_exact(weights, rounding));
   }
+  weights.reader_bytes = CDNA_TRY(bytes_of_reader(weights, view));
   const bool int8_fits =
       weights.form == WeightForm::codes && all_finite(weights.decoder.codebook) && orientation == Orientation::linear;
   if (math == Math::int8 && !int8_fits)
@@ -194,25 +221,40 @@ void widen_piece(const Weights& weights, const WeightRow& row, std::uint64_t beg
 
 // ---- Reading ----
 
+namespace {
+
+// Of the planes of scales and outliers, on an average.
+std::uint64_t side_bytes_per_block(const Weights& weights) {
+  const ItemView view = weights.file->footer().item(weights.item);
+  std::uint64_t bytes = 0;
+  for (const wire::Plane& plane : view.planes.subspan(1)) {
+    if ((plane.role() & kIgnorableRole) == 0 && plane.scope() != kWhole) bytes += plane.stored_length();
+  }
+  return bytes / std::max<std::uint64_t>(1, weights.plane->block_count());
+}
+
+}  // namespace
+
 Result<WeightReader> WeightReader::create(const Weights& weights, std::optional<std::uint64_t> resident_bytes_max) {
   auto reader = CDNA_TRY(BlockReader::create(*weights.file, weights.item, weights.first_block(), weights.end_block()));
   WeightReader result(std::move(reader));
   result.resident_bytes_max_ = resident_bytes_max;
   result.entries_ = CDNA_TRY(weights.file->touch(weights.item))->entries.data();
+  result.side_bytes_ = side_bytes_per_block(weights);
   return result;
 }
 
 Result<Block> WeightReader::fetch(std::uint64_t block) {
   if (!resident_bytes_max_) return reader_->fetch(block);
   if (resident_.empty() || resident_.back() != block) {
-    if (resident_bytes_ + entries_[block].stored_length() > *resident_bytes_max_) {
+    if (resident_bytes_ + entries_[block].stored_length() + side_bytes_ > *resident_bytes_max_) {
       for (const std::uint64_t used : resident_) reader_->release(used);
       resident_.clear();
       resident_bytes_ = 0;
     }
     CDNA_TRY(reader_->bring_back(block));
     resident_.push_back(block);
-    resident_bytes_ += entries_[block].stored_length();
+    resident_bytes_ += entries_[block].stored_length() + side_bytes_;
   }
   return reader_->fetch(block);
 }
@@ -224,14 +266,22 @@ std::uint64_t RowGroup::rows_max(const Weights& weights) {
 }
 
 std::uint64_t RowGroup::scratch_bytes(const Weights& weights, std::uint64_t rows) {
-  if (!weights.has_blocks() || (weights.file->zero_copy() && weights.plane->codecs() == 1)) return 0;
-  const std::uint64_t block = block_place(*weights.plane, weights.matrix, weights.first_block()).decoded_bytes;
-  const std::uint64_t blocks = weights.cut() ? 1 : rows / weights.plane->rows_per_block() + 2;
-  return 2 * block * std::min(blocks, kBlocksMax);
+  return weights.reader_bytes * slot_count(weights, rows);
+}
+
+std::uint64_t RowGroup::slot_count(const Weights& weights, std::uint64_t rows) {
+  if (weights.cut()) return 1;
+  const std::uint64_t per_block = weights.plane->rows_per_block();
+  return std::min((rows + per_block - 2) / per_block + 1, kBlocksMax);  // From any row of a block.
+}
+
+RowGroup::RowGroup(const Weights& weights, std::uint64_t rows, std::optional<std::uint64_t> resident_bytes_max)
+    : weights_(&weights), slots_(slot_count(weights, rows)), resident_bytes_max_(resident_bytes_max) {
+  if (resident_bytes_max_) *resident_bytes_max_ /= slots_;
 }
 
 Result<const Block*> RowGroup::fetch(std::uint64_t block) {
-  const std::size_t slot = block % kBlocksMax;
+  const std::size_t slot = block % slots_;
   if (readers_[slot] == nullptr) {
     WeightReader reader = CDNA_TRY(WeightReader::create(*weights_, resident_bytes_max_));
     readers_[slot] = std::make_unique<WeightReader>(std::move(reader));

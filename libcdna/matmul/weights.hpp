@@ -30,6 +30,7 @@ struct Weights {
   MatrixView matrix;
   std::uint64_t row_begin = 0;
   std::uint64_t row_end = 0;
+  std::uint64_t reader_bytes = 0;  // Private memory of one reader of these rows.
 
   WeightForm form = WeightForm::values;
   DType dtype = DType::none;                      // Of `values`.
@@ -103,6 +104,7 @@ class WeightReader {
   std::unique_ptr<BlockReader> reader_;
   std::optional<std::uint64_t> resident_bytes_max_;
   std::uint64_t resident_bytes_ = 0;
+  std::uint64_t side_bytes_ = 0;         // That come with a block.
   std::vector<std::uint64_t> resident_;  // Blocks whose pages may be in memory.
   const wire::IndexEntry* entries_ = nullptr;
 };
@@ -114,11 +116,12 @@ class RowGroup {
 
   // No more rows than this, all of a part, can be had at a time; of cut rows one piece.
   static std::uint64_t rows_max(const Weights& weights);
-  // What readers of a part hold in private memory: blocks that are not used in place.
+  // What the readers for so many rows hold in private memory: blocks that are not used in place. (Not the codecs' own
+  // state.)
   static std::uint64_t scratch_bytes(const Weights& weights, std::uint64_t rows);
 
-  RowGroup(const Weights& weights, std::optional<std::uint64_t> resident_bytes_max)
-      : weights_(&weights), resident_bytes_max_(resident_bytes_max) {}
+  // For at most `rows` rows at a time. The readers share the limit of pages.
+  RowGroup(const Weights& weights, std::uint64_t rows, std::optional<std::uint64_t> resident_bytes_max);
 
   // Rows [begin, end), of at most kBlocksMax blocks. Valid until the next call.
   Result<std::span<const WeightRow>> rows(std::uint64_t begin, std::uint64_t end);
@@ -126,11 +129,13 @@ class RowGroup {
   Result<std::span<const WeightRow>> piece(std::uint64_t block);
 
  private:
+  static std::uint64_t slot_count(const Weights& weights, std::uint64_t rows);
   Result<const Block*> fetch(std::uint64_t block);
 
   const Weights* weights_;
-  std::optional<std::uint64_t> resident_bytes_max_;
-  // Of block i: i modulo kBlocksMax, so that a block asked for again is still there.
+  std::uint64_t slots_;
+  std::optional<std::uint64_t> resident_bytes_max_;  // Of each reader.
+  // Of block i: i modulo slots_, so that a block asked for again is still there.
   std::array<std::unique_ptr<WeightReader>, kBlocksMax> readers_;
   std::array<Block, kBlocksMax> blocks_;
   std::vector<WeightRow> rows_;

@@ -13,7 +13,7 @@ enum class Isa : std::uint8_t {
   avx2,         // AVX2, FMA, F16C
   avx512,       // AVX-512 F, BW, VL, DQ, VBMI, VNNI
   avx512_bf16,  // AVX-512 BF16
-  amx,          // AMX-TILE, AMX-BF16, and the system's leave to use them
+  amx,          // AMX-TILE, AMX-BF16
 };
 
 inline constexpr Isa kIsas[] = {Isa::baseline, Isa::avx2, Isa::avx512, Isa::avx512_bf16, Isa::amx};
@@ -22,6 +22,9 @@ inline constexpr Isa kIsas[] = {Isa::baseline, Isa::avx2, Isa::avx512, Isa::avx5
 std::string_view name_of(Isa isa);
 // Whether the CPU and the operating system have it.
 bool is_available(Isa isa);
+// Asks the system, once, for leave to use AMX tiles, and says whether it was given. They belong to the process from
+// then on and make its signal frames larger: only products of bf16 tiles ask for them. Requires nothing.
+bool allow_tiles();
 
 // The one in use. Chosen at the first call; what CDNA_CPU says after that changes nothing.
 Isa isa();

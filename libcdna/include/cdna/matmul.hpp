@@ -17,11 +17,15 @@
 //   Math::int8  x is first rounded to 8 bits, sx = max |x| / 127 in each row and 64 columns, and the codebook to
 //               multiples of 2 d = c / 32767, c being its largest magnitude; s is the scale of w:
 //               |y - exact| <= sum (sx / 2 (|w| + |s| d) + |x| |s| d) + (k + 16) 2 u * sum |x||w|
-// With infinities or NaNs in W or x the result is what f32 arithmetic gives, in the order below, with w as decoded.
+// (These hold for f32 y without bias and accumulate, which round once more each.)
+// With infinities or NaNs in W or x the result is what f32 arithmetic gives, in the order below, with w as decoded;
+// where x is infinite at an outlier and m <= 4, and in int8, it may be NaN instead of an infinity. NaNs are not the
+// same bits everywhere.
 //
 // Math::f32 gives the same bits for every number of threads, block size, source, trust mode and instruction set. For m
-// <= 4 sums run in 16 lanes, above in one chain per element (kernels/cpu/matmul.h), so the bits of a row of y may
-// differ with m. The other two give the same bits for every number of threads, block size, source and trust mode.
+// <= 4, and rows of W of over 2^20 columns, sums run in 16 lanes, else in one chain per element (kernels/cpu/matmul.h),
+// so the bits of a row of y may differ with m. The other two give the same bits for every number of threads, block
+// size, source and trust mode.
 #pragma once
 
 #include <cstddef>
@@ -82,9 +86,9 @@ struct MatmulOptions {
   std::optional<ConstMatrix> bias;  // [1, columns of y], added to each row of y.
   std::optional<Isa> isa;           // Else the one that isa() names.
   Workers* workers = nullptr;       // Null: the calling thread alone.
-  // Private memory that the call may use, buffers of all threads together. Less of it means more passes over W when m
-  // is large; x, y and the reader's index entries do not count.
-  std::uint64_t scratch_bytes_max = std::uint64_t{64} << 20;
+  // Private memory that the call may use, buffers of all threads together. Less of it means fewer threads, or more
+  // passes over W, when m is large; x, y and the reader's index entries do not count.
+  std::uint64_t scratch_bytes_max = std::uint64_t{256} << 20;
   // Pages of the file that the call may leave in memory behind it: blocks that were used go (MADV_DONTNEED on the
   // mapping; they stay in the system's page cache) as soon as more than this many bytes were. Without a limit they
   // stay.
@@ -94,8 +98,8 @@ struct MatmulOptions {
 // What a call with these options would do.
 struct MatmulPlan {
   std::string kernel;    // "codes, 8 bits, binary16 codebook", "values, BF16", …
-  std::string loop;      // "dot" (m <= 4), "tile"
-  std::string products;  // "f32", "bf16 (vdpbf16ps)", "bf16 (tiles)", "bf16 in f32 fma", "int8 (vpdpbusd)", …
+  std::string loop;      // "dot", "tile"
+  std::string products;  // "f32", "bf16 (vdpbf16ps)", "bf16 (tdpbf16ps)", "bf16 in f32", "int8 (vpdpbusd)", "int8"
   Isa isa = Isa::baseline;
   std::string io;      // "mmap", "pread", "memory", "custom"
   std::string trust;   // "zero_copy", "strict"
