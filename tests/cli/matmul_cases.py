@@ -266,6 +266,7 @@ class OptionTest(MatmulTest):
         others += [['--io', io] for io in ('automatic', 'mmap', 'pread')]
         others += [['--trust', 'strict'], ['--trust', 'automatic'], ['--io', 'mmap', '--trust', 'zero_copy']]
         others += [['--resident-max', size] for size in ('1', '4096', '64KiB', '1 GB')] + [['--mode', 'f32']]
+        others += [['--scratch-max', size] for size in ('600KiB', '1GiB')]
         for rows in (2, 9):
             self.write_x(Array(SEED, rows, 161))
             self.matmul('m.cdna', 'w', 'x.npy', 'y.npy', '--force')
@@ -482,6 +483,7 @@ class RefusalTest(MatmulTest):
             (*good, '--threads', '-1'),
             (*good, '--threads', '1025'),
             (*good, '--resident-max', 'much'),
+            (*good, '--scratch-max', 'little'),
             (*good, '--resident-max', '0'),
             (*good, '--resident-max', '-1'),
             (*good, '--fast'),

@@ -44,6 +44,7 @@ struct Options {
   std::string out_dtype = "x";
   unsigned threads = 0;
   std::string resident_max;
+  std::string scratch_max;
   std::string isa;
   std::string io = "automatic";
   std::string trust = "automatic";
@@ -112,6 +113,7 @@ MatmulOptions matmul_options(const Options& options, Workers& workers) {
   if (options.transpose) out.orientation = Orientation::transposed;
   if (!options.isa.empty()) out.isa = named<Isa>(options.isa, kIsas);
   if (!options.resident_max.empty()) out.resident_bytes_max = parse_size(options.resident_max);
+  if (!options.scratch_max.empty()) out.scratch_bytes_max = parse_size(options.scratch_max).value();
   out.workers = &workers;
   return out;
 }
@@ -325,9 +327,10 @@ Result<void> multiply(const Options& options, const std::atomic<bool>& stop) {
 }
 
 int run_matmul(const Options& options) {
-  if (!options.resident_max.empty() && !parse_size(options.resident_max)) {
-    fmt::print(stderr, "{}: --resident-max '{}': a size is wanted, as in 64MiB or 100000\n", kProgram,
-               escape(options.resident_max));
+  for (const auto& [name, text] :
+       {std::pair("--resident-max", &options.resident_max), std::pair("--scratch-max", &options.scratch_max)}) {
+    if (text->empty() || parse_size(*text)) continue;
+    fmt::print(stderr, "{}: {} '{}': a size is wanted, as in 64MiB or 100000\n", kProgram, name, escape(*text));
     return kUsage;
   }
   const std::atomic<bool>& stop = stop_on_signals();
@@ -352,6 +355,8 @@ void add_method(CLI::App& app, Options& options) {
       ->capture_default_str();
   app.add_option("--resident-max", options.resident_max,
                  "Keep no more than this of the mapped file in memory: 64MiB, 1GB, 100000");
+  app.add_option("--scratch-max", options.scratch_max,
+                 "Use no more private memory for buffers than this; less means more passes over W (256MiB)");
 }
 
 }  // namespace

@@ -82,17 +82,17 @@ struct WeightRows {
 struct MatmulOptions {
   Math math = Math::f32;
   Orientation orientation = Orientation::linear;
-  bool accumulate = false;          // y += instead of y =.
-  std::optional<ConstMatrix> bias;  // [1, columns of y], added to each row of y.
-  std::optional<Isa> isa;           // Else the one that isa() names.
-  Workers* workers = nullptr;       // Null: the calling thread alone.
+  bool accumulate = false;               // y += instead of y =.
+  std::optional<ConstMatrix> bias = {};  // [1, columns of y], added to each row of y.
+  std::optional<Isa> isa = {};           // Else the one that isa() names.
+  Workers* workers = nullptr;            // Null: the calling thread alone.
   // Private memory that the call may use, buffers of all threads together. Less of it means fewer threads, or more
   // passes over W, when m is large; x, y and the reader's index entries do not count.
   std::uint64_t scratch_bytes_max = std::uint64_t{256} << 20;
   // Pages of the file that the call may leave in memory behind it: blocks that were used go (MADV_DONTNEED on the
   // mapping; they stay in the system's page cache) as soon as more than this many bytes were. Without a limit they
   // stay.
-  std::optional<std::uint64_t> resident_bytes_max;
+  std::optional<std::uint64_t> resident_bytes_max = {};
 };
 
 // What a call with these options would do.
