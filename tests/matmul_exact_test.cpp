@@ -54,7 +54,7 @@ void check(const Bytes& bytes, std::initializer_list<std::uint64_t> row_counts, 
   const Tensor tensor = reader.find("w").value();
   const Weights weights = weights_of(reader, tensor);
   for (const std::uint64_t m : row_counts) {
-    for (const std::string& fault : faults_of(tensor, weights, m, seed + m)) FAIL_CHECK(fault);
+    CHECK(faults_of(tensor, weights, m, seed + m) == std::vector<std::string>());
   }
 }
 

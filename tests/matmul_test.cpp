@@ -32,7 +32,7 @@ struct Opened {
 };
 
 void check(const Opened& file, std::uint64_t m, std::uint64_t seed) {
-  for (const std::string& fault : faults_of(file.tensor, file.weights, m, seed)) FAIL_CHECK(fault);
+  CHECK(faults_of(file.tensor, file.weights, m, seed) == std::vector<std::string>());
 }
 
 Opened encoded(const std::string& preset, DType dtype, std::uint64_t rows, std::uint64_t cols, std::uint64_t seed) {
