@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <sstream>
@@ -339,16 +338,13 @@ std::vector<float> StridedMatrix::values() const {
 }
 
 bool StridedMatrix::is_poison_intact() const {
-  std::vector<bool> is_element(bytes_.size());
+  Bytes others = bytes_;
+  const std::uint64_t cols_at_once = col_stride_ == 1 ? std::max<std::uint64_t>(1, cols_) : 1;
   for (std::uint64_t row = 0; row < rows_; ++row) {
-    for (std::uint64_t col = 0; col < cols_; ++col) {
-      for (std::size_t i = 0; i < bits_of(dtype_) / 8; ++i) is_element[offset_of(row, col) + i] = true;
-    }
+    for (std::uint64_t col = 0; col < cols_; col += cols_at_once)
+      std::memset(others.data() + offset_of(row, col), static_cast<int>(kPoison), cols_at_once * bits_of(dtype_) / 8);
   }
-  for (std::size_t i = 0; i < bytes_.size(); ++i) {
-    if (!is_element[i] && bytes_[i] != kPoison) return false;
-  }
-  return true;
+  return others == Bytes(others.size(), kPoison);
 }
 
 ConstMatrix StridedMatrix::input() const {
@@ -409,11 +405,6 @@ std::vector<Isa> available_isas() {
   std::vector<Isa> found;
   std::copy_if(std::begin(kIsas), std::end(kIsas), std::back_inserter(found), is_available);
   return found;
-}
-
-CaseStride::CaseStride() {
-  const char* const text = std::getenv("CDNA_TEST_STRIDE");
-  if (text != nullptr) stride_ = std::max<std::uint64_t>(1, std::strtoull(text, nullptr, 10));
 }
 
 }  // namespace cdna::test

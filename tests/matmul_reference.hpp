@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "case_stride.hpp"
 #include "cdna/matmul.hpp"
 #include "codebook_file.hpp"
 
@@ -104,17 +105,5 @@ std::vector<std::string> faults_of(const Tensor& tensor, const Weights& w, std::
 
 // The instruction sets of this machine, lowest first.
 std::vector<Isa> available_isas();
-
-// Passes over most cases of a long sweep where CDNA_TEST_STRIDE asks for it: builds with sanitizers are 20 to 50 times
-// as slow.
-class CaseStride {
- public:
-  CaseStride();
-  bool takes_next() { return next_++ % stride_ == 0; }
-
- private:
-  std::uint64_t stride_ = 1;
-  std::uint64_t next_ = 0;
-};
 
 }  // namespace cdna::test
