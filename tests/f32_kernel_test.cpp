@@ -101,6 +101,13 @@ float entry_of(Entries entries, std::size_t code, Noise& noise) {
   }
 }
 
+bool is_normal_half(float value) {
+  if (!std::isfinite(value) || value_of_f16(f16_of(static_cast<double>(value))) != static_cast<double>(value))
+    return false;
+  const auto exponent_field = f16_of(static_cast<double>(value)) >> 10 & 31;
+  return exponent_field >= 1 && exponent_field <= 30;
+}
+
 // Only the forms that the f32 kernels use.
 cdna_lookup make_lookup(std::uint32_t bits, Entries entries, Noise& noise) {
   cdna_lookup table = {};
@@ -108,6 +115,8 @@ cdna_lookup make_lookup(std::uint32_t bits, Entries entries, Noise& noise) {
   table.is_half = entries == Entries::halves || entries == Entries::odd_halves;
   std::vector<float> values;
   for (std::size_t code = 0; code < std::size_t{1} << bits; ++code) values.push_back(entry_of(entries, code, noise));
+  const bool are_normal = std::all_of(values.begin(), values.end(), is_normal_half);
+  table.entry_unit = are_normal && bits != 4 ? 65536.0F : 1.0F;
   for (std::size_t i = 0; i < 256; ++i) {
     const float value = values[i % values.size()];
     table.values[i] = value;
@@ -145,7 +154,7 @@ Floats gaussians(std::size_t count, Noise& noise) {
 
 // ---- What the header says ----
 
-cdna_order order_of(std::uint32_t bits) { return bits == 4 ? CDNA_ORDER_NIBBLES : CDNA_ORDER_BYTES; }
+cdna_order order_of(std::uint32_t bits) { return bits == 4 ? CDNA_ORDER_NIBBLES : CDNA_ORDER_EVEN_ODD; }
 
 std::size_t packed_column(cdna_order order, std::size_t p) {
   return p / CDNA_CHUNK * CDNA_CHUNK + cdna_packed_column(order, static_cast<std::uint32_t>(p % CDNA_CHUNK));
@@ -160,10 +169,10 @@ Floats packed(const Floats& natural, std::size_t count, cdna_order order) {
   return out;
 }
 
-// Entries of a row in packed order, 0 past the last column.
-Floats packed_entries(const cdna_lookup& table, const std::uint8_t* codes, std::size_t count) {
+// Entries of a row, divided by `unit`, in packed order, 0 past the last column.
+Floats packed_entries(const cdna_lookup& table, const std::uint8_t* codes, std::size_t count, float unit) {
   Floats natural(count);
-  for (std::size_t j = 0; j < count; ++j) natural[j] = table.values[code_of(codes, j, table.bits)];
+  for (std::size_t j = 0; j < count; ++j) natural[j] = table.values[code_of(codes, j, table.bits)] / unit;
   return packed(natural, count, order_of(table.bits));
 }
 
@@ -175,31 +184,19 @@ Floats packed_scales(const float* scales, std::size_t count, cdna_order order) {
 
 using Sums = std::array<float, CDNA_SUM_LANES>;
 
-// The vectors of a chunk's part that are summed up before they meet a scale.
-std::vector<std::vector<std::size_t>> chains_of(cdna_order order, bool scaled) {
-  if (order == CDNA_ORDER_NIBBLES) return {{0, 1, 2, 3, 4, 5, 6, 7}};
-  if (scaled) return {{0, 2}, {1, 3}};
-  return {{0, 1, 2, 3}};
-}
-
 // x and w in packed order; scales of the whole row, 0 past its end; null: none.
 void reference_dot(const float* x, const float* w, std::size_t count, cdna_order order, const float* scales,
                    Sums& sums) {
   const std::size_t block = order == CDNA_ORDER_NIBBLES ? 128 : 64;
   for (std::size_t begin = 0; begin < count; begin += block) {
     for (std::size_t lane = 0; lane < CDNA_SUM_LANES; ++lane) {
-      for (const std::vector<std::size_t>& chain : chains_of(order, scales != nullptr)) {
-        float t = 0;
-        for (const std::size_t v : chain) {
-          const std::size_t p = begin + 16 * v + lane;
-          t = v == chain[0] ? x[p] * w[p] : std::fma(x[p], w[p], t);
-        }
-        if (scales == nullptr) {
-          sums[lane] += t;
-        } else {
-          const std::size_t column = packed_column(order, begin + 16 * chain[0] + lane);
-          sums[lane] = std::fma(t, scales[column / CDNA_SCALE_COLUMNS], sums[lane]);
-        }
+      float t = x[begin + lane] * w[begin + lane];
+      for (std::size_t p = begin + lane + 16; p < begin + block; p += 16) t = std::fma(x[p], w[p], t);
+      if (scales == nullptr) {
+        sums[lane] += t;
+      } else {
+        const std::size_t column = packed_column(order, begin + lane);
+        sums[lane] = std::fma(t, scales[column / CDNA_SCALE_COLUMNS], sums[lane]);
       }
     }
   }
@@ -259,14 +256,16 @@ TEST_CASE("f32 kernels: dot_codes is the sum in 16 lanes") {
   for_rows([&](const Row& row, Noise& noise) {
     const std::size_t m = 1 + noise.below(4);
     const std::size_t x_stride = chunks_end(row.count) + 16 * noise.below(3);
-    const Floats w = packed_entries(row.table, row.codes.data(), row.count);
+    const Floats w = packed_entries(row.table, row.codes.data(), row.count, row.table.entry_unit);
+    const float x_unit = noise.below(4) == 0 ? (noise.below(2) == 0 ? 0x1p-120F : 0x1p120F) : 1.0F;
     Floats x(m * x_stride, std::numeric_limits<float>::quiet_NaN());
     std::vector<Sums> expected(m);
     std::vector<Sums> start(m);
     for (std::size_t i = 0; i < m; ++i) {
-      const Floats one = packed(gaussians(row.count, noise), row.count, order_of(row.bits));
+      Floats one = packed(gaussians(row.count, noise), row.count, order_of(row.bits));
+      for (std::size_t p = 0; p < one.size(); ++p) one[p] *= x_unit;  // Where products are subnormal, or too large.
       std::copy(one.begin(), one.begin() + one.size(), x.begin() + i * x_stride);
-      for (float& sum : start[i]) sum = static_cast<float>(noise.gaussian());
+      for (float& sum : start[i]) sum = static_cast<float>(noise.gaussian()) * x_unit;
       expected[i] = start[i];
       reference_dot(one.begin(), w.begin(), row.count, order_of(row.bits), row.scaled ? row.scales.data() : nullptr,
                     expected[i]);
@@ -287,7 +286,7 @@ TEST_CASE("f32 kernels: dot_codes is the sum in 16 lanes") {
 TEST_CASE("f32 kernels: decode gives entries in packed order, and 0 past the last column") {
   GuardedMemory memory(1 << 14);
   for_rows([&](const Row& row, Noise& noise) {
-    Floats expected = packed_entries(row.table, row.codes.data(), row.count);
+    Floats expected = packed_entries(row.table, row.codes.data(), row.count, 1);
     const Floats scales = packed_scales(row.scales.data(), row.count, order_of(row.bits));
     for (std::size_t p = 0; p < expected.size(); ++p) {
       if (row.scaled && packed_column(order_of(row.bits), p) < row.count) expected[p] *= scales[p];
@@ -320,7 +319,7 @@ TEST_CASE("f32 kernels: add_codes adds row after row") {
     const Floats start = gaussians(m * y_stride, noise);
     Floats expected = start;
     for (std::size_t r = 0; r < rows; ++r) {
-      const Floats w = packed_entries(row.table, all_codes.data() + r * row_bytes, row.count);
+      const Floats w = packed_entries(row.table, all_codes.data() + r * row_bytes, row.count, row.table.entry_unit);
       const Floats each_scale = packed_scales(scales.begin() + r * scale_stride, row.count, order_of(row.bits));
       for (std::size_t i = 0; i < m; ++i) {
         for (std::size_t p = 0; p < w.size(); ++p) {

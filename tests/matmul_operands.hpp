@@ -108,6 +108,7 @@ inline double value_of_bf16(std::uint16_t bits) {
 inline cdna_lookup lookup_of(const std::vector<float>& entries, std::uint32_t bits) {
   cdna_lookup table = {};
   table.bits = bits;
+  table.entry_unit = 1;
   float largest = 0;
   for (const float entry : entries) largest = std::max(largest, std::abs(entry));
   table.fixed_step = largest / 32767;

@@ -11,33 +11,59 @@
 
 namespace {
 
-// Which four codes (4 n .. 4 n + 3) each dword of a vector of 64 gets.
-struct CodeOrder {
-  uint8_t fours[16];
+// Which code each byte of a vector of 64 gets.
+struct alignas(64) CodeOrder {
+  uint8_t places[64];
 };
 
-constexpr CodeOrder kCodesInOrder = {{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}};
-// Four dwords of each 128-bit lane go to four vectors when bytes are unpacked to dwords: then these are in natural
-// order, or in CDNA_ORDER_BYTES.
-constexpr CodeOrder kCodesForDwords = {{0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15}};
-constexpr CodeOrder kCodesForDwordsAsBytes = {{0, 8, 2, 10, 1, 9, 3, 11, 4, 12, 6, 14, 5, 13, 7, 15}};
-
-CDNA_INLINE __m512i ordered_dwords(const CodeOrder& order) {
-  return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(order.fours)));
+constexpr CodeOrder codes_in_order() {
+  CodeOrder order = {};
+  for (uint32_t i = 0; i < 64; ++i) order.places[i] = static_cast<uint8_t>(i);
+  return order;
 }
+
+// When bytes are unpacked to dwords, those of dword d of each 128-bit lane go to vector d: then these are in natural
+// order.
+constexpr CodeOrder codes_for_dwords() {
+  CodeOrder order = {};
+  for (uint32_t i = 0; i < 64; ++i) order.places[i] = static_cast<uint8_t>(i % 16 / 4 * 16 + i / 16 * 4 + i % 4);
+  return order;
+}
+
+// Or in CDNA_ORDER_EVEN_ODD.
+constexpr CodeOrder codes_even_odd() {
+  CodeOrder order = {};
+  for (uint32_t i = 0; i < 64; ++i) order.places[i] = static_cast<uint8_t>(i / 8 * 8 + i % 4 * 2 + i / 4 % 2);
+  return order;
+}
+
+// When bytes are unpacked to words, and words in half a vector become f32: in the same.
+constexpr CodeOrder codes_for_halves() {
+  CodeOrder order = {};
+  for (uint32_t i = 0; i < 64; ++i) {
+    const uint32_t vector = i % 16 / 8 * 2 + i / 32;
+    const uint32_t lane = i / 16 % 2 * 8 + i % 8;
+    order.places[i] = static_cast<uint8_t>(lane / 4 * 16 + vector / 2 * 8 + lane % 4 * 2 + vector % 2);
+  }
+  return order;
+}
+
+constexpr CodeOrder kCodesInOrder = codes_in_order();
+constexpr CodeOrder kCodesForDwords = codes_for_dwords();
+constexpr CodeOrder kCodesEvenOdd = codes_even_odd();
+constexpr CodeOrder kCodesForHalves = codes_for_halves();
 
 struct alignas(64) CodeCuts {
   uint8_t bytes[64];
   uint8_t shifts[64];
 };
 
-// Requires: bits < 8, so that four codes, from any bit of a byte on, are within four bytes.
+// Requires: bits < 8, and an order within each eight codes: those have the `bits` bytes of a quadword to themselves.
 constexpr CodeCuts cuts_of(uint32_t bits, const CodeOrder& order) {
   CodeCuts cuts = {};
   for (uint32_t i = 0; i < 64; ++i) {
-    const uint32_t first_bit = 4 * order.fours[i / 4] * bits;
-    cuts.bytes[i] = static_cast<uint8_t>(first_bit / 8 + i % 4);
-    cuts.shifts[i] = static_cast<uint8_t>(i / 4 % 2 * 32 + first_bit % 8 + i % 4 * bits);
+    cuts.bytes[i] = static_cast<uint8_t>(i / 8 * bits + (i % 8 < bits ? i % 8 : 0));
+    cuts.shifts[i] = static_cast<uint8_t>(order.places[i] % 8 * bits);
   }
   return cuts;
 }
@@ -53,7 +79,7 @@ constexpr CodeCutTable cut_table(const CodeOrder& order) {
 }
 
 constexpr CodeCutTable kCutsInOrder = cut_table(kCodesInOrder);
-constexpr CodeCutTable kCutsForDwordsAsBytes = cut_table(kCodesForDwordsAsBytes);
+constexpr CodeCutTable kCutsEvenOdd = cut_table(kCodesEvenOdd);
 
 // 64 codes of fewer than 8 bits. Touches no more than their 8 * bits bytes.
 struct CodeUnpacker {

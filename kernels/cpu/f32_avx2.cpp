@@ -11,7 +11,9 @@ CDNA_INLINE F32 multiply_add(F32 a, F32 b, F32 c) { return (F32)_mm256_fmadd_ps(
 
 CDNA_INLINE F32 broadcast(float value) { return (F32)_mm256_set1_ps(value); }
 
+template <size_t kScales>
 CDNA_INLINE F32 spread_scales(const float* scales, int s) {
+  if constexpr (kScales == 2) return broadcast(scales[s]);
   return (F32)_mm256_set_m128(_mm_set1_ps(scales[2 * s + 1]), _mm_set1_ps(scales[2 * s]));
 }
 
@@ -100,17 +102,15 @@ struct CodeBytes {
   WordUnpacker unpacker;
 };
 
-// Which eight columns of 64 a register has.
-constexpr int eight_of(int r) { return r % 4 * 2 + r / 4; }
-
-// Entries that are binary16.
+// Entries that are normal binary16 numbers. Their bits without the sign, 13 further up, are an f32 whose exponent is
+// 112 too small: 96 more is 2^16 too small, and stands in bits that are free.
 template <size_t kTables>
 struct HalfEntries {
-  static constexpr cdna_order kOrder = CDNA_ORDER_BYTES;
+  static constexpr cdna_order kOrder = CDNA_ORDER_EVEN_ODD;
   static constexpr bool kIsLong = true;
 
   struct Block {
-    __m256i words[2][2];  // Of each 32 columns those of eights 0 and 2, then 1 and 3.
+    __m256i words[2][2];  // Of each 32 columns the lower eight of each 16, then the upper.
   };
 
   explicit CDNA_INLINE HalfEntries(const cdna_lookup& table)
@@ -132,9 +132,18 @@ struct HalfEntries {
   }
 
   CDNA_INLINE F32 entry(const Block& block, int r) const {
-    const int eight = eight_of(r);
-    const __m256i words = block.words[eight / 4][eight % 2];
-    return (F32)_mm256_cvtph_ps(eight % 4 < 2 ? _mm256_castsi256_si128(words) : _mm256_extracti128_si256(words, 1));
+    return (F32)_mm256_or_si256(without_exponent(block, r), _mm256_set1_epi32(96 << 23));
+  }
+
+  CDNA_INLINE F32 whole_entry(const Block& block, int r) const {
+    return (F32)_mm256_add_epi32(without_exponent(block, r), _mm256_set1_epi32(112 << 23));
+  }
+
+  CDNA_INLINE __m256i without_exponent(const Block& block, int r) const {
+    const __m256i words = block.words[r % 2][r / 4];
+    const __m256i moved =
+        r / 2 % 2 == 0 ? _mm256_madd_epi16(words, _mm256_set1_epi32(1 << 13)) : _mm256_srai_epi32(words, 3);
+    return _mm256_and_si256(moved, _mm256_set1_epi32(static_cast<int>(0x8FFFE000)));
   }
 
   size_t block_bytes;
@@ -145,11 +154,12 @@ struct HalfEntries {
 // Entries that are f32.
 template <size_t kTables>
 struct FloatEntries {
-  static constexpr cdna_order kOrder = CDNA_ORDER_BYTES;
+  static constexpr cdna_order kOrder = CDNA_ORDER_EVEN_ODD;
   static constexpr bool kIsLong = true;
 
   struct Block {
-    __m256i words[2][2][2];  // Lower and upper words of each 32 columns, of eights 0 and 2, then 1 and 3.
+    // Lower and upper words of each 32 columns: of the lower eight of each 16, then the upper.
+    __m256i words[2][2][2];
   };
 
   explicit CDNA_INLINE FloatEntries(const cdna_lookup& table)
@@ -174,13 +184,10 @@ struct FloatEntries {
   }
 
   CDNA_INLINE F32 entry(const Block& block, int r) const {
-    const int eight = eight_of(r);
-    const __m256i low = block.words[eight / 4][0][eight % 2];
-    const __m256i high = block.words[eight / 4][1][eight % 2];
-    const __m256i first = _mm256_unpacklo_epi16(low, high);
-    const __m256i second = _mm256_unpackhi_epi16(low, high);
-    return (F32)(eight % 4 < 2 ? _mm256_permute2x128_si256(first, second, 0x20)
-                               : _mm256_permute2x128_si256(first, second, 0x31));
+    const __m256i low = block.words[r % 2][0][r / 4];
+    const __m256i high = block.words[r % 2][1][r / 4];
+    if (r / 2 % 2 == 0) return (F32)_mm256_blend_epi16(low, _mm256_slli_epi32(high, 16), 0xAA);
+    return (F32)_mm256_blend_epi16(_mm256_srli_epi32(low, 16), high, 0xAA);
   }
 
   size_t block_bytes;
@@ -191,10 +198,10 @@ struct FloatEntries {
 template <class Body>
 CDNA_INLINE void with_entries(const cdna_lookup& table, const Body& body) {
   if (table.bits == 4) return body(NibbleEntries(table));
-  if (table.bits < 4) return body(TableEntries<CDNA_ORDER_BYTES>(table));
-  if (table.is_half == 0) {
+  if (table.bits < 4) return body(TableEntries<CDNA_ORDER_EVEN_ODD>(table));
+  if (table.entry_unit == 1.0F) {
     // 64 steps for 32 codes would be more work than 32 loads.
-    if (table.bits == 8) return body(TableEntries<CDNA_ORDER_BYTES>(table));
+    if (table.bits == 8) return body(TableEntries<CDNA_ORDER_EVEN_ODD>(table));
     if (table.bits == 7) return body(FloatEntries<8>(table));
     return body(FloatEntries<4>(table));
   }

@@ -14,7 +14,14 @@ CDNA_INLINE F32 multiply_add(F32 a, F32 b, F32 c) { return (F32)_mm512_fmadd_ps(
 
 CDNA_INLINE F32 broadcast(float value) { return (F32)_mm512_set1_ps(value); }
 
+template <size_t kScales>
 CDNA_INLINE F32 spread_scales(const float* scales, int) {
+  if constexpr (kScales == 2) {
+    double both;
+    __builtin_memcpy(&both, scales, sizeof both);
+    const __m512i halves = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+    return (F32)_mm512_permutevar_ps(_mm512_castpd_ps(_mm512_set1_pd(both)), halves);
+  }
   const __m512i numbers = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
   return (F32)_mm512_permutexvar_ps(numbers, _mm512_castps128_ps512(_mm_loadu_ps(scales)));
 }
@@ -40,17 +47,18 @@ struct Plane {
   __m512i table[kRegisters];
 };
 
-// Entries that are binary16.
+// Entries that are normal binary16 numbers. Their bits without the sign, 13 further up, are an f32 whose exponent is
+// 112 too small: 96 more is 2^16 too small, and stands in bits that are free. (vcvtph2ps takes two steps more.)
 template <size_t kPlaneRegisters>
-struct HalfEntries {
-  static constexpr cdna_order kOrder = CDNA_ORDER_BYTES;
+struct NormalHalfEntries {
+  static constexpr cdna_order kOrder = CDNA_ORDER_EVEN_ODD;
 
   struct Block {
     __m512i low;
     __m512i high;
   };
 
-  explicit CDNA_INLINE HalfEntries(const cdna_lookup& table)
+  explicit CDNA_INLINE NormalHalfEntries(const cdna_lookup& table)
       : block_bytes(8 * table.bits),
         unpacker(table.bits % 8, kCutsInOrder),
         low_plane(table.half_planes[0]),
@@ -69,14 +77,52 @@ struct HalfEntries {
   }
 
   CDNA_INLINE F32 entry(const Block& block, int r) const {
-    const __m512i halves = r < 2 ? block.low : block.high;
-    return (F32)_mm512_cvtph_ps(r % 2 == 0 ? _mm512_castsi512_si256(halves) : _mm512_extracti64x4_epi64(halves, 1));
+    const __m512i words = r < 2 ? block.low : block.high;
+    const __m512i shifted = _mm512_madd_epi16(words, _mm512_set1_epi32(r % 2 == 0 ? 1 << 13 : 1 << 29));
+    // Bits of the first constant are those of the second.
+    return (F32)_mm512_ternarylogic_epi32(shifted, _mm512_set1_epi32(0x70000000), _mm512_set1_epi32(0x30000000), 0xB8);
+  }
+
+  CDNA_INLINE F32 whole_entry(const Block& block, int r) const {
+    return (F32)_mm512_add_epi32((__m512i)entry(block, r), _mm512_set1_epi32(16 << 23));
   }
 
   size_t block_bytes;
   CodeUnpacker unpacker;
   Plane<kPlaneRegisters> low_plane;
   Plane<kPlaneRegisters> high_plane;
+};
+
+// 256 entries that are binary16, zeros and subnormal ones among them.
+struct HalfEntries {
+  static constexpr cdna_order kOrder = CDNA_ORDER_EVEN_ODD;
+
+  struct Block {
+    __m512i low;
+    __m512i high;
+  };
+
+  explicit CDNA_INLINE HalfEntries(const cdna_lookup& table)
+      : places(_mm512_load_si512(kCodesForHalves.places)),
+        low_plane(table.half_planes[0]),
+        high_plane(table.half_planes[1]) {}
+
+  CDNA_INLINE Block block(const uint8_t* from) const {
+    const __m512i codes = _mm512_permutexvar_epi8(places, _mm512_loadu_si512(from));
+    const __m512i low = low_plane.look_up(codes);
+    const __m512i high = high_plane.look_up(codes);
+    return {_mm512_unpacklo_epi8(low, high), _mm512_unpackhi_epi8(low, high)};
+  }
+
+  CDNA_INLINE F32 entry(const Block& block, int r) const {
+    const __m512i halves = r < 2 ? block.low : block.high;
+    return (F32)_mm512_cvtph_ps(r % 2 == 0 ? _mm512_castsi512_si256(halves) : _mm512_extracti64x4_epi64(halves, 1));
+  }
+
+  static constexpr size_t block_bytes = 64;
+  __m512i places;
+  Plane<4> low_plane;
+  Plane<4> high_plane;
 };
 
 // The four planes of 64 entries to f32, dword j of each lane of codes to vector j.
@@ -109,17 +155,17 @@ struct FloatPlanes {
 // Entries that are f32.
 template <size_t kPlaneRegisters>
 struct FloatEntries {
-  static constexpr cdna_order kOrder = CDNA_ORDER_BYTES;
+  static constexpr cdna_order kOrder = CDNA_ORDER_EVEN_ODD;
   using Block = WholeEntries;
 
   explicit CDNA_INLINE FloatEntries(const cdna_lookup& table)
       : block_bytes(8 * table.bits),
-        unpacker(table.bits % 8, kCutsForDwordsAsBytes),
-        fours(ordered_dwords(kCodesForDwordsAsBytes)),
+        unpacker(table.bits % 8, kCutsEvenOdd),
+        even_odd(_mm512_load_si512(kCodesEvenOdd.places)),
         planes(table) {}
 
   CDNA_INLINE __m512i codes_of(const uint8_t* codes) const {
-    if constexpr (kPlaneRegisters == 4) return _mm512_permutexvar_epi32(fours, _mm512_loadu_si512(codes));
+    if constexpr (kPlaneRegisters == 4) return _mm512_permutexvar_epi8(even_odd, _mm512_loadu_si512(codes));
     return unpacker.unpack(codes);
   }
 
@@ -129,7 +175,7 @@ struct FloatEntries {
 
   size_t block_bytes;
   CodeUnpacker unpacker;
-  __m512i fours;
+  __m512i even_odd;
   FloatPlanes<kPlaneRegisters> planes;
 };
 
@@ -153,11 +199,12 @@ struct NibbleEntries {
 template <class Body>
 CDNA_INLINE void with_entries(const cdna_lookup& table, const Body& body) {
   if (table.bits == 4) return body(NibbleEntries(table));
-  if (table.is_half != 0) {
-    if (table.bits == 8) return body(HalfEntries<4>(table));
-    if (table.bits == 7) return body(HalfEntries<2>(table));
-    return body(HalfEntries<1>(table));
+  if (table.entry_unit != 1.0F) {
+    if (table.bits == 8) return body(NormalHalfEntries<4>(table));
+    if (table.bits == 7) return body(NormalHalfEntries<2>(table));
+    return body(NormalHalfEntries<1>(table));
   }
+  if (table.bits == 8 && table.is_half != 0) return body(HalfEntries(table));
   if (table.bits == 8) return body(FloatEntries<4>(table));
   if (table.bits == 7) return body(FloatEntries<2>(table));
   return body(FloatEntries<1>(table));
@@ -170,10 +217,9 @@ CDNA_INLINE uint64_t first_lanes(size_t count) { return count < 64 ? (uint64_t{1
 CDNA_INLINE void look_up_vectors(const cdna_lookup& table, const uint8_t* numbers, size_t count, uint32_t shift,
                                  float* out) {
   const FloatPlanes<4> planes(table);
-  // Byte b of dword d becomes float 4 * fours[d] + b, of number that >> shift (in words, so that bits of the neighbour
+  // Byte b becomes float kCodesForDwords.places[b], of number that >> shift (in words, so that bits of the neighbour
   // have to go).
-  const __m512i fours = _mm512_mullo_epi32(ordered_dwords(kCodesForDwords), _mm512_set1_epi32(0x04040404));
-  const __m512i floats = _mm512_add_epi8(fours, _mm512_set1_epi32(0x03020100));
+  const __m512i floats = _mm512_load_si512(kCodesForDwords.places);
   const __m512i shifted = _mm512_srl_epi16(floats, _mm_cvtsi32_si128(static_cast<int>(shift)));
   const __m512i places = _mm512_and_si512(shifted, _mm512_set1_epi8(static_cast<char>(63 >> shift)));
   for (size_t i = 0; i < count; i += 64 >> shift) {

@@ -20,12 +20,15 @@ CDNA_INLINE F32 multiply_add(F32 a, F32 b, F32 c) {
 
 CDNA_INLINE F32 broadcast(float value) { return F32{value, value, value, value}; }
 
-CDNA_INLINE F32 spread_scales(const float* scales, int s) { return broadcast(scales[s]); }
+template <size_t kScales>
+CDNA_INLINE F32 spread_scales(const float* scales, int s) {
+  return broadcast(scales[static_cast<size_t>(s) * kScales / 4]);
+}
 
 template <class Body>
 CDNA_INLINE void with_entries(const cdna_lookup& table, const Body& body) {
   if (table.bits == 4) return body(TableEntries<CDNA_ORDER_NIBBLES>(table));
-  body(TableEntries<CDNA_ORDER_BYTES>(table));
+  body(TableEntries<CDNA_ORDER_EVEN_ODD>(table));
 }
 
 void look_up(const cdna_lookup* table, const uint8_t* numbers, size_t count, size_t repeat, float* out) {

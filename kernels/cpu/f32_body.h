@@ -2,11 +2,13 @@
 // unnamed namespace,
 //   F32 multiply_add(F32 a, F32 b, F32 c);  One rounding.
 //   F32 broadcast(float);
-//   F32 spread_scales(const float* scales, int s);  Lane l of register s of 16 lanes: scales[(s * kLanes + l) / 4].
+//   template <size_t kScales>  2 or 4.
+//   F32 spread_scales(const float* scales, int s);  Lane l of register s: scales[(s * kLanes + l) * kScales / 16].
 //   template <class Body> with_entries(const cdna_lookup&, const Body&);  Calls body(entries), one of its
 //   struct Entries { static constexpr cdna_order kOrder; size_t block_bytes;
 //     Block block(const uint8_t* codes) const;          Of 64 codes (4 bits: 128); touches block_bytes.
-//     F32 entry(const Block&, int r) const;             Of the r-th register in packed order.
+//     F32 entry(const Block&, int r) const;             Entries / entry_unit, the r-th register of them.
+//     F32 whole_entry(const Block&, int r) const;       The entries themselves; without it entry_unit is 1.
 //     static constexpr bool kIsLong; };                 If block() should be inlined in the hottest loop only.
 //   void look_up(...), as in matmul.h, and the tiles' sizes (f32_tile.h).
 #include "kernels/cpu/f32_tile.h"
@@ -18,6 +20,9 @@ constexpr size_t kPrefetchAhead = 2048;
 
 template <class Entries>
 constexpr size_t kBlock = Entries::kOrder == CDNA_ORDER_NIBBLES ? 128 : 64;
+
+template <class Entries>
+constexpr size_t kScales = kBlock<Entries> / CDNA_SCALE_COLUMNS;
 
 template <class Entries>
 constexpr int kRegisters = static_cast<int>(kBlock<Entries>) / kLanes;
@@ -71,7 +76,6 @@ struct CodeRows {
 // scales are padded copies.
 template <class Entries, bool kScaled, size_t kRows, class Each>
 CDNA_INLINE void for_blocks(const Entries& entries, const CodeRows& rows, const Each& each) {
-  constexpr size_t kScales = kBlock<Entries> / CDNA_SCALE_COLUMNS;
   const size_t count = rows.first.count;
   const uint8_t* codes[kRows];
   const float* scales[kRows];
@@ -85,13 +89,13 @@ CDNA_INLINE void for_blocks(const Entries& entries, const CodeRows& rows, const 
     each(column, codes, scales, Whole{});
     for (size_t k = 0; k < kRows; ++k) {
       codes[k] += entries.block_bytes;
-      if constexpr (kScaled) scales[k] += kScales;
+      if constexpr (kScaled) scales[k] += kScales<Entries>;
     }
   }
   if (column == count) return;
   const size_t left = count - column;
   uint8_t last_codes[kRows][64] = {};
-  float last_scales[kRows][kScales] = {};
+  float last_scales[kRows][kScales<Entries>] = {};
   for (size_t k = 0; k < kRows; ++k) {
     copy(last_codes[k], codes[k], (left * entries.block_bytes + kBlock<Entries> - 1) / kBlock<Entries>);
     codes[k] = last_codes[k];
@@ -104,38 +108,34 @@ CDNA_INLINE void for_blocks(const Entries& entries, const CodeRows& rows, const 
 }
 
 // A block's scales, in registers: stores to y could change them, for all that the compiler knows.
-template <cdna_order kOrder, bool kScaled>
+template <size_t kScales, bool kScaled>
 struct BlockScales {
   CDNA_INLINE void load(const float*) {}
 };
 
-template <>
-struct BlockScales<CDNA_ORDER_NIBBLES, true> {
+template <size_t kScales>
+struct BlockScales<kScales, true> {
   CDNA_INLINE void load(const float* from) {
-    for (int s = 0; s < kSumVectors; ++s) lanes[s] = spread_scales(from, s);
+    for (int s = 0; s < kSumVectors; ++s) lanes[s] = spread_scales<kScales>(from, s);
   }
   CDNA_INLINE F32 of(int r) const { return lanes[r % kSumVectors]; }
   F32 lanes[kSumVectors];
 };
 
-template <>
-struct BlockScales<CDNA_ORDER_BYTES, true> {
-  CDNA_INLINE void load(const float* from) {
-    for (int i = 0; i < 2; ++i) lanes[i] = broadcast(from[i]);
-  }
-  CDNA_INLINE F32 of(int r) const { return lanes[r / kSumVectors % 2]; }
-  F32 lanes[2];
-};
-
 template <class Entries, bool kScaled>
-using ScalesOf = BlockScales<Entries::kOrder, kScaled>;
+using ScalesOf = BlockScales<kScales<Entries>, kScaled>;
 
+template <class Entries>
+CDNA_INLINE F32 whole_entry(const Entries& entries, const typename Entries::Block& block, int r) {
+  if constexpr (requires { entries.whole_entry(block, r); }) return entries.whole_entry(block, r);
+  return entries.entry(block, r);
+}
+
+// An entry, divided or not, as a weight.
 template <class Entries, bool kScaled, class Extent>
-CDNA_INLINE F32 weight(const Entries& entries, const typename Entries::Block& block,
-                       const ScalesOf<Entries, kScaled>& scales, int r, Extent extent) {
-  F32 w = entries.entry(block, r);
-  if constexpr (kScaled) w *= scales.of(r);
-  return clear_past_end<Entries::kOrder>(w, r, extent);
+CDNA_INLINE F32 weight(F32 entry, const ScalesOf<Entries, kScaled>& scales, int r, Extent extent) {
+  if constexpr (kScaled) entry *= scales.of(r);
+  return clear_past_end<Entries::kOrder>(entry, r, extent);
 }
 
 // Adds a block's products to register s of the sums. Registers of x are at x, in packed order.
@@ -143,24 +143,20 @@ template <class Entries, bool kScaled, size_t kM, class Extent>
 CDNA_INLINE void add_products(const Entries& entries, const typename Entries::Block& block,
                               const ScalesOf<Entries, kScaled>& scales, int s, Extent extent, const float* x,
                               size_t x_stride, F32 (&sums)[kM][kSumVectors]) {
-  // Codes in bytes: vectors 0 and 2 have one scale, 1 and 3 another.
-  constexpr int kChains = kScaled && Entries::kOrder == CDNA_ORDER_BYTES ? 2 : 1;
-  for (int chain = 0; chain < kChains; ++chain) {
-    F32 t[kM] = {};
-    CDNA_UNROLL(8)
-    for (int r = chain * kSumVectors + s; r < kRegisters<Entries>; r += kChains * kSumVectors) {
-      const F32 w = clear_past_end<Entries::kOrder>(entries.entry(block, r), r, extent);
-      for (size_t i = 0; i < kM; ++i) {
-        const F32 xs = load<F32>(x + i * x_stride + r * kLanes);
-        t[i] = r == chain * kSumVectors + s ? xs * w : multiply_add(xs, w, t[i]);
-      }
-    }
+  F32 t[kM] = {};
+  CDNA_UNROLL(8)
+  for (int r = s; r < kRegisters<Entries>; r += kSumVectors) {
+    const F32 w = clear_past_end<Entries::kOrder>(entries.entry(block, r), r, extent);
     for (size_t i = 0; i < kM; ++i) {
-      if constexpr (kScaled) {
-        sums[i][s] = multiply_add(t[i], scales.of(chain * kSumVectors + s), sums[i][s]);
-      } else {
-        sums[i][s] += t[i];
-      }
+      const F32 xs = load<F32>(x + i * x_stride + r * kLanes);
+      t[i] = r == s ? xs * w : multiply_add(xs, w, t[i]);
+    }
+  }
+  for (size_t i = 0; i < kM; ++i) {
+    if constexpr (kScaled) {
+      sums[i][s] = multiply_add(t[i], scales.of(s), sums[i][s]);
+    } else {
+      sums[i][s] += t[i];
     }
   }
 }
@@ -276,7 +272,7 @@ void add_rows(const Entries& entries, const CodeRows& rows, const float* factors
             for (int r = 0; r < kRegisters<Entries>; ++r) {
               F32 w[kRows];
               for (size_t k = 0; k < kRows; ++k)
-                w[k] = weight<Entries, kScaled>(entries, blocks[k], block_scales[k], r, extent);
+                w[k] = weight<Entries, kScaled>(entries.entry(blocks[k], r), block_scales[k], r, extent);
               for (size_t i = 0; i < m; ++i) {
                 float* const place = y + i * y_stride + column + static_cast<size_t>(r * kLanes);
                 F32 sum = load<F32>(place);
@@ -324,7 +320,8 @@ void decode_row(const Entries& entries, const cdna_code_row& row, float* out) {
             block_scales.load(scales[0]);
             CDNA_UNROLL(8)
             for (int r = 0; r < kRegisters<Entries>; ++r) {
-              const F32 w = weight<Entries, kScaled>(entries, block, block_scales, r, extent);
+              const F32 entry = whole_entry(entries, block, r);
+              const F32 w = weight<Entries, kScaled>(entry, block_scales, r, extent);
               store(out + column + r * kLanes, w);
             }
           });

@@ -17,7 +17,7 @@ struct TableEntries {
   };
 
   explicit CDNA_INLINE TableEntries(const cdna_lookup& table)
-      : values(table.values), bits(table.bits), block_bytes(kCodes / 8 * table.bits) {}
+      : values(table.values), unit(table.entry_unit), bits(table.bits), block_bytes(kCodes / 8 * table.bits) {}
 
   CDNA_INLINE Block block(const uint8_t* codes) const {
     Block block;
@@ -25,13 +25,16 @@ struct TableEntries {
     return block;
   }
 
-  CDNA_INLINE F32 entry(const Block& block, int r) const {
+  CDNA_INLINE F32 entry(const Block& block, int r) const { return whole_entry(block, r) * (1.0F / unit); }
+
+  CDNA_INLINE F32 whole_entry(const Block& block, int r) const {
     F32 out;
     for (int lane = 0; lane < kLanes; ++lane) out[lane] = values[block.codes[column_of(kOrder, r * kLanes + lane)]];
     return out;
   }
 
   const float* values;
+  float unit;
   uint32_t bits;
   size_t block_bytes;
 };

@@ -20,7 +20,7 @@ constexpr int kSumVectors = CDNA_SUM_LANES / kLanes;  // Registers that have 16 
 // Columns of a block, as cdna_packed_column has them.
 constexpr int32_t column_of(cdna_order order, int32_t p) {
   if (order == CDNA_ORDER_NIBBLES) return p % 16 * 8 + p / 16;
-  return p % 32 / 8 * 16 + p / 32 * 8 + p % 8;
+  return p % 16 / 4 * 16 + p / 32 * 8 + p % 4 * 2 + p / 16 % 2;
 }
 
 template <cdna_order kOrder>

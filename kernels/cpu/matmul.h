@@ -24,7 +24,8 @@ enum { CDNA_CHUNK = 128, CDNA_SUM_LANES = 16, CDNA_SCALE_COLUMNS = 32, CDNA_DOT_
 // Orders of the columns of a chunk. Position p of the packed order has column cdna_packed_column(order, p).
 enum cdna_order {
   CDNA_ORDER_NATURAL,       // p. Values that are not codes.
-  CDNA_ORDER_BYTES,         // Codes of 1, 2, 3, 5, 6, 7 and 8 bits, in f32 and bf16: as bytes are unpacked to words.
+  CDNA_ORDER_EVEN_ODD,      // Codes of 1, 2, 3, 5, 6, 7 and 8 bits in f32: even and odd words of bytes unpacked.
+  CDNA_ORDER_BYTES,         // The same codes in bf16: as bytes are unpacked to words.
   CDNA_ORDER_NIBBLES,       // Codes of 4 bits in f32: column 8 * (p % 16) + p / 16.
   CDNA_ORDER_WORD_NIBBLES,  // Codes of 4 bits in bf16: column 4 * (p % 32) + p / 32.
   CDNA_ORDER_BYTE_NIBBLES   // Codes of 4 bits in int8: column 2 * (p % 64) + p / 64. (Other codes in int8: natural.)
@@ -33,6 +34,10 @@ enum cdna_order {
 // Requires: p < CDNA_CHUNK.
 static inline uint32_t cdna_packed_column(enum cdna_order order, uint32_t p) {
   switch (order) {
+    case CDNA_ORDER_EVEN_ODD: {  // Of each 64, lane 4 q + i of vector v has column 16 q + 8 (v / 2) + 2 i + v % 2.
+      const uint32_t v = p % 64 / 16;
+      return p / 64 * 64 + p % 16 / 4 * 16 + v / 2 * 8 + p % 4 * 2 + v % 2;
+    }
     case CDNA_ORDER_BYTES: {  // Of each 64: first the lower half of each 16, then the upper.
       const uint32_t q = p % 64;
       return p / 64 * 64 + q % 32 / 8 * 16 + q / 32 * 8 + q % 8;
@@ -53,6 +58,9 @@ static inline uint32_t cdna_packed_column(enum cdna_order order, uint32_t p) {
 struct cdna_lookup {
   uint32_t bits;     // 1..8
   uint32_t is_half;  // Every entry is a binary16 number, so half_planes may be used.
+  // What products in f32 count entries in: 65536 if every entry is a normal binary16 number (no zero) and bits is not
+  // 4: entry / 65536 is a few bits away from a binary16. Else 1.
+  float entry_unit;
   float values[256];
   uint8_t planes[4][256];        // Bytes of the f32, the least significant first.
   uint8_t half_planes[2][256];   // Of the binary16.
@@ -68,25 +76,24 @@ struct cdna_code_row {
   const float* scales;   // One per 32 columns, readable up to a whole chunk; null: none.
 };
 
-// Products in f32.
+// Products in f32. w is the entry / entry_unit, which is exact; to multiply sums and y by entry_unit is the caller's.
+// (Of products below 2^-110 bits may be lost so, on all instruction sets the same ones.)
 struct cdna_f32_kernels {
   // sums[i][lane] of m <= CDNA_DOT_ROWS_MAX rows of packed x, each x_stride floats after the last: of each 64 columns
   // (4-bit codes: 128) in packed order, lane l of vector v holding position 16 v + l,
   //   without scales  t = x_0 w_0; t = fma(x_1, w_1, t), ... over all vectors of the 64 (128); sum = sum + t
-  //   with scales     the same; 4 bits: sum = fma(t, scale of the lane's columns, sum). Other codes: t of vectors 0 and
-  //   2,
-  //                   which have the first 32 columns, sum = fma(t, scale, sum), then t of vectors 1 and 3.
+  //   with scales     the same t; sum = fma(t, scale of the lane's columns, sum)
   void (*dot_codes)(const struct cdna_lookup* table, const struct cdna_code_row* row, const float* x, size_t x_stride,
                     size_t m, float (*sums)[CDNA_SUM_LANES]);
   // The same for `count` values in natural order, without scales, 64 at a time; past them w is 0.
   void (*dot_values)(const float* w, size_t count, const float* x, size_t x_stride, size_t m,
                      float (*sums)[CDNA_SUM_LANES]);
   // y[i][p] = fma(factors[i][r], w_r[p], y[i][p]) for `rows` rows r = 0, 1, ... in turn, i < m <= CDNA_DOT_ROWS_MAX, p
-  // in packed order up to a whole chunk. w = the entry, with scales the entry * scale, rounded. factors[i][r] is
+  // in packed order up to a whole chunk. With scales w is entry / entry_unit * scale, rounded. factors[i][r] is
   // factors[i * rows + r]. Row r's codes are codes + r * row_bytes, its scales scales + r * scale_stride.
   void (*add_codes)(const struct cdna_lookup* table, const struct cdna_code_row* first, size_t rows, size_t row_bytes,
                     size_t scale_stride, const float* factors, size_t m, float* y, size_t y_stride);
-  // out[p] = the entry, with scales the entry * scale, rounded: in packed order, up to a whole chunk.
+  // out[p] = the entry itself, with scales the entry * scale, rounded: in packed order, up to a whole chunk.
   void (*decode)(const struct cdna_lookup* table, const struct cdna_code_row* row, float* out);
   // out[i] = values[numbers[i / repeat]] for i < count * repeat, in natural order: scales of groups of 32 * repeat.
   void (*look_up)(const struct cdna_lookup* table, const uint8_t* numbers, size_t count, size_t repeat, float* out);

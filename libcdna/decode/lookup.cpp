@@ -36,6 +36,12 @@ std::uint16_t finite_bf16_of(float entry) {
   return static_cast<std::uint16_t>(overflows ? narrow - 1 : narrow);
 }
 
+// A normal number, not 0.
+bool is_normal_half(float entry) {
+  const float magnitude = std::abs(entry);
+  return same_bits(f32_of_f16(f16_of_f32(entry)), entry) && magnitude >= 0x1p-14F && magnitude <= 65504.0F;
+}
+
 void put(std::uint8_t (&planes)[2][256], std::size_t place, std::uint16_t word) {
   planes[0][place] = static_cast<std::uint8_t>(word);
   planes[1][place] = static_cast<std::uint8_t>(word >> 8);
@@ -47,6 +53,7 @@ std::unique_ptr<cdna_lookup> make_lookup(std::span<const float> entries, Entries
   auto table = std::make_unique<cdna_lookup>();
   table->bits = static_cast<std::uint32_t>(std::bit_width(entries.size()) - 1);
   table->is_half = 1;
+  table->entry_unit = table->bits == 4 ? 1.0F : 65536.0F;
   table->fixed_step = largest_magnitude(entries) / 32767.0F;
   for (std::size_t place = 0; place < 256; ++place) {
     float entry = entries[place % entries.size()];
@@ -54,6 +61,7 @@ std::unique_ptr<cdna_lookup> make_lookup(std::span<const float> entries, Entries
     if (rounding == Entries::rounded_to_bf16) entry = f32_of_bf16(narrow);
     const std::uint16_t half = f16_of_f32(entry);
     if (!same_bits(f32_of_f16(half), entry)) table->is_half = 0;
+    if (!is_normal_half(entry)) table->entry_unit = 1.0F;
     table->values[place] = entry;
     const auto bits = std::bit_cast<std::uint32_t>(entry);
     for (std::size_t plane = 0; plane < 4; ++plane)

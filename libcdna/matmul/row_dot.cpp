@@ -26,6 +26,12 @@ float used_entry(const cdna_lookup& table, std::size_t code, Math math) {
   return 0;
 }
 
+// What the sums of dot_codes() count in.
+float unit_of_sums(const Weights& weights, Math math) {
+  if (weights.form != WeightForm::codes || math == Math::bf16) return 1;
+  return math == Math::f32 ? weights.lookup->entry_unit : weights.lookup->fixed_step;
+}
+
 // Partial sums those 8 apart are added, then 4, 2 and 1.
 float sum_of(const float* lanes) {
   float eight[8];
@@ -49,6 +55,7 @@ RowDot::RowDot(const Job& job, const Weights& weights, const PackedRows& x, std:
       sums_((rows + kRows - 1) / kRows * kRows * CDNA_SUM_LANES),
       corrections_(rows) {
   const std::uint64_t cols = weights.piece_cols();
+  sum_unit_ = unit_of_sums(weights, job.math);
   if (weights.form == WeightForm::codes) {
     scales_.resize(whole_chunks(cols) / CDNA_SCALE_COLUMNS);
     for (std::size_t code = 0; code < entries_.size(); ++code)
@@ -164,7 +171,7 @@ void RowDot::finish(float row_scale, float* sums) const {
   float scale = weights_.form == WeightForm::codes ? row_scale : 1.0F;
   for (std::uint64_t i = 0; i < rows_; ++i) {
     float sum = sum_of(sums_.data() + i * CDNA_SUM_LANES);
-    if (math_ == Math::int8) sum *= weights_.lookup->fixed_step;
+    sum *= sum_unit_;
     sums[i] = sum * scale + corrections_[i];
   }
 }

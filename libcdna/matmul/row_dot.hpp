@@ -41,6 +41,7 @@ class RowDot {
   const Weights& weights_;
   const PackedRows& x_;
   std::uint64_t rows_;
+  float sum_unit_;
   RowDecoder decoder_;                // With entries_.
   std::array<float, 256> entries_{};  // As the kernels of this job see them.
   AlignedBuffer<float> sums_;         // [rows, up to a multiple of 4][16]

@@ -32,6 +32,11 @@ std::uint64_t chunk_rows_of(const Job& job) {
   return std::max(least, (rows + least - 1) / least * least);
 }
 
+void multiply_by(float factor, AlignedBuffer<float>& values) {
+  if (factor == 1) return;
+  for (std::size_t j = 0; j < values.size(); ++j) values[j] *= factor;
+}
+
 // Whether codes are added as they are and outliers correct them.
 bool corrects(const Job& job) {
   const Weights& weights = job.parts[0];
@@ -71,7 +76,7 @@ class Transposed {
     std::vector<float> factors;  // [rows of x][rows of W at a time]
     std::vector<float> scaled;   // The same times the scales of the rows.
     std::vector<float> scales;   // [kAddedRows][columns / 32]
-    AlignedBuffer<float> sums;   // [rows of x][stride]
+    AlignedBuffer<float> sums;   // [rows of x][stride]; of codes in the lookup's entry_unit while they are added.
     // The same of what outliers add to codes: apart, since how many rows of codes are added at a time depends on
     // blocks.
     AlignedBuffer<float> corrections;
@@ -105,6 +110,7 @@ class Transposed {
     const std::uint64_t begin = weights_.row_begin + chunk * rows;
     const std::uint64_t end = std::min(begin + rows, weights_.row_end);
     CDNA_TRY(weights_.cut() ? add_cut(begin, end, thread) : add_blocks(begin, end, thread));
+    if (adds_codes()) multiply_by(weights_.lookup->entry_unit, thread.sums);
     for (std::size_t j = 0; j < thread.corrections.size(); ++j) thread.sums[j] += thread.corrections[j];
     return {};
   }
@@ -127,9 +133,11 @@ class Transposed {
     return {};
   }
 
+  bool adds_codes() const { return job_.dot && weights_.form == WeightForm::codes; }
+
   // Adds rows of W, of which the first has number `first`, times x.
   void add(std::uint64_t first, std::span<const WeightRow> rows, Thread& thread) {
-    if (job_.dot && weights_.form == WeightForm::codes) return add_codes(first, rows, thread);
+    if (adds_codes()) return add_codes(first, rows, thread);
     read_factors(first - weights_.row_begin, rows.size(), thread);
     multiply_rows(rows, thread);
   }

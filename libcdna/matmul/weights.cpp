@@ -109,7 +109,7 @@ cdna_order Weights::order(Math math) const {
   const bool nibbles = decoder.bits == 4;
   switch (math) {
     case Math::f32:
-      return nibbles ? CDNA_ORDER_NIBBLES : CDNA_ORDER_BYTES;
+      return nibbles ? CDNA_ORDER_NIBBLES : CDNA_ORDER_EVEN_ODD;
     case Math::bf16:
       return nibbles ? CDNA_ORDER_WORD_NIBBLES : CDNA_ORDER_BYTES;
     case Math::int8:
