@@ -1,4 +1,4 @@
-// multiply() of the bf16 kernels on AMX (TILE, BF16).
+// The bf16 kernels on AMX (TILE, BF16): multiply().
 #include <immintrin.h>
 
 #include "kernels/cpu/bf16_multiply_tiles.h"
@@ -38,8 +38,10 @@ struct Instructions {
 
 }  // namespace
 
-void cdna_bf16_multiply_tiles(const uint16_t* a, size_t lda, size_t rows, const uint16_t* b, size_t ldb, size_t lanes,
-                              size_t depth, float* c, size_t ldc) {
+void cdna_bf16_multiply_amx(const uint16_t* a, size_t lda, size_t rows, const uint16_t* b, size_t ldb, size_t lanes,
+                            size_t depth, float* c, size_t ldc) {
   Instructions tiles;
   multiply_in_tiles(tiles, {a, lda, b, ldb, depth, c, ldc}, rows, lanes);
 }
+
+const cdna_bf16_kernels* cdna_bf16_kernels_amx(void) { return cdna_bf16_tile_kernels_avx512_bf16(); }

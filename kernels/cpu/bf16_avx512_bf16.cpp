@@ -32,9 +32,9 @@ CDNA_INLINE U32 round_pairs(F32 first, F32 second) {
 
 namespace {
 
-constexpr cdna_bf16_kernels kTileKernels = {dot_codes, dot_values, decode, round, cdna_bf16_multiply_tiles};
+constexpr cdna_bf16_kernels kTileKernels = {dot_codes, dot_values, decode, round, cdna_bf16_multiply_amx};
 
 }  // namespace
 
 const cdna_bf16_kernels* cdna_bf16_kernels_avx512_bf16(void) { return &kKernels; }
-const cdna_bf16_kernels* cdna_bf16_kernels_amx(void) { return &kTileKernels; }
+const cdna_bf16_kernels* cdna_bf16_tile_kernels_avx512_bf16(void) { return &kTileKernels; }
