@@ -200,7 +200,8 @@ class EncodeTest(DocumentTest):
         names = ['baseline', 'avx2', 'avx512']
         for case in ('encode.cb4g32.f32', 'encode.cb8.bf16', 'exact-z.encode', 'exact-z.decode'):
             rows = self.rows(case)
-            self.assertEqual([row['params']['cpu'] for row in rows], names[: names.index(best) + 1])
+            last = names.index(best) if best in names else len(names) - 1  # The encoder knows none beyond avx512.
+            self.assertEqual([row['params']['cpu'] for row in rows], names[: last + 1])
             for row in rows:
                 self.assertEqual((row['case'], row['unit']), (case, 'GB/s'))
                 self.assertEqual(row['reference'] is None, row['params']['cpu'] == 'baseline')

@@ -238,11 +238,10 @@ Measurement measurement_of(const EncodeOptions& options, std::string_view name) 
   return name == "exact-z.encode" ? byte_plane_encoding(weights) : byte_plane_decoding(weights);
 }
 
-// The instruction sets that this process could use, the weakest first.
+// The instruction sets that this process could use, the weakest first. The encoder knows none beyond AVX-512.
 std::span<const std::string_view> instruction_sets() {
-  const auto* const best = std::find(kInstructionSets.begin(), kInstructionSets.end(), instruction_set());
-  if (best == kInstructionSets.end()) throw std::runtime_error("this machine's instruction set is not known");
-  return {kInstructionSets.begin(), best + 1};
+  const Isa best = std::min(isa(), Isa::avx512);
+  return std::span(kInstructionSets).first(static_cast<std::size_t>(best) + 1);
 }
 
 // The same case by another instance of the program.
