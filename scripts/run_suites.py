@@ -20,9 +20,10 @@ LOGS = ROOT / "build/check-logs"
 PYTHON = "/usr/bin/python3"
 VENV_PYTHON = "build/venv/bin/python"
 
-# -O1: optimized enough for the tests, and compiled in half the time of -O2. The tools are tested as users get them.
+# -O1: optimized enough for the tests, and compiled in half the time of -O2; lines are all that reports need to know. The
+# tools are tested as users get them.
 SANITIZED = ["-Dbuildtype=debugoptimized", "-Doptimization=1", "-Db_lundef=false", "-Dtools=false",
-             "-Dcpp_args=-fno-sanitize-recover=all"]
+             "-Dcpp_args=-fno-sanitize-recover=all -gline-tables-only"]
 # Name: folder, compiler, meson options, what to build (nothing: all).
 BUILDS = {
     "release": ("build/check-release", "g++", ["-Dbuildtype=release"], []),
