@@ -48,7 +48,7 @@ void OpenBlas::multiply(const float* w, std::uint64_t rows, std::uint64_t cols, 
 }
 
 void OpenBlas::wait_until_idle(unsigned threads) {
-  if (threads > 1) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  if (threads > 1) std::this_thread::sleep_for(std::chrono::milliseconds(400));
 }
 
 }  // namespace cdna::tools::bench
