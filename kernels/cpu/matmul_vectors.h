@@ -1,34 +1,14 @@
-// Vectors of f32 sums, and calls with types and numbers for arguments. Included by a file that has defined
-// CDNA_VECTOR_BYTES: 16, 32 or 64.
+// What the bf16 and int8 loops of matmul.h do with vectors, and calls with types and numbers for arguments. Included by
+// a file that has defined CDNA_VECTOR_BYTES (vectors.h).
 #ifndef CDNA_KERNELS_CPU_MATMUL_VECTORS_H
 #define CDNA_KERNELS_CPU_MATMUL_VECTORS_H
 
-#include <stddef.h>
-#include <stdint.h>
-
-#include "kernels/cpu/inline.h"
 #include "kernels/cpu/matmul.h"
+#include "kernels/cpu/vectors.h"
 
 namespace {
 
-constexpr size_t kLanes = CDNA_VECTOR_BYTES / 4;
-constexpr size_t kSumVectors = CDNA_SUM_LANES / kLanes;
-
-typedef float F32 __attribute__((vector_size(CDNA_VECTOR_BYTES)));
-typedef int32_t I32 __attribute__((vector_size(CDNA_VECTOR_BYTES)));
-typedef uint32_t U32 __attribute__((vector_size(CDNA_VECTOR_BYTES)));
-
-template <class Vector>
-CDNA_INLINE Vector load(const void* from) {
-  Vector vector;
-  __builtin_memcpy(&vector, from, sizeof vector);
-  return vector;
-}
-
-template <class Vector>
-CDNA_INLINE void store(void* to, Vector vector) {
-  __builtin_memcpy(to, &vector, sizeof vector);
-}
+constexpr size_t kSumVectors = CDNA_SUM_LANES / kLanes;  // Registers that have 16 lanes.
 
 // Less 0, for 0 and a number may be another: adding would not be left out.
 CDNA_INLINE F32 broadcast(float value) { return value - F32{}; }
