@@ -191,6 +191,7 @@ Result<std::uint32_t> Writer::Session::copy_from(const ByteReader& data) {
 }
 
 Result<std::uint32_t> Writer::Session::close_item(PacketWriter& packet, WrittenItem written) {
+  CDNA_TRY(check_stop());  // Also what was asked for while the last blocks were made.
   CDNA_TRY(packet.finish(walk_, footer_));
   written.stored_bytes = packet.stored_bytes();
   written.statistics.max_abs_error = static_cast<double>(packet.item().max_abs_error());
