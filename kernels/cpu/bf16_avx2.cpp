@@ -15,66 +15,100 @@ CDNA_INLINE F32 multiply_add(F32 a, F32 b, F32 c) { return (F32)_mm256_fmadd_ps(
 }  // namespace
 
 #include "kernels/cpu/bf16_split.h"
-#include "kernels/cpu/code_words_avx2.h"
+#include "kernels/cpu/code_planes_avx2.h"
 
 namespace {
 
-// A vector of bytes' words has the columns of one scale, one of nibbles' words those of two.
-template <bool kNibbles>
-CDNA_INLINE F32 lane_scales(const float* scales, size_t i) {
-  return kNibbles ? (F32)two_scales(scales + 2 * i) : broadcast(scales[i]);
-}
+// Entries that are f32 at 64 codes: even and odd columns of vector i of their words apart.
+template <uint32_t kIndexBits>
+struct Floats {
+  struct Found {
+    CDNA_INLINE F32 even(size_t i) const { return words[i % 2][i / 2].even(); }
+    CDNA_INLINE F32 odd(size_t i) const { return words[i % 2][i / 2].odd(); }
+    FloatWords words[2][2];
+  };
 
-// The first and second numbers of a vector of words, found by codes below 256.
-CDNA_INLINE U32 scaled_pairs(const float* values, __m256i first, __m256i second, F32 lanes) {
-  return round_pairs((F32)_mm256_i32gather_ps(values, first, 4) * lanes,
-                     (F32)_mm256_i32gather_ps(values, second, 4) * lanes);
-}
+  explicit CDNA_INLINE Floats(const cdna_lookup& table) : bytes(table.bits), planes(table.planes) {}
 
-template <class Words>
+  CDNA_INLINE Found look_up(const uint8_t* from) const {
+    __m256i codes[2];
+    Found found;
+    bytes.load_codes(from, codes);
+    planes.look_up(codes, found.words);
+    return found;
+  }
+
+  ByteCodes<kIndexBits> bytes;
+  FloatPlanes<kIndexBits> planes;
+};
+
+// Of 256, four ladders would be 64 steps for 32 codes: 1.85 G weights/s, with 64 loads 1.7, so 2.5.
+template <>
+struct Floats<8> {
+  struct Found {
+    CDNA_INLINE F32 even(size_t i) const { return gathered(pairs[i] & 255); }
+    CDNA_INLINE F32 odd(size_t i) const { return gathered(pairs[i] >> 8); }
+    CDNA_INLINE F32 gathered(U32 codes) const { return (F32)_mm256_i32gather_ps(values, (__m256i)codes, 4); }
+
+    const float* values;
+    U32 pairs[4];
+  };
+
+  explicit CDNA_INLINE Floats(const cdna_lookup& table) : values(table.values) {}
+
+  CDNA_INLINE Found look_up(const uint8_t* codes) const {
+    Found found;
+    found.values = values;
+    for (size_t i = 0; i < 4; ++i) {
+      const __m128i first = load_lane(codes + i % 2 * 32);
+      const __m128i second = load_lane(codes + i % 2 * 32 + 16);
+      const __m128i words = i / 2 == 0 ? _mm_unpacklo_epi64(first, second) : _mm_unpackhi_epi64(first, second);
+      found.pairs[i] = (U32)_mm256_cvtepu16_epi32(words);
+    }
+    return found;
+  }
+
+  const float* values;
+};
+
+template <uint32_t kIndexBits>
 struct ByteEntries {
   static constexpr bool kNibbles = false;
 
   explicit CDNA_INLINE ByteEntries(const cdna_lookup& table)
-      : values(table.values),
-        shape(shape_of<kNibbles>(table.bits, 64)),
+      : shape(shape_of<kNibbles>(table.bits, ByteCodes<kIndexBits>::load_bytes(table.bits))),
         bytes(table.bits),
-        entries(table.bf16_planes) {}
+        planes(table.bf16_planes),
+        floats(table) {}
 
   // In packed order: of both halves of 32 columns first what unpacking gives first.
   CDNA_INLINE void words(const uint8_t* codes, U32* out) const {
-    for (uint32_t half = 0; half < 2; ++half) {
-      __m256i found[2];
-      entries.look_up(bytes.load(codes + half * 4 * bytes.bits), found);
-      out[half] = (U32)found[0];
-      out[2 + half] = (U32)found[1];
-    }
+    __m256i numbers[2];
+    __m256i found[2][2];
+    bytes.load_codes(codes, numbers);
+    planes.look_up(numbers, found);
+    for (size_t i = 0; i < 4; ++i) out[i] = (U32)found[i % 2][i / 2];
   }
 
   CDNA_INLINE void scaled_words(const uint8_t* codes, const float* scales, U32* out) const {
-    for (uint32_t half = 0; half < 2; ++half) {
-      const __m256i numbers = bytes.load(codes + half * 4 * bytes.bits);
-      const __m128i one = _mm256_castsi256_si128(numbers);
-      const __m128i other = _mm256_extracti128_si256(numbers, 1);
-      const __m256i pairs[2] = {_mm256_cvtepu16_epi32(_mm_unpacklo_epi64(one, other)),
-                                _mm256_cvtepu16_epi32(_mm_unpackhi_epi64(one, other))};
-      for (uint32_t i = 0; i < 2; ++i)
-        out[2 * i + half] = scaled_pairs(values, _mm256_and_si256(pairs[i], _mm256_set1_epi32(255)),
-                                         _mm256_srli_epi32(pairs[i], 8), broadcast(scales[half]));
+    const auto found = floats.look_up(codes);
+    for (size_t i = 0; i < 4; ++i) {
+      const F32 lanes = lane_scales<false>(scales, i % 2);
+      out[i] = round_pairs(found.even(i) * lanes, found.odd(i) * lanes);
     }
   }
 
-  const float* values;
   StepShape shape;
-  ByteCodes bytes;
-  Words entries;
+  ByteCodes<kIndexBits> bytes;
+  WordPlanes<kIndexBits> planes;
+  Floats<kIndexBits> floats;
 };
 
 struct NibbleEntries {
   static constexpr bool kNibbles = true;
 
   explicit CDNA_INLINE NibbleEntries(const cdna_lookup& table)
-      : values(table.values), shape(shape_of<kNibbles>(4, 64)), entries(table.bf16_planes) {}
+      : shape(shape_of<kNibbles>(4, 64)), entries(table.bf16_planes), floats(table.values) {}
 
   // Even nibbles are numbers 0 and 2 of the four of each word, odd ones 1 and 3.
   CDNA_INLINE void look_up(__m256i codes, U32& first, U32& third) const {
@@ -96,23 +130,17 @@ struct NibbleEntries {
   CDNA_INLINE void scaled_words(const uint8_t* codes, const float* scales, U32* out) const {
     for (uint32_t half = 0; half < 2; ++half) {
       const U32 eight = load<U32>(codes + 32 * half);
+      const F32 lanes = lane_scales<true>(scales, half);
       for (uint32_t i = 0; i < 4; ++i)
-        out[2 * i + half] = scaled_pairs(values, (__m256i)(eight >> 4 * i & 15), (__m256i)(eight >> (16 + 4 * i) & 15),
-                                         lane_scales<true>(scales, half));
+        out[2 * i + half] =
+            round_pairs(floats.look_up(eight, 4 * i) * lanes, floats.look_up(eight, 4 * i + 16) * lanes);
     }
   }
 
-  const float* values;
   StepShape shape;
   NibblePlanes entries;
+  NibbleFloats floats;
 };
-
-template <class Body>
-CDNA_INLINE void with_entries(uint32_t bits, const Body& body) {
-  if (bits == 4) return body(Type<NibbleEntries>());
-  if (bits <= 6) return body(Type<ByteEntries<ShuffledWords>>());
-  body(Type<ByteEntries<GatheredWords>>());
-}
 
 }  // namespace
 

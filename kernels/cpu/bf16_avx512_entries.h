@@ -7,11 +7,6 @@
 
 namespace {
 
-template <bool kNibbles>
-CDNA_INLINE F32 lane_scales(const float* scales, size_t) {
-  return (F32)(kNibbles ? scales_of_128(scales) : scales_of_64(scales));
-}
-
 // Codes as bytes: two planes are looked up and put together, which is CDNA_ORDER_BYTES.
 template <uint32_t kIndexBits>
 struct ByteEntries {
@@ -93,19 +88,5 @@ struct NibbleEntries {
   __m512i entries;
   __m512 values;
 };
-
-template <class Body>
-CDNA_INLINE void with_entries(uint32_t bits, const Body& body) {
-  switch (bits) {
-    case 4:
-      return body(Type<NibbleEntries>());
-    case 7:
-      return body(Type<ByteEntries<7>>());
-    case 8:
-      return body(Type<ByteEntries<8>>());
-    default:
-      return body(Type<ByteEntries<6>>());
-  }
-}
 
 }  // namespace

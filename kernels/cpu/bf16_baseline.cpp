@@ -74,11 +74,9 @@ struct Entries {
   uint16_t entries[256];
 };
 
-template <class Body>
-CDNA_INLINE void with_entries(uint32_t bits, const Body& body) {
-  if (bits == 4) return body(Type<Entries<true>>());
-  body(Type<Entries<false>>());
-}
+using NibbleEntries = Entries<true>;
+template <uint32_t>
+using ByteEntries = Entries<false>;
 
 }  // namespace
 

@@ -3,13 +3,14 @@
 //   dot(F32 sum, Pairs, Pairs)   sum + products of the first + products of the second numbers
 //   multiply_add(a, b, c)        a * b + c
 //   kTileRows, kTileVectors      how much of c multiply() holds in registers
-//   with_entries(bits, body)     calls body(Type<Entries>()), Entries being
-//     struct { explicit Entries(const cdna_lookup&); static constexpr bool kNibbles; StepShape shape;
+//   NibbleEntries, ByteEntries<kIndexBits>, of codes of 4 bits and of others (code_entries.h), each an
+//     struct Entries { explicit Entries(const cdna_lookup&); static constexpr bool kNibbles; StepShape shape;
 //       // A step's weights in packed order, kStepVectors<kNibbles>: as bf16; with scales, rounded after them.
 //       void words(const uint8_t* codes, U32* out) const;
 //       void scaled_words(const uint8_t* codes, const float* scales, U32* out) const; };
 //   lane_scales<kNibbles>(scales, i)   those of the lanes of a step's vectors i, i + kScaleVectors, ...
 #include "kernels/cpu/bf16_vectors.h"
+#include "kernels/cpu/code_entries.h"
 #include "kernels/cpu/row_steps.h"
 
 namespace {
@@ -68,7 +69,7 @@ __attribute__((noinline)) void dot_row(const cdna_lookup& table, const cdna_code
 
 void dot_codes(const cdna_lookup* table, const cdna_code_row* row, const uint16_t* x, size_t x_stride, size_t m,
                float (*sums)[CDNA_SUM_LANES]) {
-  with_entries(table->bits, [&](auto type) {
+  with_entries<NibbleEntries, ByteEntries>(table->bits, [&](auto type) {
     using Entries = typename decltype(type)::Of;
     with_count<CDNA_DOT_ROWS_MAX>(m, [&](auto rows) {
       if (row->scales != nullptr)
@@ -119,7 +120,7 @@ __attribute__((noinline)) void decode_row(const cdna_lookup& table, const cdna_c
 }
 
 void decode(const cdna_lookup* table, const cdna_code_row* row, uint16_t* out) {
-  with_entries(table->bits, [&](auto type) {
+  with_entries<NibbleEntries, ByteEntries>(table->bits, [&](auto type) {
     using Entries = typename decltype(type)::Of;
     if (row->scales != nullptr)
       decode_row<Entries, true>(*table, *row, out);

@@ -5,7 +5,8 @@
 #include <immintrin.h>
 
 #define CDNA_VECTOR_BYTES 64
-#include "kernels/cpu/code_bits_avx512.h"
+#include "kernels/cpu/code_entries.h"
+#include "kernels/cpu/code_planes_avx512.h"
 #include "kernels/cpu/f32_table.h"
 
 namespace {
@@ -14,42 +15,9 @@ CDNA_INLINE F32 multiply_add(F32 a, F32 b, F32 c) { return (F32)_mm512_fmadd_ps(
 
 CDNA_INLINE F32 broadcast(float value) { return (F32)_mm512_set1_ps(value); }
 
-template <size_t kScales>
-CDNA_INLINE F32 spread_scales(const float* scales, int) {
-  if constexpr (kScales == 2) {
-    double both;
-    __builtin_memcpy(&both, scales, sizeof both);
-    const __m512i halves = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
-    return (F32)_mm512_permutevar_ps(_mm512_castpd_ps(_mm512_set1_pd(both)), halves);
-  }
-  const __m512i numbers = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-  return (F32)_mm512_permutexvar_ps(numbers, _mm512_castps128_ps512(_mm_loadu_ps(scales)));
-}
-
-// The entries of a plane of 64 * kRegisters bytes, by the low bits of 64 codes.
-template <size_t kRegisters>
-struct Plane {
-  explicit CDNA_INLINE Plane(const uint8_t* bytes) {
-    for (size_t i = 0; i < kRegisters; ++i) table[i] = _mm512_loadu_si512(bytes + 64 * i);
-  }
-
-  CDNA_INLINE __m512i look_up(__m512i codes) const {
-    if constexpr (kRegisters == 1) {
-      return _mm512_permutexvar_epi8(codes, table[0]);
-    } else {
-      const __m512i low = _mm512_permutex2var_epi8(table[0], codes, table[1]);
-      if constexpr (kRegisters == 2) return low;
-      const __m512i high = _mm512_permutex2var_epi8(table[kRegisters - 2], codes, table[kRegisters - 1]);
-      return _mm512_mask_blend_epi8(_mm512_movepi8_mask(codes), low, high);
-    }
-  }
-
-  __m512i table[kRegisters];
-};
-
 // Entries that are normal binary16 numbers. Their bits without the sign, 13 further up, are an f32 whose exponent is
 // 112 too small: 96 more is 2^16 too small, and stands in bits that are free. (vcvtph2ps takes two steps more.)
-template <size_t kPlaneRegisters>
+template <uint32_t kIndexBits>
 struct NormalHalfEntries {
   static constexpr cdna_order kOrder = CDNA_ORDER_EVEN_ODD;
 
@@ -60,17 +28,12 @@ struct NormalHalfEntries {
 
   explicit CDNA_INLINE NormalHalfEntries(const cdna_lookup& table)
       : block_bytes(8 * table.bits),
-        unpacker(table.bits % 8, kCutsInOrder),
+        bytes(table.bits),
         low_plane(table.half_planes[0]),
         high_plane(table.half_planes[1]) {}
 
-  CDNA_INLINE __m512i codes_of(const uint8_t* codes) const {
-    if constexpr (kPlaneRegisters == 4) return _mm512_loadu_si512(codes);
-    return unpacker.unpack(codes);
-  }
-
   CDNA_INLINE Block block(const uint8_t* from) const {
-    const __m512i codes = codes_of(from);
+    const __m512i codes = bytes.load(from);
     const __m512i low = low_plane.look_up(codes);
     const __m512i high = high_plane.look_up(codes);
     return {_mm512_unpacklo_epi8(low, high), _mm512_unpackhi_epi8(low, high)};
@@ -88,9 +51,9 @@ struct NormalHalfEntries {
   }
 
   size_t block_bytes;
-  CodeUnpacker unpacker;
-  Plane<kPlaneRegisters> low_plane;
-  Plane<kPlaneRegisters> high_plane;
+  ByteCodes<kIndexBits> bytes;
+  Plane<kIndexBits> low_plane;
+  Plane<kIndexBits> high_plane;
 };
 
 // 256 entries that are binary16, zeros and subnormal ones among them.
@@ -121,8 +84,8 @@ struct HalfEntries {
 
   static constexpr size_t block_bytes = 64;
   __m512i places;
-  Plane<4> low_plane;
-  Plane<4> high_plane;
+  Plane<8> low_plane;
+  Plane<8> high_plane;
 };
 
 // The four planes of 64 entries to f32, dword j of each lane of codes to vector j.
@@ -136,11 +99,11 @@ struct WholeEntries {
   }
 };
 
-template <size_t kPlaneRegisters>
+template <uint32_t kIndexBits>
 struct FloatPlanes {
   explicit CDNA_INLINE FloatPlanes(const cdna_lookup& table)
-      : planes{Plane<kPlaneRegisters>(table.planes[0]), Plane<kPlaneRegisters>(table.planes[1]),
-               Plane<kPlaneRegisters>(table.planes[2]), Plane<kPlaneRegisters>(table.planes[3])} {}
+      : planes{Plane<kIndexBits>(table.planes[0]), Plane<kIndexBits>(table.planes[1]),
+               Plane<kIndexBits>(table.planes[2]), Plane<kIndexBits>(table.planes[3])} {}
 
   CDNA_INLINE WholeEntries look_up(__m512i codes) const {
     __m512i bytes[4];
@@ -149,11 +112,11 @@ struct FloatPlanes {
              _mm512_unpacklo_epi8(bytes[2], bytes[3]), _mm512_unpackhi_epi8(bytes[2], bytes[3])}};
   }
 
-  Plane<kPlaneRegisters> planes[4];
+  Plane<kIndexBits> planes[4];
 };
 
 // Entries that are f32.
-template <size_t kPlaneRegisters>
+template <uint32_t kIndexBits>
 struct FloatEntries {
   static constexpr cdna_order kOrder = CDNA_ORDER_EVEN_ODD;
   using Block = WholeEntries;
@@ -165,7 +128,7 @@ struct FloatEntries {
         planes(table) {}
 
   CDNA_INLINE __m512i codes_of(const uint8_t* codes) const {
-    if constexpr (kPlaneRegisters == 4) return _mm512_permutexvar_epi8(even_odd, _mm512_loadu_si512(codes));
+    if constexpr (kIndexBits == 8) return _mm512_permutexvar_epi8(even_odd, _mm512_loadu_si512(codes));
     return unpacker.unpack(codes);
   }
 
@@ -176,7 +139,7 @@ struct FloatEntries {
   size_t block_bytes;
   CodeUnpacker unpacker;
   __m512i even_odd;
-  FloatPlanes<kPlaneRegisters> planes;
+  FloatPlanes<kIndexBits> planes;
 };
 
 // Entries of codes of 4 bits: a dword has eight codes, one for each register.
@@ -199,15 +162,13 @@ struct NibbleEntries {
 template <class Body>
 CDNA_INLINE void with_entries(const cdna_lookup& table, const Body& body) {
   if (table.bits == 4) return body(NibbleEntries(table));
-  if (table.entry_unit != 1.0F) {
-    if (table.bits == 8) return body(NormalHalfEntries<4>(table));
-    if (table.bits == 7) return body(NormalHalfEntries<2>(table));
-    return body(NormalHalfEntries<1>(table));
-  }
-  if (table.bits == 8 && table.is_half != 0) return body(HalfEntries(table));
-  if (table.bits == 8) return body(FloatEntries<4>(table));
-  if (table.bits == 7) return body(FloatEntries<2>(table));
-  return body(FloatEntries<1>(table));
+  with_index_bits(
+      table.bits, [&](auto index) __attribute__((always_inline)) {
+        if (table.entry_unit != 1.0F) return body(NormalHalfEntries<index.kValue>(table));
+        if constexpr (index.kValue == 8)
+          if (table.is_half != 0) return body(HalfEntries(table));
+        body(FloatEntries<index.kValue>(table));
+      });
 }
 
 // The first `count` lanes.
@@ -216,7 +177,7 @@ CDNA_INLINE uint64_t first_lanes(size_t count) { return count < 64 ? (uint64_t{1
 // 64 >> shift numbers at a time, each 1 << shift times. Requires: shift <= 6.
 CDNA_INLINE void look_up_vectors(const cdna_lookup& table, const uint8_t* numbers, size_t count, uint32_t shift,
                                  float* out) {
-  const FloatPlanes<4> planes(table);
+  const FloatPlanes<8> planes(table);
   // Byte b becomes float kCodesForDwords.places[b], of number that >> shift (in words, so that bits of the neighbour
   // have to go).
   const __m512i floats = _mm512_load_si512(kCodesForDwords.places);

@@ -20,9 +20,10 @@ CDNA_INLINE F32 multiply_add(F32 a, F32 b, F32 c) {
 
 CDNA_INLINE F32 broadcast(float value) { return F32{value, value, value, value}; }
 
-template <size_t kScales>
-CDNA_INLINE F32 spread_scales(const float* scales, int s) {
-  return broadcast(scales[static_cast<size_t>(s) * kScales / 4]);
+// Four lanes.
+template <bool kNibbles>
+CDNA_INLINE F32 lane_scales(const float* scales, size_t s) {
+  return broadcast(scales[kNibbles ? s : s / 2]);
 }
 
 template <class Body>

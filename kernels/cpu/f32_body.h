@@ -2,8 +2,8 @@
 // unnamed namespace,
 //   F32 multiply_add(F32 a, F32 b, F32 c);  One rounding.
 //   F32 broadcast(float);
-//   template <size_t kScales>  2 or 4.
-//   F32 spread_scales(const float* scales, int s);  Lane l of register s: scales[(s * kLanes + l) * kScales / 16].
+//   template <bool kNibbles>  Lane l of register s: scales[(s * kLanes + l) / 8], with kNibbles scales[.. / 4].
+//   F32 lane_scales(const float* scales, size_t s);
 //   template <class Body> with_entries(const cdna_lookup&, const Body&);  Calls body(entries), one of its
 //   struct Entries { static constexpr cdna_order kOrder; size_t block_bytes;
 //     Block block(const uint8_t* codes) const;          Of 64 codes (4 bits: 128); touches block_bytes.
@@ -116,7 +116,7 @@ struct BlockScales {
 template <size_t kScales>
 struct BlockScales<kScales, true> {
   CDNA_INLINE void load(const float* from) {
-    for (int s = 0; s < kSumVectors; ++s) lanes[s] = spread_scales<kScales>(from, s);
+    for (int s = 0; s < kSumVectors; ++s) lanes[s] = lane_scales<kScales == 4>(from, static_cast<size_t>(s));
   }
   CDNA_INLINE F32 of(int r) const { return lanes[r % kSumVectors]; }
   F32 lanes[kSumVectors];

@@ -5,14 +5,6 @@
 #include "kernels/cpu/matmul.h"
 #include "kernels/cpu/vectors.h"
 
-// clang unrolls such loops unasked; g++ would keep arrays of vectors in memory.
-#ifdef __clang__
-#define CDNA_UNROLL(times)
-#else
-#define CDNA_PRAGMA(text) _Pragma(#text)
-#define CDNA_UNROLL(times) CDNA_PRAGMA(GCC unroll times)
-#endif
-
 namespace {
 
 constexpr int kSumVectors = CDNA_SUM_LANES / kLanes;  // Registers that have 16 lanes.

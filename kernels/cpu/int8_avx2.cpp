@@ -2,19 +2,15 @@
 #include <immintrin.h>
 
 #define CDNA_VECTOR_BYTES 32
-#include "kernels/cpu/code_words_avx2.h"
+#include "kernels/cpu/code_planes_avx2.h"
 #include "kernels/cpu/matmul_vectors.h"
+#include "kernels/cpu/row_steps.h"
 
 namespace {
 
 CDNA_INLINE F32 multiply_add(F32 a, F32 b, F32 c) { return (F32)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
 
 // A vector of sums has 32 columns, of nibbles 64.
-template <bool kNibbles>
-CDNA_INLINE F32 lane_scales(const float* scales, size_t v) {
-  return kNibbles ? (F32)two_scales(scales + 2 * v) : broadcast(scales[v]);
-}
-
 template <bool kNibbles>
 CDNA_INLINE F32 x_scales_of(const float* scales, size_t v) {
   return broadcast(scales[kNibbles ? v : 0]);
@@ -37,7 +33,7 @@ CDNA_INLINE __m256i sum_of_products(const Words& w, const int8_t* x) {
   return _mm256_add_epi32(_mm256_madd_epi16(w.of[0], lower), _mm256_madd_epi16(w.of[1], upper));
 }
 
-template <class Table>
+template <uint32_t kIndexBits>
 struct ByteEntries {
   static constexpr bool kNibbles = false;
   struct Weights {
@@ -45,15 +41,16 @@ struct ByteEntries {
   };
 
   explicit CDNA_INLINE ByteEntries(const cdna_lookup& table)
-      : shape(shape_of<kNibbles>(table.bits, 64)), bytes(table.bits), entries(table.fixed_planes) {}
+      : shape(shape_of<kNibbles>(table.bits, ByteCodes<kIndexBits>::load_bytes(table.bits))),
+        bytes(table.bits),
+        planes(table.fixed_planes) {}
 
   CDNA_INLINE Weights weights(const uint8_t* codes) const {
-    Weights w;
-    for (uint32_t half = 0; half < 2; ++half) {
-      entries.look_up(bytes.load(codes + half * 4 * bytes.bits), w.halves[half].of);
-      for (__m256i& words : w.halves[half].of) words = signed_of(words);
-    }
-    return w;
+    __m256i numbers[2];
+    __m256i found[2][2];
+    bytes.load_codes(codes, numbers);
+    planes.look_up(numbers, found);
+    return {{{{signed_of(found[0][0]), signed_of(found[0][1])}}, {{signed_of(found[1][0]), signed_of(found[1][1])}}}};
   }
 
   static CDNA_INLINE void multiply(const Weights& w, const int8_t* x, I32 (&sums)[kSumVectors]) {
@@ -61,8 +58,8 @@ struct ByteEntries {
   }
 
   StepShape shape;
-  ByteCodes bytes;
-  Table entries;
+  ByteCodes<kIndexBits> bytes;
+  WordPlanes<kIndexBits> planes;
 };
 
 struct NibbleEntries {
@@ -100,13 +97,6 @@ struct NibbleEntries {
   StepShape shape;
   NibblePlanes entries;
 };
-
-template <class Body>
-CDNA_INLINE void with_entries(uint32_t bits, const Body& body) {
-  if (bits == 4) return body(Type<NibbleEntries>());
-  if (bits <= 6) return body(Type<ByteEntries<ShuffledWords>>());
-  body(Type<ByteEntries<GatheredWords>>());
-}
 
 }  // namespace
 

@@ -8,15 +8,11 @@
 #define CDNA_VECTOR_BYTES 64
 #include "kernels/cpu/code_planes_avx512.h"
 #include "kernels/cpu/matmul_vectors.h"
+#include "kernels/cpu/row_steps.h"
 
 namespace {
 
 CDNA_INLINE F32 multiply_add(F32 a, F32 b, F32 c) { return (F32)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
-
-template <bool kNibbles>
-CDNA_INLINE F32 lane_scales(const float* scales, size_t) {
-  return (F32)(kNibbles ? scales_of_128(scales) : scales_of_64(scales));
-}
 
 // 128 columns have two, like 64 columns' scales.
 template <bool kNibbles>
@@ -91,20 +87,6 @@ struct NibbleEntries {
   Plane<6> low;
   Plane<6> high;
 };
-
-template <class Body>
-CDNA_INLINE void with_entries(uint32_t bits, const Body& body) {
-  switch (bits) {
-    case 4:
-      return body(Type<NibbleEntries>());
-    case 7:
-      return body(Type<ByteEntries<7>>());
-    case 8:
-      return body(Type<ByteEntries<8>>());
-    default:
-      return body(Type<ByteEntries<6>>());
-  }
-}
 
 }  // namespace
 

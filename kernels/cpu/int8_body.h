@@ -1,13 +1,14 @@
 // The loop of cdna_int8_kernels. Included by a file that has defined CDNA_VECTOR_BYTES and defines, in an unnamed
 // namespace,
 //   multiply_add(a, b, c)              a * b + c
-//   with_entries(bits, body)           calls body(Type<Entries>()), Entries being
-//     struct { explicit Entries(const cdna_lookup&); static constexpr bool kNibbles; StepShape shape;
+//   NibbleEntries, ByteEntries<kIndexBits>, of codes of 4 bits and of others (code_entries.h), each an
+//     struct Entries { explicit Entries(const cdna_lookup&); static constexpr bool kNibbles; StepShape shape;
 //       // A step's weights, and the sums of their products with x: vector v has the v-th columns of the step.
 //       Weights weights(const uint8_t* codes) const;
 //       static void multiply(const Weights&, const int8_t* x, I32 (&sums)[kSumVectors]); };
 //   lane_scales<kNibbles>(scales, v)   of 32 columns, for vector v
 //   x_scales_of<kNibbles>(scales, v)   of 64 columns
+#include "kernels/cpu/code_entries.h"
 #include "kernels/cpu/matmul_vectors.h"
 #include "kernels/cpu/row_steps.h"
 
@@ -45,7 +46,7 @@ __attribute__((noinline)) void dot_row(const cdna_lookup& table, const cdna_code
 
 void dot_codes(const cdna_lookup* table, const cdna_code_row* row, const int8_t* x, size_t x_stride,
                const float* x_scales, size_t x_scale_stride, size_t m, float (*sums)[CDNA_SUM_LANES]) {
-  with_entries(table->bits, [&](auto type) {
+  with_entries<NibbleEntries, ByteEntries>(table->bits, [&](auto type) {
     using Entries = typename decltype(type)::Of;
     with_count<CDNA_DOT_ROWS_MAX>(m, [&](auto rows) {
       if (row->scales != nullptr)

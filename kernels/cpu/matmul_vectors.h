@@ -3,6 +3,7 @@
 #ifndef CDNA_KERNELS_CPU_MATMUL_VECTORS_H
 #define CDNA_KERNELS_CPU_MATMUL_VECTORS_H
 
+#include "kernels/cpu/code_entries.h"
 #include "kernels/cpu/matmul.h"
 #include "kernels/cpu/vectors.h"
 
@@ -12,16 +13,6 @@ constexpr size_t kSumVectors = CDNA_SUM_LANES / kLanes;  // Registers that have 
 
 // Less 0, for 0 and a number may be another: adding would not be left out.
 CDNA_INLINE F32 broadcast(float value) { return value - F32{}; }
-
-template <class T>
-struct Type {
-  using Of = T;
-};
-
-template <size_t kCount>
-struct Count {
-  static constexpr size_t kValue = kCount;
-};
 
 // Calls body(Count<n>()) for 0 < n <= kMost.
 template <size_t kMost, class Body>
