@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include "cdna/cpu.hpp"
+#include "available_kernels.hpp"
 #include "kernels/cpu/bf16_tiles.h"
 #include "kernels/cpu/matmul.h"
 #include "matmul_operands.hpp"
@@ -27,14 +27,13 @@ constexpr std::uint64_t kSeed = 16;
 constexpr double kUnit = 0x1p-24;
 
 std::vector<OfIsa<cdna_bf16_kernels>> available_kernels() {
-  std::vector<OfIsa<cdna_bf16_kernels>> all{{name_of(Isa::baseline), cdna_bf16_kernels_baseline()}};
+  return available<cdna_bf16_kernels>({
+    {Isa::baseline, cdna_bf16_kernels_baseline},
 #if defined(__x86_64__)
-  if (is_available(Isa::avx2)) all.push_back({name_of(Isa::avx2), cdna_bf16_kernels_avx2()});
-  if (is_available(Isa::avx512)) all.push_back({name_of(Isa::avx512), cdna_bf16_kernels_avx512()});
-  if (is_available(Isa::avx512_bf16)) all.push_back({name_of(Isa::avx512_bf16), cdna_bf16_kernels_avx512_bf16()});
-  if (is_available(Isa::amx) && allow_tiles()) all.push_back({name_of(Isa::amx), cdna_bf16_kernels_amx()});
+        {Isa::avx2, cdna_bf16_kernels_avx2}, {Isa::avx512, cdna_bf16_kernels_avx512},
+        {Isa::avx512_bf16, cdna_bf16_kernels_avx512_bf16}, {Isa::amx, cdna_bf16_kernels_amx},
 #endif
-  return all;
+  });
 }
 
 std::vector<std::uint16_t> random_bf16(Random& random, std::size_t count) {
@@ -89,22 +88,6 @@ void check_sums(const Lanes& lanes, const std::vector<double>& exact, const std:
   }
 }
 
-// Calls body(kernels, bits, count, m) for all counts to 130 and some more.
-template <class Body>
-void for_sizes(Random& random, const Body& body) {
-  INFO("seed " << kSeed);
-  for (const auto& [name, kernels] : available_kernels()) {
-    for (std::uint32_t bits = 1; bits <= 8; ++bits) {
-      for (std::size_t i = 0; i < 140; ++i) {
-        const std::size_t count = i <= 130 ? i : below(random, 20'000);
-        const std::size_t m = 1 + i % CDNA_DOT_ROWS_MAX;
-        INFO(name << ", " << bits << " bits, " << count << " columns, " << m << " rows of x");
-        body(*kernels, bits, count, m);
-      }
-    }
-  }
-}
-
 cdna_order order_of(std::uint32_t bits) { return bits == 4 ? CDNA_ORDER_WORD_NIBBLES : CDNA_ORDER_BYTES; }
 
 void check_dot_codes(const cdna_bf16_kernels& kernels, CodeRow& row, bool scaled, X& x) {
@@ -145,21 +128,23 @@ void check_decode(const cdna_bf16_kernels& kernels, CodeRow& row, bool scaled) {
 
 TEST_CASE("bf16 kernels: dot_codes is the float64 sum within the bound, for every size") {
   Random random(kSeed);
-  for_sizes(random, [&](const cdna_bf16_kernels& kernels, std::uint32_t bits, std::size_t count, std::size_t m) {
-    CodeRow row = random_row(random, bits, count);
-    X x(random, m, count, order_of(bits));
-    check_dot_codes(kernels, row, false, x);
-    check_dot_codes(kernels, row, true, x);
-  });
+  for_sizes(available_kernels(), kSeed, random,
+            [&](const cdna_bf16_kernels& kernels, std::uint32_t bits, std::size_t count, std::size_t m) {
+              CodeRow row = random_row(random, bits, count);
+              X x(random, m, count, order_of(bits));
+              check_dot_codes(kernels, row, false, x);
+              check_dot_codes(kernels, row, true, x);
+            });
 }
 
 TEST_CASE("bf16 kernels: decode is the nearest bf16 of every weight, bit for bit, up to a whole chunk") {
   Random random(kSeed);
-  for_sizes(random, [&](const cdna_bf16_kernels& kernels, std::uint32_t bits, std::size_t count, std::size_t) {
-    CodeRow row = random_row(random, bits, count);
-    check_decode(kernels, row, false);
-    check_decode(kernels, row, true);
-  });
+  for_sizes(available_kernels(), kSeed, random,
+            [&](const cdna_bf16_kernels& kernels, std::uint32_t bits, std::size_t count, std::size_t) {
+              CodeRow row = random_row(random, bits, count);
+              check_decode(kernels, row, false);
+              check_decode(kernels, row, true);
+            });
 }
 
 TEST_CASE("bf16 kernels: dot_values is the float64 sum within the bound, for every size") {

@@ -9,11 +9,10 @@
 #include <cstring>
 #include <limits>
 #include <string>
-#include <string_view>
 #include <vector>
 
+#include "available_kernels.hpp"
 #include "case_stride.hpp"
-#include "cdna/cpu.hpp"
 #include "guarded_memory.hpp"
 #include "kernels/cpu/matmul.h"
 #include "random.hpp"
@@ -27,18 +26,13 @@ namespace {
 constexpr std::uint64_t kSeed = 754;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-struct NamedF32Kernels {
-  std::string_view name;
-  const cdna_f32_kernels* kernels;
-};
-
-std::vector<NamedF32Kernels> available_kernels() {
-  std::vector<NamedF32Kernels> available{{name_of(Isa::baseline), cdna_f32_kernels_baseline()}};
+std::vector<OfIsa<cdna_f32_kernels>> available_kernels() {
+  return available<cdna_f32_kernels>({
+    {Isa::baseline, cdna_f32_kernels_baseline},
 #if defined(__x86_64__)
-  if (is_available(Isa::avx2)) available.push_back({name_of(Isa::avx2), cdna_f32_kernels_avx2()});
-  if (is_available(Isa::avx512)) available.push_back({name_of(Isa::avx512), cdna_f32_kernels_avx512()});
+        {Isa::avx2, cdna_f32_kernels_avx2}, {Isa::avx512, cdna_f32_kernels_avx512},
 #endif
-  return available;
+  });
 }
 
 // ---- Inputs ----
@@ -273,7 +267,7 @@ TEST_CASE("f32 kernels: dot_codes is the sum in 16 lanes") {
     const std::size_t before_end = noise.below(2) == 0 ? 0 : noise.below(64);
     const cdna_code_row codes = {memory.hold<std::uint8_t>(row.codes, before_end), row.count,
                                  row.scaled ? row.scales.data() : nullptr};
-    for (const NamedF32Kernels& each : available_kernels()) {
+    for (const auto& each : available_kernels()) {
       INFO(each.name << ", m " << m);
       std::vector<Sums> sums = start;
       each.kernels->dot_codes(&row.table, &codes, x.begin(), x_stride, m,
@@ -294,7 +288,7 @@ TEST_CASE("f32 kernels: decode gives entries in packed order, and 0 past the las
     const std::size_t before_end = noise.below(2) == 0 ? 0 : noise.below(64);
     const cdna_code_row codes = {memory.hold<std::uint8_t>(row.codes, before_end), row.count,
                                  row.scaled ? row.scales.data() : nullptr};
-    for (const NamedF32Kernels& each : available_kernels()) {
+    for (const auto& each : available_kernels()) {
       INFO(each.name);
       Floats out(expected.size() + kPadding, 7);
       each.kernels->decode(&row.table, &codes, out.begin());
@@ -331,7 +325,7 @@ TEST_CASE("f32 kernels: add_codes adds row after row") {
     const std::size_t before_end = noise.below(2) == 0 ? 0 : noise.below(64);
     const cdna_code_row first = {memory.hold<std::uint8_t>(all_codes, before_end), row.count,
                                  row.scaled ? scales.begin() : nullptr};
-    for (const NamedF32Kernels& each : available_kernels()) {
+    for (const auto& each : available_kernels()) {
       INFO(each.name << ", m " << m << ", rows " << rows);
       Floats y = start;
       each.kernels->add_codes(&row.table, &first, rows, row_bytes, scale_stride, factors.begin(), m, y.begin(),
@@ -359,7 +353,7 @@ TEST_CASE("f32 kernels: dot_values is the same sum of values in natural order") 
         reference_dot(one.begin(), padded.begin(), count, CDNA_ORDER_NATURAL, nullptr, expected[i]);
       }
       const float* const values = memory.hold(std::span<const float>(w.begin(), count), 4 * noise.below(16));
-      for (const NamedF32Kernels& each : available_kernels()) {
+      for (const auto& each : available_kernels()) {
         INFO(each.name << ", " << count << " values, m " << m);
         std::vector<Sums> sums(m);
         each.kernels->dot_values(values, count, x.begin(), x_stride, m,
@@ -379,7 +373,7 @@ TEST_CASE("f32 kernels: look_up repeats each entry") {
     for (const std::size_t count : counts(noise)) {
       const std::vector<std::uint8_t> bytes = random_bytes(count, noise);
       const std::uint8_t* const numbers = memory.hold<std::uint8_t>(bytes, noise.below(2) * noise.below(64));
-      for (const NamedF32Kernels& each : available_kernels()) {
+      for (const auto& each : available_kernels()) {
         INFO(each.name << ", " << count << " numbers, each " << repeat << " times");
         Floats out(count * repeat + kPadding, 7);
         each.kernels->look_up(&table, numbers, count, repeat, out.begin());
@@ -413,7 +407,7 @@ TEST_CASE("f32 kernels: multiply sums in one chain per element") {
         }
       }
       const float* const held = memory.hold(std::span<const float>(a.begin(), a.size()));
-      for (const NamedF32Kernels& each : available_kernels()) {
+      for (const auto& each : available_kernels()) {
         INFO(each.name << ", " << rows << " x " << depth << " x " << lanes);
         Floats c = start;
         each.kernels->multiply(held, lda, rows, b.begin(), ldb, lanes, depth, c.begin(), ldc);
@@ -481,7 +475,7 @@ TEST_CASE("f32 kernels: fma is one rounding") {
       start[j] = hard_addend(a, b[j], noise);
       expected[j] = std::fma(a, b[j], start[j]);
     }
-    for (const NamedF32Kernels& each : available_kernels()) {
+    for (const auto& each : available_kernels()) {
       Floats c = start;
       each.kernels->multiply(&a, 1, 1, b.begin(), kLanes, kLanes, 1, c.begin(), kLanes);
       for (std::size_t j = 0; j < kLanes; ++j) {

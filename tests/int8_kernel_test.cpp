@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "cdna/cpu.hpp"
+#include "available_kernels.hpp"
 #include "kernels/cpu/matmul.h"
 #include "matmul_operands.hpp"
 
@@ -21,12 +21,12 @@ constexpr std::uint64_t kSeed = 8;
 constexpr double kUnit = 0x1p-24;
 
 std::vector<OfIsa<cdna_int8_kernels>> available_kernels() {
-  std::vector<OfIsa<cdna_int8_kernels>> all{{name_of(Isa::baseline), cdna_int8_kernels_baseline()}};
+  return available<cdna_int8_kernels>({
+    {Isa::baseline, cdna_int8_kernels_baseline},
 #if defined(__x86_64__)
-  if (is_available(Isa::avx2)) all.push_back({name_of(Isa::avx2), cdna_int8_kernels_avx2()});
-  if (is_available(Isa::avx512)) all.push_back({name_of(Isa::avx512), cdna_int8_kernels_avx512()});
+        {Isa::avx2, cdna_int8_kernels_avx2}, {Isa::avx512, cdna_int8_kernels_avx512},
 #endif
-  return all;
+  });
 }
 
 cdna_order order_of(std::uint32_t bits) { return bits == 4 ? CDNA_ORDER_BYTE_NIBBLES : CDNA_ORDER_NATURAL; }
@@ -101,22 +101,6 @@ void check_sums(const cdna_int8_kernels& kernels, CodeRow& row, bool scaled, X& 
   }
 }
 
-// Calls body(kernels, bits, count, m) for all counts to 130 and some more.
-template <class Body>
-void for_sizes(Random& random, const Body& body) {
-  INFO("seed " << kSeed);
-  for (const auto& [name, kernels] : available_kernels()) {
-    for (std::uint32_t bits = 1; bits <= 8; ++bits) {
-      for (std::size_t i = 0; i < 140; ++i) {
-        const std::size_t count = i <= 130 ? i : below(random, 20'000);
-        const std::size_t m = 1 + i % CDNA_DOT_ROWS_MAX;
-        INFO(name << ", " << bits << " bits, " << count << " columns, " << m << " rows of x");
-        body(*kernels, bits, count, m);
-      }
-    }
-  }
-}
-
 }  // namespace
 
 namespace {
@@ -139,24 +123,26 @@ void check_integers(const cdna_int8_kernels& kernels, Random& random, std::size_
 
 TEST_CASE("int8 kernels: integers are summed exactly, with large weights and with large x") {
   Random random(kSeed);
-  for_sizes(random, [&](const cdna_int8_kernels& kernels, std::uint32_t bits, std::size_t count, std::size_t m) {
-    const std::size_t few = count % 301;
-    check_integers(kernels, random, few, m, integers(random, bits, 32767), 0, 3);
-    check_integers(kernels, random, few, m, integers(random, bits, 255), 1, 127);
-  });
+  for_sizes(available_kernels(), kSeed, random,
+            [&](const cdna_int8_kernels& kernels, std::uint32_t bits, std::size_t count, std::size_t m) {
+              const std::size_t few = count % 301;
+              check_integers(kernels, random, few, m, integers(random, bits, 32767), 0, 3);
+              check_integers(kernels, random, few, m, integers(random, bits, 255), 1, 127);
+            });
 }
 
 TEST_CASE("int8 kernels: dot_codes is the float64 sum within the bound, for every size") {
   Random random(kSeed);
-  for_sizes(random, [&](const cdna_int8_kernels& kernels, std::uint32_t bits, std::size_t count, std::size_t m) {
-    CodeRow row = random_row(random, bits, count);
-    std::vector<float> x_scales(whole_chunks(count) / 64 * m);
-    for (float& scale : x_scales) scale = std::abs(any_value(random));
-    X x(random_rows(random, m, count, 127), x_scales, order_of(bits));
-    const double bound = static_cast<double>(count + 16) * 2 * kUnit;
-    check_sums(kernels, row, false, x, bound);
-    check_sums(kernels, row, true, x, bound);
-  });
+  for_sizes(available_kernels(), kSeed, random,
+            [&](const cdna_int8_kernels& kernels, std::uint32_t bits, std::size_t count, std::size_t m) {
+              CodeRow row = random_row(random, bits, count);
+              std::vector<float> x_scales(whole_chunks(count) / 64 * m);
+              for (float& scale : x_scales) scale = std::abs(any_value(random));
+              X x(random_rows(random, m, count, 127), x_scales, order_of(bits));
+              const double bound = static_cast<double>(count + 16) * 2 * kUnit;
+              check_sums(kernels, row, false, x, bound);
+              check_sums(kernels, row, true, x, bound);
+            });
 }
 
 TEST_CASE("int8 kernels: the largest numbers of either sign do not overflow") {

@@ -5,25 +5,19 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <catch2/catch.hpp>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <random>
 #include <stdexcept>
-#include <string_view>
 #include <vector>
 
-#include "cdna/cpu.hpp"
+#include "available_kernels.hpp"
 #include "kernels/cpu/matmul.h"
 
 namespace cdna::test {
-
-template <class Kernels>
-struct OfIsa {
-  std::string_view name;
-  const Kernels* kernels;
-};
 
 // Memory that ends with a page, behind which nothing may be touched. Filled with a pattern that is no zero.
 template <class T>
@@ -176,6 +170,22 @@ std::vector<T> in_packed_order(const std::vector<std::vector<T>>& rows, cdna_ord
       if (column < rows[i].size()) packed[i * stride + p] = rows[i][column];
     }
   return packed;
+}
+
+// Calls body(kernels, bits, count, m) for each of them, all widths, all counts to 130 and some more.
+template <class Kernels, class Body>
+void for_sizes(const std::vector<OfIsa<Kernels>>& all, std::uint64_t seed, Random& random, const Body& body) {
+  INFO("seed " << seed);
+  for (const auto& [name, kernels] : all) {
+    for (std::uint32_t bits = 1; bits <= 8; ++bits) {
+      for (std::size_t i = 0; i < 140; ++i) {
+        const std::size_t count = i <= 130 ? i : below(random, 20'000);
+        const std::size_t m = 1 + i % CDNA_DOT_ROWS_MAX;
+        INFO(name << ", " << bits << " bits, " << count << " columns, " << m << " rows of x");
+        body(*kernels, bits, count, m);
+      }
+    }
+  }
 }
 
 inline double sum_of(const float (&lanes)[CDNA_SUM_LANES]) {
