@@ -101,7 +101,8 @@ struct FloatEntries : LadderEntries<kIndexBits, FloatPlanes> {
 template <class Body>
 CDNA_INLINE void with_entries(const cdna_lookup& table, const Body& body) {
   if (table.bits == 4) return body(NibbleEntries(table));
-  if (table.bits < 4) return body(TableEntries<CDNA_ORDER_EVEN_ODD>(table));
+  // A block of 8 bytes is less than the unpacker reads.
+  if (table.bits == 1) return body(TableEntries<CDNA_ORDER_EVEN_ODD>(table));
   with_index_bits(
       table.bits, [&](auto index) __attribute__((always_inline)) {
         if (table.entry_unit != 1.0F) return body(HalfEntries<index.kValue>(table));
