@@ -24,7 +24,7 @@ CDNA_INLINE F32 second_of(U32 pairs) { return (F32)(pairs & 0xFFFF0000U); }
 CDNA_INLINE U32 rounded(F32 v) {
   const U32 bits = (U32)v;
   const U32 nearest = bits + ((bits >> 16 & 1U) + 0x7FFFU);
-  const I32 is_nan = (I32)(bits & 0x7FFFFFFFU) > 0x7F800000;
+  const I32 is_nan = v != v;
   return is_nan ? bits | 0x400000U : nearest;
 }
 
