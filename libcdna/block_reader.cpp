@@ -67,12 +67,11 @@ Result<Outliers> split_outliers(const File& file, BlockNumber number, std::span<
 
 }  // namespace
 
-Result<SideReader> SideReader::create(const File& file, std::uint32_t item, std::uint32_t plane,
-                                      std::uint64_t row_begin, std::uint64_t row_end, std::uint64_t bytes_max) {
+Result<SideReader> SideReader::create(const File& file, std::uint32_t item, std::uint32_t plane, std::uint64_t row_end,
+                                      std::uint64_t bytes_max) {
   const wire::Plane& info = file.footer().item(item).planes[plane];
-  const std::uint64_t begin = block_at(info, row_begin, 0);
   const std::uint64_t end = block_at(info, row_end - 1, info.row_entries() - 1) + 1;
-  PlaneReader reader = CDNA_TRY(PlaneReader::create(file, item, plane, begin, end));
+  PlaneReader reader = CDNA_TRY(PlaneReader::create(file, item, plane, end));
   return SideReader(std::move(reader), info, bytes_max);
 }
 
@@ -119,7 +118,7 @@ Result<std::unique_ptr<BlockReader>> BlockReader::create(const File& file, std::
   const ItemView view = file.footer().item(item);
   const TouchedItem* const touched = CDNA_TRY(file.touch(item));
   if (!touched->filters_known) return file.placed(std::move(check_filters(view, touched->entries)).error(), item);
-  PlaneReader data = CDNA_TRY(PlaneReader::create(file, item, 0, begin, end));
+  PlaneReader data = CDNA_TRY(PlaneReader::create(file, item, 0, end));
   std::unique_ptr<BlockReader> reader(new BlockReader(file, item, std::move(data)));
   if (view.type == kCodebookEncoding) CDNA_TRY(reader->add_sides(view, begin, end));
   return reader;
@@ -129,20 +128,19 @@ Result<void> BlockReader::add_sides(const ItemView& view, std::uint64_t begin, s
   if (begin == end) return {};
   const BlockPlace first = block_place(view.planes[0], view.matrix(), 0);  // No other block has more rows or entries.
   const BlockPlace last = block_place(view.planes[0], view.matrix(), end - 1);
-  const std::uint64_t row_begin = block_place(view.planes[0], view.matrix(), begin).row_begin;
   const std::uint64_t row_end = last.row_begin + last.row_count;
   if (const wire::Plane* const plane = find_plane(view, kRowScale)) {
-    row_scales_ = CDNA_TRY(SideReader::create(*file_, item_, number_of(view, *plane), row_begin, row_end,
-                                              first.row_count * sizeof(float)));
+    row_scales_ =
+        CDNA_TRY(SideReader::create(*file_, item_, number_of(view, *plane), row_end, first.row_count * sizeof(float)));
   }
   if (const wire::Plane* const plane = find_plane(view, kGroupScale)) {
     group_ = plane->group();
     const std::uint64_t bytes = first.row_count * divide_up(first.entry_count, group_) * (plane->bits() / 8);
-    group_scales_ = CDNA_TRY(SideReader::create(*file_, item_, number_of(view, *plane), row_begin, row_end, bytes));
+    group_scales_ = CDNA_TRY(SideReader::create(*file_, item_, number_of(view, *plane), row_end, bytes));
   }
   if (const wire::Plane* const plane = find_plane(view, kOutliers)) {
     outlier_plane_ = number_of(view, *plane);
-    outliers_ = CDNA_TRY(PlaneReader::create(*file_, item_, outlier_plane_, begin, end));
+    outliers_ = CDNA_TRY(PlaneReader::create(*file_, item_, outlier_plane_, end));
   }
   return {};
 }
@@ -191,7 +189,7 @@ Result<void> read_planes(const File& file, std::uint32_t item, const PlaneVisito
   for (std::uint32_t number = 0; number < view.planes.size(); ++number) {
     const wire::Plane& plane = view.planes[number];
     if ((plane.role() & kIgnorableRole) != 0) continue;
-    PlaneReader reader = CDNA_TRY(PlaneReader::create(file, item, number, 0, plane.block_count()));
+    PlaneReader reader = CDNA_TRY(PlaneReader::create(file, item, number, plane.block_count()));
     for (std::uint64_t block = 0; block < plane.block_count(); ++block) {
       std::span<const std::byte> values = CDNA_TRY(reader.fetch(block));
       if (plane.role() == kOutliers) {

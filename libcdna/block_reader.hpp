@@ -16,10 +16,10 @@ namespace cdna {
 // A side plane of scope 1 (row or group scales), from which the rows and entries of one block are taken.
 class SideReader {
  public:
-  // For rows [row_begin, row_end), of which a block needs at most `bytes_max` bytes of the plane. Requires: some rows
-  // and entries.
-  static Result<SideReader> create(const File& file, std::uint32_t item, std::uint32_t plane, std::uint64_t row_begin,
-                                   std::uint64_t row_end, std::uint64_t bytes_max);
+  // For rows up to `row_end`, of which a block needs at most `bytes_max` bytes of the plane. Requires: some rows and
+  // entries.
+  static Result<SideReader> create(const File& file, std::uint32_t item, std::uint32_t plane, std::uint64_t row_end,
+                                   std::uint64_t bytes_max);
 
   // Lets the pages of the block go that holds the first entries of a row.
   void release(std::uint64_t row) const { reader_.release(block_at(*plane_, row, 0)); }

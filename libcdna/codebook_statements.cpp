@@ -109,7 +109,7 @@ Result<void> CodebookStatements::check(const File& file, std::uint32_t item) con
     if (!states_codebook(plane) && plane.role() != kStatistics) continue;
     const auto check_plane = [&]() -> Result<void> {
       CDNA_TRY(check_shape(plane));
-      PlaneReader reader = CDNA_TRY(PlaneReader::create(file, item, number, 0, 1));
+      PlaneReader reader = CDNA_TRY(PlaneReader::create(file, item, number, 1));
       const std::span<const std::byte> entries = CDNA_TRY(reader.fetch(0));
       return states_codebook(plane) ? check_codebook(plane, entries) : check_statistics(entries);
     };

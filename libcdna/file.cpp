@@ -13,6 +13,25 @@
 #include "libcdna/try.hpp"
 
 namespace cdna {
+namespace {
+
+// Requires: entries that check_index has passed.
+std::vector<PlaneBlocks> planes_of(const ItemView& view, std::span<const wire::IndexEntry> entries) {
+  std::vector<PlaneBlocks> planes;
+  std::uint64_t next = 0;
+  for (const wire::Plane& plane : view.planes) {
+    PlaneBlocks blocks{next, 0, 0};
+    for (const wire::IndexEntry& entry : entries.subspan(next, plane.block_count())) {
+      blocks.stored_bytes_max = std::max(blocks.stored_bytes_max, entry.stored_length());
+      if (entry.codec() != 0) blocks.decoded_bytes_max = std::max(blocks.decoded_bytes_max, entry.decoded_length());
+    }
+    planes.push_back(blocks);
+    next += plane.block_count();
+  }
+  return planes;
+}
+
+}  // namespace
 
 Result<std::shared_ptr<const File>> File::open(std::unique_ptr<Source> source, const OpenOptions& options, Head head) {
   CDNA_TRY(check_sha256_kernel());
@@ -97,11 +116,7 @@ Result<std::unique_ptr<TouchedItem>> File::load_index(std::uint32_t item) const 
   CDNA_TRY(check_index(view, touched->entries));
   CDNA_TRY(check_decoded_limit(view, touched->entries));
   touched->filters_known = check_filters(view, touched->entries).has_value();
-  std::uint64_t first = 0;
-  for (const wire::Plane& plane : view.planes) {
-    touched->plane_first.push_back(first);
-    first += plane.block_count();
-  }
+  touched->planes = planes_of(view, touched->entries);
   return touched;
 }
 
@@ -126,7 +141,7 @@ Result<void> File::verify_stored(const wire::IndexEntry& entry, std::span<const 
 
 Result<TouchedPlane> File::touch(std::uint32_t item, std::uint32_t plane) const {
   const TouchedItem* const touched = CDNA_TRY(touch(item));
-  return TouchedPlane{item, plane, &footer_.item(item).planes[plane], touched, touched->plane_first[plane]};
+  return TouchedPlane{item, plane, &footer_.item(item).planes[plane], touched, touched->planes[plane].first_entry};
 }
 
 // A block that has not been verified, or is read anew at each use.

@@ -47,13 +47,20 @@ struct CodebookTables {
   std::unique_ptr<const cdna_lookup> scale_lookup;  // The scale table.
 };
 
+// What the index says of a plane's blocks together.
+struct PlaneBlocks {
+  std::uint64_t first_entry = 0;        // Of the item's.
+  std::uint32_t stored_bytes_max = 0;   // Of a block.
+  std::uint32_t decoded_bytes_max = 0;  // Of a block that a codec made.
+};
+
 // What is known of an item once its index has been checked.
 struct TouchedItem {
   explicit TouchedItem(std::uint64_t entry_count) : entries(entry_count), bits(entry_count) {}
   ~TouchedItem() { delete tables.load(); }
   std::vector<wire::IndexEntry> entries;
-  std::vector<std::uint64_t> plane_first;  // Entry of each plane's first block.
-  bool filters_known = true;               // U7.
+  std::vector<PlaneBlocks> planes;
+  bool filters_known = true;  // U7.
   mutable BlockBits bits;
   mutable std::atomic<const CodebookTables*> tables{nullptr};
 };
@@ -66,6 +73,7 @@ struct TouchedPlane {
   const TouchedItem* touched = nullptr;
   std::uint64_t first_entry = 0;
 
+  const PlaneBlocks& blocks() const { return touched->planes[number]; }
   const wire::IndexEntry& entry(std::uint64_t block) const { return touched->entries[first_entry + block]; }
   std::uint64_t offset_of(std::uint64_t block) const { return plane->offset() + entry(block).offset(); }
 };

@@ -30,18 +30,11 @@ BlockCoding coding_of(const wire::Plane& plane, const wire::IndexEntry& entry) {
 
 }  // namespace
 
-Result<PlaneReader> PlaneReader::create(const File& file, std::uint32_t item, std::uint32_t plane, std::uint64_t begin,
-                                        std::uint64_t end) {
+Result<PlaneReader> PlaneReader::create(const File& file, std::uint32_t item, std::uint32_t plane, std::uint64_t end) {
   PlaneReader reader(file, CDNA_TRY(file.touch(item, plane)));
-  std::size_t stored_max = 0;
-  std::size_t decoded_max = 0;
-  for (std::uint64_t block = begin; block < end; ++block) {
-    const wire::IndexEntry& entry = reader.plane_.entry(block);
-    stored_max = std::max<std::size_t>(stored_max, entry.stored_length());
-    if (entry.codec() != 0) decoded_max = std::max<std::size_t>(decoded_max, entry.decoded_length());
-  }
-  if (!file.zero_copy()) reader.stored_.resize(stored_max);
-  reader.decoded_.resize(decoded_max);
+  const PlaneBlocks& blocks = reader.plane_.blocks();
+  if (!file.zero_copy()) reader.stored_.resize(blocks.stored_bytes_max);
+  reader.decoded_.resize(blocks.decoded_bytes_max);
   reader.end_ = end;
   return reader;
 }

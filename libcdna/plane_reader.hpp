@@ -13,10 +13,9 @@ namespace cdna {
 
 class PlaneReader {
  public:
-  // Sizes the buffers for blocks [begin, end) of the plane; blocks outside must not be fetched.
-  // Errors: those of File::touch.
-  static Result<PlaneReader> create(const File& file, std::uint32_t item, std::uint32_t plane, std::uint64_t begin,
-                                    std::uint64_t end);
+  // For blocks up to `end`: none from there on is asked of the disk in advance. Buffers are as large as the plane's
+  // largest block. Errors: those of File::touch.
+  static Result<PlaneReader> create(const File& file, std::uint32_t item, std::uint32_t plane, std::uint64_t end);
 
   // The decoded bytes of a block, with padding bits checked (E4). Valid until the next fetch of another block.
   // Allocates nothing (brotli: see BlockDecoder). Errors: io, corrupt, malformed, unsupported (U7), no_memory.

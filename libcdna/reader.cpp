@@ -292,8 +292,7 @@ Result<std::span<const std::byte>> Tensor::contiguous() const {
     CDNA_TRY(verify());
     if (plane.block_count() >
         0) {  // Only the end of the last row can have padding bits: rows of sub-byte tensors are whole bytes, or one.
-      PlaneReader reader =
-          CDNA_TRY(PlaneReader::create(*file_, number_, 0, plane.block_count() - 1, plane.block_count()));
+      PlaneReader reader = CDNA_TRY(PlaneReader::create(*file_, number_, 0, plane.block_count()));
       CDNA_TRY(reader.fetch(plane.block_count() - 1));
     }
     return file_->source().mapping().subspan(plane.offset(), plane.stored_length());

@@ -30,14 +30,14 @@ std::uint64_t outliers_in_index(const ItemView& view, const TouchedItem& touched
   const std::uint64_t bytes_each = bits_of(static_cast<DType>(outliers->dtype())) / 8 + sizeof(std::uint32_t);
   std::uint64_t count = 0;
   for (std::uint64_t block = 0; block < outliers->block_count(); ++block)
-    count += touched.entries[touched.plane_first[number] + block].decoded_length() / bytes_each;
+    count += touched.entries[touched.planes[number].first_entry + block].decoded_length() / bytes_each;
   return count;
 }
 
 Result<void> load_plane(const File& file, std::uint32_t item, const wire::Plane& plane, TensorStatistics& out) {
   const ItemView view = file.footer().item(item);
   const auto number = static_cast<std::uint32_t>(&plane - view.planes.data());
-  PlaneReader reader = CDNA_TRY(PlaneReader::create(file, item, number, 0, 1));
+  PlaneReader reader = CDNA_TRY(PlaneReader::create(file, item, number, 1));
   const std::span<const std::byte> bytes = CDNA_TRY(reader.fetch(0));
   const auto entry = [bytes](StatisticsEntry at) { return load<double>(bytes.subspan(sizeof(double) * at)); };
   const double count = entry(kOutlierCountAt);

@@ -60,7 +60,7 @@ std::uint32_t code_at(const std::byte* codes, std::size_t size, std::uint32_t bi
 Result<std::vector<float>> load_table(const File& file, std::uint32_t item, const ItemView& view,
                                       const wire::Plane& plane) {
   const auto number = static_cast<std::uint32_t>(&plane - view.planes.data());
-  PlaneReader reader = CDNA_TRY(PlaneReader::create(file, item, number, 0, plane.block_count()));
+  PlaneReader reader = CDNA_TRY(PlaneReader::create(file, item, number, plane.block_count()));
   std::vector<float> table;
   table.reserve(plane.row_entries());
   for (std::uint64_t block = 0; block < plane.block_count(); ++block) {

@@ -46,14 +46,8 @@ Result<std::uint64_t> bytes_of_reader(const Weights& weights, const ItemView& vi
     const wire::Plane& plane = view.planes[number];
     if ((plane.role() & kIgnorableRole) != 0 || plane.scope() == kWhole) continue;
     const TouchedPlane touched = CDNA_TRY(weights.file->touch(weights.item, number));
-    std::uint64_t stored = 0;
-    std::uint64_t decoded = 0;
-    for (std::uint64_t block = 0; block < plane.block_count(); ++block) {
-      const wire::IndexEntry& entry = touched.entry(block);
-      stored = std::max<std::uint64_t>(stored, entry.stored_length());
-      if (entry.codec() != 0) decoded = std::max<std::uint64_t>(decoded, entry.decoded_length());
-    }
-    bytes += decoded + (weights.file->zero_copy() ? 0 : stored);
+    const PlaneBlocks& blocks = touched.blocks();
+    bytes += blocks.decoded_bytes_max + (weights.file->zero_copy() ? 0 : blocks.stored_bytes_max);
     if (number == 0 || plane.scope() != kRows) continue;
     const BlockPlace place = block_place(view.planes[0], weights.matrix, 0);
     const std::uint64_t group = std::max<std::uint64_t>(1, plane.group());
