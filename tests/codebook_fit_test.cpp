@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "case_stride.hpp"
 #include "cdna/encode.hpp"
 #include "codebook_file.hpp"
 #include "codebook_kernels.hpp"
@@ -133,15 +134,19 @@ void check_fit(const std::string& name, const Samples& samples, std::uint32_t k)
 }  // namespace
 
 TEST_CASE("codebook fit: counted by rows, within 0.02 dB of the best codebook") {
+  CaseStride stride;
   for (const NamedSource& source : sources()) {
+    if (!stride.takes_next()) continue;
     const Samples samples = counted_by_rows(source.next);
     for (const std::uint32_t k : kEntries) check_fit(source.name, samples, k);
   }
 }
 
 TEST_CASE("codebook fit: scaled by groups, within 0.02 dB of the best codebook") {
+  CaseStride stride;
   for (const NamedSource& source : sources()) {
     for (const char* const preset : {"cb4g32", "cb5g32", "cb6g64", "cb8g64"}) {
+      if (!stride.takes_next()) continue;
       const CodebookOptions options = must(parse_preset(preset)).codebook;
       check_fit(source.name + " " + preset, scaled_by_encoder(source.next, options), options.entries);
     }
@@ -151,7 +156,9 @@ TEST_CASE("codebook fit: scaled by groups, within 0.02 dB of the best codebook")
 TEST_CASE("codebook fit: weights of very different size leave entries in their cells, and the error as low") {
   // As of rows that are smaller than others by 2^-100: sums up to their bins hold nothing of them but rounding.
   INFO("seed " << kSeed);
+  CaseStride stride;
   for (const std::uint32_t k : kEntries) {
+    if (!stride.takes_next()) continue;
     Noise noise(kSeed);
     Samples samples;
     for (int i = 0; i < 20'000; ++i)

@@ -11,6 +11,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "case_stride.hpp"
 #include "cdna/writer.hpp"
 #include "power_loss.hpp"
 #include "recording_file_system.hpp"
@@ -45,7 +46,9 @@ struct Variant {
   }
 };
 
+// Where cases are passed over, two that differ in everything.
 std::vector<Variant> all_variants() {
+  if (CaseStride().passes_over()) return {{false, true, true, false}, {true, false, false, true}};
   std::vector<Variant> variants;
   for (const bool replacing : {false, true}) {
     for (const bool left_over : {false, true}) {
@@ -178,7 +181,7 @@ class Examination {
     if (is_new) {
       ++verdict_.new_file;
       if (variant_.replacing && mode != kOldMode) fault(verdict_.torn, "the mode of the old file is lost");
-    } else if (variant_.replacing && bytes == old_bytes()) {
+    } else if (variant_.replacing && bytes == old_bytes_) {
       ++verdict_.old_file;
       if (mode != kOldMode) fault(verdict_.torn, "the old file has another mode");
     } else if (rival_bytes && bytes == *rival_bytes) {
@@ -217,6 +220,7 @@ class Examination {
   const RecordingFileSystem& file_system_;
   const bool succeeded_;
   const Bytes new_bytes_;
+  const Bytes old_bytes_ = old_bytes();
   std::size_t at_ = 0;
   std::unordered_set<std::uint64_t> seen_;  // Hashes of states.
   std::unordered_set<std::uint64_t> seen_after_success_;
@@ -315,7 +319,7 @@ TEST_CASE("crash_states: after a power loss the old file or the new one stands t
   }
   std::printf("%llu states, %llu distinct\n", static_cast<unsigned long long>(states),
               static_cast<unsigned long long>(distinct));
-  CHECK(distinct >= 100'000);
+  CHECK(distinct >= (CaseStride().passes_over() ? 10'000 : 100'000));
 }
 
 TEST_CASE("crash_states: so it is with a file of many pages, of whose states a sample is looked at") {

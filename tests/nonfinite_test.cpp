@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "case_stride.hpp"
 #include "cdna/encode.hpp"
 #include "cdna/reader.hpp"
 #include "codebook_file.hpp"
@@ -89,6 +90,7 @@ TEST_CASE(
     "nonfinite: any is refused with its row and column, by writer and encode(), on every way through the encoder") {
   INFO("seed " << kSeed);
   Random random(kSeed);
+  CaseStride stride;
   constexpr std::uint64_t kRows = 37;
   constexpr std::uint64_t kCols = 211;
   for (const Special& special : kSpecials) {
@@ -97,6 +99,7 @@ TEST_CASE(
       const std::uint64_t places[] = {0, kCols - 1, (kRows - 1) * kCols, kRows * kCols - 1,
                                       random.below(kRows * kCols)};
       for (const std::uint64_t place : places) {
+        if (!stride.takes_next()) continue;
         Bytes source = good;
         put(source, special, place);
         INFO(name_of(special.dtype) << " " << std::hex << special.bits << std::dec << " at " << place << ", k "
@@ -115,9 +118,11 @@ TEST_CASE("nonfinite: one outside the sample of groups is refused all the same")
   constexpr std::uint64_t kRows = 3001;
   constexpr std::uint64_t kCols = 1000;
   const Bytes good = cdna::test::bytes_of(DType::bf16, heavy_values(kSeed, kRows * kCols));
+  CaseStride stride;
   for (const CodebookOptions& options : ways(Nonfinite::refuse)) {
     if (options.entries < 16) continue;  // A way of its own only in the fit.
     for (const std::uint64_t row : {std::uint64_t{1}, std::uint64_t{2999}, std::uint64_t{3000}}) {
+      if (!stride.takes_next()) continue;
       Bytes source = good;
       put(source, {DType::bf16, 0x7FC0, true}, row * kCols + 500);
       INFO("row " << row << ", k " << options.entries << ", group " << options.group);
@@ -134,12 +139,14 @@ TEST_CASE("nonfinite: of several, the same one is refused with any number of thr
   constexpr std::uint64_t kCols = 1000;
   const Bytes good = cdna::test::bytes_of(DType::bf16, heavy_values(kSeed, kRows * kCols));
   Bytes source = good;
+  CaseStride stride;
   for (const std::uint64_t row :
        std::vector<std::uint64_t>{3301, 3303, 5555, 7777, 8999})  // None of them in the sample.
     put(source, {DType::bf16, 0x7FC0, true}, row * kCols + row % 7);
   for (const CodebookOptions& options : ways(Nonfinite::refuse)) {
     if (options.entries < 16) continue;
     for (int i = 0; i < 5; ++i) {
+      if (!stride.takes_next()) continue;
       INFO("k " << options.entries << ", group " << options.group);
       check_refused(error_of_writer(DType::bf16, {kRows, kCols}, source, options, i == 0 ? 1 : 4), 3301, 3301 % 7);
     }
@@ -149,10 +156,12 @@ TEST_CASE("nonfinite: of several, the same one is refused with any number of thr
 TEST_CASE("nonfinite: with `exact` each is kept bit for bit, and all other promises hold") {
   INFO("seed " << kSeed);
   Random random(kSeed);
+  CaseStride stride;
   constexpr std::uint64_t kRows = 23;
   constexpr std::uint64_t kCols = 133;
   for (const CodebookOptions& options : ways(Nonfinite::exact)) {
     for (const Special& special : kSpecials) {
+      if (!stride.takes_next()) continue;
       Bytes source = cdna::test::bytes_of(special.dtype, heavy_values(kSeed, kRows * kCols));
       for (const std::uint64_t place : {std::uint64_t{0}, kRows * kCols - 1, random.below(kRows * kCols)})
         put(source, special, place);
@@ -169,8 +178,10 @@ TEST_CASE("nonfinite: with `exact` each is kept bit for bit, and all other promi
 }
 
 TEST_CASE("nonfinite: with `exact`, tensors and rows of nothing else are kept, and a finite one has no feature") {
+  CaseStride stride;
   for (const CodebookOptions& options : ways(Nonfinite::exact)) {
     for (const Special& special : kSpecials) {
+      if (!stride.takes_next()) continue;
       Bytes source(7 * 65 * bits_of(special.dtype) / 8);
       for (std::uint64_t i = 0; i < 7 * 65; ++i) put(source, special, i);
       const EncodedTensor whole = encode_tensor(special.dtype, {7, 65}, source, options);
@@ -186,6 +197,7 @@ TEST_CASE("nonfinite: with `exact`, tensors and rows of nothing else are kept, a
         FAIL_CHECK(broken);
     }
     for (const DType dtype : kFloatTypes) {
+      if (!stride.takes_next()) continue;
       const EncodedTensor finite = encode_tensor(dtype, {20, 70}, heavy_values(kSeed, 20 * 70), options);
       CHECK(RawTensor(finite.file, 70, dtype).optional_features() == 0);
       CodebookOptions refusing = options;
