@@ -1,0 +1,251 @@
+// Device and pinned memory, and copies.
+#include <cstdlib>
+#include <cstring>
+
+#include "state.h"
+
+namespace emulator {
+namespace {
+
+constexpr std::size_t kAlignment = 256;
+
+std::size_t& bytes_of(Place place) {
+  Counts& c = state().counts;
+  return place == Place::device ? c.device_bytes : c.pinned_bytes;
+}
+
+std::size_t& allocations_of(Place place) {
+  Counts& c = state().counts;
+  return place == Place::device ? c.device_allocations : c.pinned_allocations;
+}
+
+cudaError_t allocate(void** pointer, std::size_t bytes, Place place) {
+  State& s = state();
+  if (pointer == nullptr) return cudaErrorInvalidValue;
+  *pointer = nullptr;
+  if (bytes == 0) return cudaSuccess;
+  if (place == Place::device &&
+      bytes > s.settings.memory_bytes - std::min(s.counts.device_bytes, s.settings.memory_bytes))
+    return cudaErrorMemoryAllocation;
+  if (posix_memalign(pointer, kAlignment, bytes) != 0) return cudaErrorMemoryAllocation;
+  std::memset(*pointer, s.settings.poison, bytes);
+  s.allocations[reinterpret_cast<std::uintptr_t>(*pointer)] = {bytes, place};
+  ++allocations_of(place);
+  bytes_of(place) += bytes;
+  s.counts.device_bytes_peak = std::max(s.counts.device_bytes_peak, s.counts.device_bytes);
+  s.counts.pinned_bytes_peak = std::max(s.counts.pinned_bytes_peak, s.counts.pinned_bytes);
+  return cudaSuccess;
+}
+
+cudaError_t release(void* pointer, Place place) {
+  State& s = state();
+  const auto found = s.allocations.find(reinterpret_cast<std::uintptr_t>(pointer));
+  if (found == s.allocations.end() || found->second.place != place) return cudaErrorInvalidValue;
+  --allocations_of(place);
+  bytes_of(place) -= found->second.bytes;
+  s.allocations.erase(found);
+  std::free(pointer);
+  return cudaSuccess;
+}
+
+bool is_at(const void* pointer, std::size_t bytes, Place place) {
+  const Allocation* const allocation = find_allocation(pointer, bytes);
+  return allocation != nullptr && allocation->place == place;
+}
+
+// Whether an allocation, of any place, begins before and ends behind `pointer`.
+bool is_known(const void* pointer) { return find_allocation(pointer, 0) != nullptr; }
+
+// What the sides of a copy have to be: device memory, or memory of the host that is not device memory.
+bool sides_fit(const void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
+  const bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
+  const bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
+  const auto fits = [bytes](const void* pointer, bool device) {
+    if (device) return is_at(pointer, bytes, Place::device);
+    return !is_known(pointer) || is_at(pointer, bytes, Place::pinned);
+  };
+  return fits(to, to_device) && fits(from, from_device);
+}
+
+cudaMemcpyKind resolve(const void* to, const void* from, cudaMemcpyKind kind) {
+  if (kind != cudaMemcpyDefault) return kind;
+  const bool to_device = is_at(to, 0, Place::device);
+  const bool from_device = is_at(from, 0, Place::device);
+  if (to_device) return from_device ? cudaMemcpyDeviceToDevice : cudaMemcpyHostToDevice;
+  return from_device ? cudaMemcpyDeviceToHost : cudaMemcpyHostToHost;
+}
+
+// When it runs, both sides have to be there still. Pageable memory has been dealt with before.
+void copy_late(void* to, const void* from, std::size_t bytes) {
+  if (find_allocation(to, bytes) == nullptr || find_allocation(from, bytes) == nullptr) {
+    lose_context("a copy of " + std::to_string(bytes) + " bytes ran after its memory had been freed");
+    return;
+  }
+  std::memcpy(to, from, bytes);
+}
+
+// Copies from pageable memory are staged before the call returns; copies to it have run by then.
+cudaError_t copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind asked_kind,
+                 const std::shared_ptr<Stream>& stream) {
+  if (bytes == 0) return cudaSuccess;
+  if (asked_kind < cudaMemcpyHostToHost || asked_kind > cudaMemcpyDefault) return cudaErrorInvalidMemcpyDirection;
+  const cudaMemcpyKind kind = resolve(to, from, asked_kind);
+  if (!sides_fit(to, from, bytes, kind)) return cudaErrorInvalidValue;
+  if (!is_known(to)) {
+    drain(stream, state().sequence);
+    if (state().sticky == cudaSuccess) std::memcpy(to, from, bytes);
+    return state().sticky;
+  }
+  if (is_known(from)) {
+    enqueue(stream, [=] { copy_late(to, from, bytes); });
+    return cudaSuccess;
+  }
+  auto staged = std::make_shared<std::vector<unsigned char>>(bytes);
+  std::memcpy(staged->data(), from, bytes);
+  enqueue(stream, [=] {
+    if (find_allocation(to, bytes) == nullptr) {
+      lose_context("a copy of " + std::to_string(bytes) + " bytes ran after its memory had been freed");
+      return;
+    }
+    std::memcpy(to, staged->data(), bytes);
+  });
+  return cudaSuccess;
+}
+
+cudaError_t set(void* pointer, int value, std::size_t bytes, const std::shared_ptr<Stream>& stream) {
+  if (bytes == 0) return cudaSuccess;
+  if (!is_at(pointer, bytes, Place::device)) return cudaErrorInvalidValue;
+  enqueue(stream, [=] {
+    if (find_allocation(pointer, bytes) == nullptr) {
+      lose_context("memory was set after it had been freed");
+      return;
+    }
+    std::memset(pointer, value, bytes);
+  });
+  return cudaSuccess;
+}
+
+}  // namespace
+
+const Allocation* find_allocation(const void* pointer, std::size_t bytes) {
+  const State& s = state();
+  const auto address = reinterpret_cast<std::uintptr_t>(pointer);
+  auto next = s.allocations.upper_bound(address);
+  if (next == s.allocations.begin()) return nullptr;
+  --next;
+  const std::size_t offset = address - next->first;
+  if (offset >= next->second.bytes || bytes > next->second.bytes - offset) return nullptr;
+  return &next->second;
+}
+
+void forget_allocations() {
+  State& s = state();
+  for (const auto& [address, allocation] : s.allocations) std::free(reinterpret_cast<void*>(address));
+  s.allocations.clear();
+}
+
+}  // namespace emulator
+
+using namespace emulator;
+
+cudaError_t cudaMemGetInfo(std::size_t* free_bytes, std::size_t* total_bytes) {
+  const Call call("cudaMemGetInfo");
+  if (call.error() != cudaSuccess) return call(call.error());
+  const State& s = state();
+  *total_bytes = s.settings.memory_bytes;
+  *free_bytes = s.settings.memory_bytes - std::min(s.counts.device_bytes, s.settings.memory_bytes);
+  return call(cudaSuccess);
+}
+
+cudaError_t cudaMalloc(void** pointer, std::size_t bytes) {
+  const Call call("cudaMalloc");
+  return call(call.error() != cudaSuccess ? call.error() : allocate(pointer, bytes, Place::device));
+}
+
+// Waits for the whole device, as the driver does.
+cudaError_t cudaFree(void* pointer) {
+  const Call call("cudaFree");
+  drain_all();
+  if (pointer == nullptr) return call(call.error());
+  const cudaError_t error = release(pointer, Place::device);
+  return call(call.error() != cudaSuccess ? call.error() : error);
+}
+
+cudaError_t cudaMallocAsync(void** pointer, std::size_t bytes, cudaStream_t stream) {
+  const Call call("cudaMallocAsync");
+  if (call.error() != cudaSuccess) return call(call.error());
+  if (find_stream(stream) == nullptr) return call(cudaErrorInvalidResourceHandle);
+  return call(allocate(pointer, bytes, Place::device));
+}
+
+// The memory goes when the stream gets there.
+cudaError_t cudaFreeAsync(void* pointer, cudaStream_t stream) {
+  const Call call("cudaFreeAsync");
+  const auto queue = find_stream(stream);
+  if (queue == nullptr) return call(cudaErrorInvalidResourceHandle);
+  if (pointer == nullptr) return call(call.error());
+  if (!is_at(pointer, 0, Place::device)) return call(cudaErrorInvalidValue);
+  enqueue(queue, [pointer] { release(pointer, Place::device); });
+  return call(call.error());
+}
+
+cudaError_t cudaMallocHost(void** pointer, std::size_t bytes) {
+  const Call call("cudaMallocHost");
+  return call(call.error() != cudaSuccess ? call.error() : allocate(pointer, bytes, Place::pinned));
+}
+
+cudaError_t cudaHostAlloc(void** pointer, std::size_t bytes, unsigned) {
+  const Call call("cudaHostAlloc");
+  return call(call.error() != cudaSuccess ? call.error() : allocate(pointer, bytes, Place::pinned));
+}
+
+// Does not wait: nothing promises it. A copy that comes later is told.
+cudaError_t cudaFreeHost(void* pointer) {
+  const Call call("cudaFreeHost");
+  if (pointer == nullptr) return call(call.error());
+  const cudaError_t error = release(pointer, Place::pinned);
+  return call(call.error() != cudaSuccess ? call.error() : error);
+}
+
+cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
+  const Call call("cudaMemcpy");
+  if (call.error() != cudaSuccess) return call(call.error());
+  const auto legacy = state().legacy;
+  const cudaError_t error = copy(to, from, bytes, kind, legacy);
+  drain(legacy, state().sequence);
+  return call(error != cudaSuccess ? error : state().sticky);
+}
+
+cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+  const Call call("cudaMemcpyAsync");
+  if (call.error() != cudaSuccess) return call(call.error());
+  const auto queue = find_stream(stream);
+  return call(queue == nullptr ? cudaErrorInvalidResourceHandle : copy(to, from, bytes, kind, queue));
+}
+
+cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch,
+                              std::size_t width, std::size_t height, cudaMemcpyKind kind, cudaStream_t stream) {
+  const Call call("cudaMemcpy2DAsync");
+  if (call.error() != cudaSuccess) return call(call.error());
+  const auto queue = find_stream(stream);
+  if (queue == nullptr) return call(cudaErrorInvalidResourceHandle);
+  if (width > to_pitch || width > from_pitch) return call(cudaErrorInvalidValue);
+  for (std::size_t i = 0; i < height; ++i) {
+    const cudaError_t error = copy(static_cast<char*>(to) + i * to_pitch,
+                                   static_cast<const char*>(from) + i * from_pitch, width, kind, queue);
+    if (error != cudaSuccess) return call(error);
+  }
+  return call(cudaSuccess);
+}
+
+cudaError_t cudaMemset(void* pointer, int value, std::size_t bytes) {
+  const Call call("cudaMemset");
+  return call(call.error() != cudaSuccess ? call.error() : set(pointer, value, bytes, state().legacy));
+}
+
+cudaError_t cudaMemsetAsync(void* pointer, int value, std::size_t bytes, cudaStream_t stream) {
+  const Call call("cudaMemsetAsync");
+  if (call.error() != cudaSuccess) return call(call.error());
+  const auto queue = find_stream(stream);
+  return call(queue == nullptr ? cudaErrorInvalidResourceHandle : set(pointer, value, bytes, queue));
+}
