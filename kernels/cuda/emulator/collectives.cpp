@@ -57,17 +57,14 @@ struct Operands {
   const std::uint32_t* b;
 };
 
-// PTX ISA, "Matrix fragments for mma.m16n8k16": lane 4g + t has b0, b1 = B[2t, 2t + 1][g] and b2, b3 8 rows below.
 template <bool f16>
 void run_multiply(Warp& warp, std::uint32_t) {
+  const float* const values = half_values(f16);
   Tile tile;
   for (unsigned lane = 0; lane < kWarpLanes; ++lane) {
     const auto& own = *static_cast<const Operands*>(warp.lanes[lane]->operand);
-    place_a(tile, f16, lane, own.a);
-    for (unsigned j = 0; j < 4; ++j) {
-      const auto bits = static_cast<std::uint16_t>(own.b[j / 2] >> 16 * (j % 2));
-      tile.b[2 * (lane % 4) + j % 2 + 8 * (j / 2)][lane / 4] = widen_half(f16, bits);
-    }
+    place_a(tile, values, lane, own.a);
+    place_b(tile, values, lane, own.b);
     place_c(tile, lane, own.c);
   }
   multiply(tile);

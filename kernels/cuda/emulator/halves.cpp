@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "instructions.h"
+#include "products.h"
 
 namespace emulator {
 namespace {
@@ -45,10 +46,14 @@ double f16_at(std::uint32_t word, unsigned shift) {
 
 }  // namespace
 
+const float* half_values(bool f16) {
+  static const std::vector<float> f16_values = table_of(kF16);
+  static const std::vector<float> bf16_values = table_of(kBf16);
+  return (f16 ? f16_values : bf16_values).data();
+}
+
 float widen_half(bool f16, std::uint16_t bits) {
-  if (!f16) return bit_cast<float>(std::uint32_t{bits} << 16);
-  static const std::vector<float> table = table_of(kF16);
-  return table[bits];
+  return f16 ? half_values(true)[bits] : bit_cast<float>(std::uint32_t{bits} << 16);
 }
 
 std::uint16_t narrow_half(bool f16, double number) {

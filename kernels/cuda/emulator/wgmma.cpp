@@ -10,20 +10,6 @@
 
 namespace emulator {
 
-void multiply(Tile& tile) {
-  using Row = float __attribute__((vector_size(32)));  // Of 8 columns.
-  for (unsigned row = 0; row < 16; ++row) {
-    Row sum;
-    std::memcpy(&sum, tile.c[row], sizeof(sum));
-    for (unsigned k = 0; k < 16; ++k) {
-      Row b;
-      std::memcpy(&b, tile.b[k], sizeof(b));
-      sum += tile.a[row][k] * b;
-    }
-    std::memcpy(tile.c[row], &sum, sizeof(sum));
-  }
-}
-
 namespace {
 
 // PTX ISA, "Matrix Descriptor Format".
@@ -70,8 +56,9 @@ const unsigned char* b_bytes_at(std::uint32_t address) {
 
 void run_part(const WarpgroupProduct& product) {
   const Descriptor d = parse(product.b);
+  const float* const values = half_values(product.f16);
   Tile tile;
-  for (unsigned lane = 0; lane < kWarpLanes; ++lane) place_a(tile, product.f16, lane, product.a[lane]);
+  for (unsigned lane = 0; lane < kWarpLanes; ++lane) place_a(tile, values, lane, product.a[lane]);
   for (unsigned column = 0; column < product.columns; column += 8) {
     for (unsigned i = 0; i < 16; ++i) {
       const unsigned n = i / 2;
@@ -79,7 +66,7 @@ void run_part(const WarpgroupProduct& product) {
       for (unsigned k = 0; k < 8; ++k) {
         std::uint16_t bits;
         std::memcpy(&bits, bytes + 2 * k, 2);
-        tile.b[8 * (i % 2) + k][n] = widen_half(product.f16, bits);
+        tile.b[8 * (i % 2) + k][n] = values[bits];
       }
     }
     for (unsigned lane = 0; lane < kWarpLanes; ++lane) place_c(tile, lane, product.c[lane] + column / 2);
