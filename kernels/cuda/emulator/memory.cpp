@@ -75,13 +75,11 @@ cudaMemcpyKind resolve(const void* to, const void* from, cudaMemcpyKind kind) {
   return from_device ? cudaMemcpyDeviceToHost : cudaMemcpyHostToHost;
 }
 
-// When it runs, both sides have to be there still. Pageable memory has been dealt with before.
-void copy_late(void* to, const void* from, std::size_t bytes) {
-  if (find_allocation(to, bytes) == nullptr || find_allocation(from, bytes) == nullptr) {
-    lose_context("a copy of " + std::to_string(bytes) + " bytes ran after its memory had been freed");
-    return;
-  }
-  std::memcpy(to, from, bytes);
+// False, and the context is lost, if memory that work is about to use has been freed since it was asked for.
+bool is_there_still(const void* pointer, std::size_t bytes) {
+  if (find_allocation(pointer, bytes) != nullptr) return true;
+  lose_context("work on " + std::to_string(bytes) + " bytes ran after its memory had been freed");
+  return false;
 }
 
 // Copies from pageable memory are staged before the call returns; copies to it have run by then.
@@ -89,38 +87,27 @@ cudaError_t copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind a
                  const std::shared_ptr<Stream>& stream) {
   if (bytes == 0) return cudaSuccess;
   if (asked_kind < cudaMemcpyHostToHost || asked_kind > cudaMemcpyDefault) return cudaErrorInvalidMemcpyDirection;
-  const cudaMemcpyKind kind = resolve(to, from, asked_kind);
-  if (!sides_fit(to, from, bytes, kind)) return cudaErrorInvalidValue;
-  if (!is_known(to)) {
-    drain(stream, state().sequence);
-    if (state().sticky == cudaSuccess) std::memcpy(to, from, bytes);
-    return state().sticky;
-  }
+  if (!sides_fit(to, from, bytes, resolve(to, from, asked_kind))) return cudaErrorInvalidValue;
+  const bool to_pageable = !is_known(to);
   if (is_known(from)) {
-    enqueue(stream, [=] { copy_late(to, from, bytes); });
-    return cudaSuccess;
+    enqueue(stream, [=] {
+      if (is_there_still(from, bytes) && (to_pageable || is_there_still(to, bytes))) std::memcpy(to, from, bytes);
+    });
+  } else {
+    const auto* const begin = static_cast<const unsigned char*>(from);
+    enqueue(stream, [=, staged = std::vector<unsigned char>(begin, begin + bytes)] {
+      if (to_pageable || is_there_still(to, bytes)) std::memcpy(to, staged.data(), bytes);
+    });
   }
-  auto staged = std::make_shared<std::vector<unsigned char>>(bytes);
-  std::memcpy(staged->data(), from, bytes);
-  enqueue(stream, [=] {
-    if (find_allocation(to, bytes) == nullptr) {
-      lose_context("a copy of " + std::to_string(bytes) + " bytes ran after its memory had been freed");
-      return;
-    }
-    std::memcpy(to, staged->data(), bytes);
-  });
-  return cudaSuccess;
+  if (to_pageable) drain(stream, state().sequence);
+  return state().sticky;
 }
 
 cudaError_t set(void* pointer, int value, std::size_t bytes, const std::shared_ptr<Stream>& stream) {
   if (bytes == 0) return cudaSuccess;
   if (!is_at(pointer, bytes, Place::device)) return cudaErrorInvalidValue;
   enqueue(stream, [=] {
-    if (find_allocation(pointer, bytes) == nullptr) {
-      lose_context("memory was set after it had been freed");
-      return;
-    }
-    std::memset(pointer, value, bytes);
+    if (is_there_still(pointer, bytes)) std::memset(pointer, value, bytes);
   });
   return cudaSuccess;
 }
