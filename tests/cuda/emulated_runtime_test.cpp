@@ -384,3 +384,51 @@ TEST_CASE("emulated runtime: a function of the host runs in its place in the str
   CHECK(first_of(device) == 5);
   emulator::reset();
 }
+
+TEST_CASE("emulated runtime: captured work runs with every launch of its graph, and not before") {
+  start_anew();
+  int* const device = device_ints();
+  REQUIRE(cudaMemset(device, 0, kBytes) == cudaSuccess);
+  REQUIRE(cudaDeviceSynchronize() == cudaSuccess);
+  const cudaStream_t stream = new_stream();
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t executable = nullptr;
+  REQUIRE(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal) == cudaSuccess);
+  REQUIRE(launch_add_one(device, device, stream) == cudaSuccess);
+  REQUIRE(launch_add_one(device, device, stream) == cudaSuccess);
+  REQUIRE(cudaStreamEndCapture(stream, &graph) == cudaSuccess);
+  CHECK(first_of(device) == 0);
+  REQUIRE(cudaGraphInstantiate(&executable, graph, 0) == cudaSuccess);
+  for (int i = 0; i < 3; ++i) REQUIRE(cudaGraphLaunch(executable, stream) == cudaSuccess);
+  REQUIRE(cudaStreamSynchronize(stream) == cudaSuccess);
+  CHECK(first_of(device) == 6);
+  CHECK_THAT(emulator::leaks(), Contains("2 graphs"));
+  CHECK(cudaGraphExecDestroy(executable) == cudaSuccess);
+  CHECK(cudaGraphDestroy(graph) == cudaSuccess);
+  CHECK_THAT(emulator::leaks(), !Contains("graphs"));
+  emulator::reset();
+}
+
+TEST_CASE("emulated runtime: waiting, allocating or using the legacy stream spoils a capture") {
+  const std::array<cudaError_t (*)(cudaStream_t), 4> spoilers = {
+      [](cudaStream_t stream) { return cudaStreamSynchronize(stream); },
+      [](cudaStream_t) {
+        void* pointer = nullptr;
+        return cudaMalloc(&pointer, 1);
+      },
+      [](cudaStream_t) { return cudaDeviceSynchronize(); },
+      [](cudaStream_t) {
+        cdna_cuda::launch(add_one, dim3(1), dim3(1), 0, nullptr, Pair{nullptr, nullptr});
+        return cudaErrorStreamCaptureUnsupported;
+      }};
+  for (const auto spoil : spoilers) {
+    start_anew();
+    const cudaStream_t stream = new_stream();
+    cudaGraph_t graph = nullptr;
+    REQUIRE(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal) == cudaSuccess);
+    CHECK(spoil(stream) == cudaErrorStreamCaptureUnsupported);
+    CHECK(cudaStreamEndCapture(stream, &graph) == cudaErrorStreamCaptureInvalidated);
+    CHECK(graph == nullptr);
+    emulator::reset();
+  }
+}

@@ -5,6 +5,9 @@
 // come from the seed. So what is missing a wait gives wrong numbers, for some seed at least. Memory that was never
 // written holds Settings::poison: NaN in every type.
 //
+// A test includes the .cu files that it runs, and is compiled with emulator/ and its parent folder in the include path
+// and linked with emulator/*.cpp. A kernel must not wait for another block of its grid.
+//
 // A kernel that reaches past shared memory, is not aligned, or waits for what never comes, ends there: the message is
 // failure(), written to stderr as well, and CUDA's error is cudaErrorLaunchFailure for all calls until reset().
 #pragma once
@@ -29,6 +32,8 @@ struct Settings {
   std::uint64_t seed = 1;
   unsigned char poison = 0xFF;
   bool prints_failures = true;
+  // With AddressSanitizer, using device memory on the host is an error.
+  bool hides_device_memory = true;
 };
 
 // Read at every call and launch; changed between them.
@@ -52,11 +57,12 @@ struct Counts {
   std::size_t pinned_bytes_peak = 0;
   std::size_t streams = 0;
   std::size_t events = 0;
+  std::size_t graphs = 0;  // Instances too.
   std::size_t queued = 0;  // Work that has not run.
 };
 Counts counts();
 
-// Allocations, streams and events that are alive, in words; empty: none.
+// Allocations, streams, events and graphs that are alive, in words; empty: none.
 std::string leaks();
 
 // From now, the nth call (1: the next) fails with `error`, and with `all_after` every later one. Calls that release

@@ -2,10 +2,28 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "sanitizer.h"
 #include "state.h"
 
 namespace emulator {
 namespace {
+
+#ifdef CDNA_EMULATOR_ASAN
+void hide(void* pointer, std::size_t bytes) {
+  if (state().settings.hides_device_memory) __asan_poison_memory_region(pointer, bytes);
+}
+void show(void* pointer, std::size_t bytes) { __asan_unpoison_memory_region(pointer, bytes); }
+#else
+void hide(void*, std::size_t) {}
+void show(void*, std::size_t) {}
+#endif
+
+template <class Function>
+void for_each_device_allocation(const Function& function) {
+  for (const auto& [address, allocation] : state().allocations) {
+    if (allocation.place == Place::device) function(reinterpret_cast<void*>(address), allocation.bytes);
+  }
+}
 
 constexpr std::size_t kAlignment = 256;
 
@@ -29,6 +47,7 @@ cudaError_t allocate(void** pointer, std::size_t bytes, Place place) {
     return cudaErrorMemoryAllocation;
   if (posix_memalign(pointer, kAlignment, bytes) != 0) return cudaErrorMemoryAllocation;
   std::memset(*pointer, s.settings.poison, bytes);
+  if (place == Place::device && s.device_memory_uses == 0) hide(*pointer, bytes);
   s.allocations[reinterpret_cast<std::uintptr_t>(*pointer)] = {bytes, place};
   ++allocations_of(place);
   bytes_of(place) += bytes;
@@ -43,6 +62,7 @@ cudaError_t release(void* pointer, Place place) {
   if (found == s.allocations.end() || found->second.place != place) return cudaErrorInvalidValue;
   --allocations_of(place);
   bytes_of(place) -= found->second.bytes;
+  show(pointer, found->second.bytes);
   s.allocations.erase(found);
   std::free(pointer);
   return cudaSuccess;
@@ -127,8 +147,18 @@ const Allocation* find_allocation(const void* pointer, std::size_t bytes) {
 
 void forget_allocations() {
   State& s = state();
-  for (const auto& [address, allocation] : s.allocations) std::free(reinterpret_cast<void*>(address));
+  for (const auto& [address, allocation] : s.allocations) {
+    show(reinterpret_cast<void*>(address), allocation.bytes);
+    std::free(reinterpret_cast<void*>(address));
+  }
   s.allocations.clear();
+}
+
+DeviceMemoryUse::DeviceMemoryUse() {
+  if (state().device_memory_uses++ == 0) for_each_device_allocation(show);
+}
+DeviceMemoryUse::~DeviceMemoryUse() {
+  if (--state().device_memory_uses == 0) for_each_device_allocation(hide);
 }
 
 }  // namespace emulator
@@ -145,13 +175,13 @@ cudaError_t cudaMemGetInfo(std::size_t* free_bytes, std::size_t* total_bytes) {
 }
 
 cudaError_t cudaMalloc(void** pointer, std::size_t bytes) {
-  const Call call("cudaMalloc");
+  const Call call("cudaMalloc", Call::Capture::refused);
   return call(call.error() != cudaSuccess ? call.error() : allocate(pointer, bytes, Place::device));
 }
 
 // Waits for the whole device, as the driver does.
 cudaError_t cudaFree(void* pointer) {
-  const Call call("cudaFree");
+  const Call call("cudaFree", Call::Capture::refused);
   drain_all();
   if (pointer == nullptr) return call(call.error());
   const cudaError_t error = release(pointer, Place::device);
@@ -159,7 +189,7 @@ cudaError_t cudaFree(void* pointer) {
 }
 
 cudaError_t cudaMallocAsync(void** pointer, std::size_t bytes, cudaStream_t stream) {
-  const Call call("cudaMallocAsync");
+  const Call call("cudaMallocAsync", Call::Capture::refused);
   if (call.error() != cudaSuccess) return call(call.error());
   if (find_stream(stream) == nullptr) return call(cudaErrorInvalidResourceHandle);
   return call(allocate(pointer, bytes, Place::device));
@@ -177,25 +207,25 @@ cudaError_t cudaFreeAsync(void* pointer, cudaStream_t stream) {
 }
 
 cudaError_t cudaMallocHost(void** pointer, std::size_t bytes) {
-  const Call call("cudaMallocHost");
+  const Call call("cudaMallocHost", Call::Capture::refused);
   return call(call.error() != cudaSuccess ? call.error() : allocate(pointer, bytes, Place::pinned));
 }
 
 cudaError_t cudaHostAlloc(void** pointer, std::size_t bytes, unsigned) {
-  const Call call("cudaHostAlloc");
+  const Call call("cudaHostAlloc", Call::Capture::refused);
   return call(call.error() != cudaSuccess ? call.error() : allocate(pointer, bytes, Place::pinned));
 }
 
 // Does not wait: nothing promises it. A copy that comes later is told.
 cudaError_t cudaFreeHost(void* pointer) {
-  const Call call("cudaFreeHost");
+  const Call call("cudaFreeHost", Call::Capture::refused);
   if (pointer == nullptr) return call(call.error());
   const cudaError_t error = release(pointer, Place::pinned);
   return call(call.error() != cudaSuccess ? call.error() : error);
 }
 
 cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
-  const Call call("cudaMemcpy");
+  const Call call("cudaMemcpy", Call::Capture::refused);
   if (call.error() != cudaSuccess) return call(call.error());
   const auto legacy = state().legacy;
   const cudaError_t error = copy(to, from, bytes, kind, legacy);
@@ -226,7 +256,7 @@ cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from, 
 }
 
 cudaError_t cudaMemset(void* pointer, int value, std::size_t bytes) {
-  const Call call("cudaMemset");
+  const Call call("cudaMemset", Call::Capture::refused);
   return call(call.error() != cudaSuccess ? call.error() : set(pointer, value, bytes, state().legacy));
 }
 

@@ -71,6 +71,9 @@ void reset() {
   for (EventHandle* const handle : s.event_handles) delete handle;
   s.stream_handles.clear();
   s.event_handles.clear();
+  for (GraphHandle* const handle : s.graphs) delete handle;
+  s.graphs.clear();
+  s.captures = 0;
   s.shared_opt_in.clear();
   s.streams.clear();
   s.legacy = std::make_shared<Stream>();
@@ -91,6 +94,7 @@ Counts counts() {
   Counts result = s.counts;
   result.streams = s.stream_handles.size();
   result.events = s.event_handles.size();
+  result.graphs = s.graphs.size();
   return result;
 }
 
@@ -104,6 +108,7 @@ std::string leaks() {
   add(c.pinned_allocations, "pinned allocations of " + std::to_string(c.pinned_bytes) + " bytes");
   add(c.streams, "streams");
   add(c.events, "events");
+  add(c.graphs, "graphs");
   return text;
 }
 
@@ -118,13 +123,17 @@ void fail_call(std::uint64_t nth, cudaError_t error, bool all_after) {
 
 const std::string& failed_call() { return state().failed_call; }
 
-Call::Call(const char* name) : lock_(state().mutex) {
+Call::Call(const char* name, Capture capture) : lock_(state().mutex) {
   State& s = state();
   ++s.counts.calls;
   const bool fails =
       s.fail_at != 0 && (s.counts.calls == s.fail_at || (s.fail_all_after && s.counts.calls > s.fail_at));
   if (fails && s.failed_call.empty()) s.failed_call = name;
   error_ = fails ? s.fail_with : s.sticky;
+  if (error_ == cudaSuccess && s.captures != 0 && capture == Capture::refused) {
+    s.capture_is_invalid = true;
+    error_ = cudaErrorStreamCaptureUnsupported;
+  }
 }
 
 cudaError_t Call::operator()(cudaError_t result) const {
@@ -169,6 +178,8 @@ const char* cudaGetErrorName(cudaError_t error) {
       return "cudaErrorNoKernelImageForDevice";
     case cudaErrorInvalidResourceHandle:
       return "cudaErrorInvalidResourceHandle";
+    case cudaErrorIllegalState:
+      return "cudaErrorIllegalState";
     case cudaErrorNotReady:
       return "cudaErrorNotReady";
     case cudaErrorIllegalAddress:
@@ -185,6 +196,8 @@ const char* cudaGetErrorName(cudaError_t error) {
       return "cudaErrorNotSupported";
     case cudaErrorStreamCaptureUnsupported:
       return "cudaErrorStreamCaptureUnsupported";
+    case cudaErrorStreamCaptureInvalidated:
+      return "cudaErrorStreamCaptureInvalidated";
     case cudaErrorUnknown:
       return "cudaErrorUnknown";
   }

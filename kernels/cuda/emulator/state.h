@@ -31,9 +31,12 @@ struct Operation {
   std::function<void()> run;
 };
 
+using GraphWork = std::vector<std::function<void()>>;
+
 struct Stream {
   bool blocking = true;  // Waits for the legacy stream, and it for this one.
   std::deque<Operation> queue;
+  std::shared_ptr<GraphWork> captured;  // Null: its work is not captured.
 };
 
 struct StreamHandle {
@@ -43,6 +46,10 @@ struct StreamHandle {
 struct EventHandle {
   std::shared_ptr<Record> record;  // The last one; null: never recorded, complete.
   bool times = true;
+};
+
+struct GraphHandle {
+  std::shared_ptr<const GraphWork> work;
 };
 
 enum class Place { device, pinned };
@@ -61,6 +68,10 @@ struct State {
   std::map<std::uintptr_t, Allocation> allocations;
   std::set<StreamHandle*> stream_handles;
   std::set<EventHandle*> event_handles;
+  std::set<GraphHandle*> graphs;
+  unsigned device_memory_uses = 0;
+  unsigned captures = 0;  // Under way.
+  bool capture_is_invalid = false;
   std::map<const void*, std::size_t> shared_opt_in;  // By kernel.
   std::shared_ptr<Stream> legacy = std::make_shared<Stream>();
   std::vector<std::shared_ptr<Stream>> streams;  // Those destroyed too, until their work has run.
@@ -75,7 +86,9 @@ State& state();
 // One call of the runtime: holds the lock, counts, and says how it fails before it begins.
 class Call {
  public:
-  explicit Call(const char* name);
+  enum class Capture { allowed, refused };
+  // `capture`: whether the call may be made while a stream is captured; if not, it spoils what is captured.
+  explicit Call(const char* name, Capture capture = Capture::allowed);
   cudaError_t error() const { return error_; }
   // What the call returns.
   cudaError_t operator()(cudaError_t result) const;
@@ -98,5 +111,14 @@ void drain_all();
 // The allocation that holds [pointer, pointer + bytes), or null.
 const Allocation* find_allocation(const void* pointer, std::size_t bytes);
 void forget_allocations();
+
+// While one lives, device memory may be used; AddressSanitizer takes other uses for errors.
+class DeviceMemoryUse {
+ public:
+  DeviceMemoryUse();
+  ~DeviceMemoryUse();
+  DeviceMemoryUse(const DeviceMemoryUse&) = delete;
+  DeviceMemoryUse& operator=(const DeviceMemoryUse&) = delete;
+};
 
 }  // namespace emulator

@@ -43,7 +43,10 @@ bool run_first(const std::shared_ptr<Stream>& stream, std::uint64_t last) {
   stream->queue.pop_front();
   --state().counts.queued;
   wait_for_legacy_order(*stream, operation.sequence);
-  if (state().sticky == cudaSuccess) operation.run();
+  if (state().sticky == cudaSuccess) {
+    const DeviceMemoryUse use;
+    operation.run();
+  }
   return true;
 }
 
@@ -75,12 +78,19 @@ void wait_for(const Record& record) {
 
 std::shared_ptr<Stream> find_stream(cudaStream_t handle) {
   State& s = state();
-  if (handle == nullptr) return s.legacy;
+  if (handle == nullptr) {
+    s.capture_is_invalid = true;  // Of any stream: the legacy one would have to wait for it.
+    return s.legacy;
+  }
   return s.stream_handles.count(handle) == 0 ? nullptr : handle->stream;
 }
 
 void enqueue(const std::shared_ptr<Stream>& stream, std::function<void()> run) {
   State& s = state();
+  if (stream->captured != nullptr) {
+    stream->captured->push_back(std::move(run));
+    return;
+  }
   stream->queue.push_back({++s.sequence, std::move(run)});
   ++s.counts.queued;
 }
@@ -144,7 +154,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-  const Call call("cudaStreamSynchronize");
+  const Call call("cudaStreamSynchronize", Call::Capture::refused);
   if (call.error() != cudaSuccess) return call(call.error());
   const auto queue = find_stream(stream);
   if (queue == nullptr) return call(cudaErrorInvalidResourceHandle);
@@ -155,7 +165,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 
 // Work goes on a step with each question, so that who asks again and again is answered some time.
 cudaError_t cudaStreamQuery(cudaStream_t stream) {
-  const Call call("cudaStreamQuery");
+  const Call call("cudaStreamQuery", Call::Capture::refused);
   if (call.error() != cudaSuccess) return call(call.error());
   const auto queue = find_stream(stream);
   if (queue == nullptr) return call(cudaErrorInvalidResourceHandle);
@@ -165,7 +175,7 @@ cudaError_t cudaStreamQuery(cudaStream_t stream) {
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags) {
-  const Call call("cudaStreamWaitEvent");
+  const Call call("cudaStreamWaitEvent", Call::Capture::refused);
   if (call.error() != cudaSuccess) return call(call.error());
   const auto queue = find_stream(stream);
   if (queue == nullptr || state().event_handles.count(event) == 0) return call(cudaErrorInvalidResourceHandle);
@@ -187,7 +197,7 @@ cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void*
 }
 
 cudaError_t cudaDeviceSynchronize() {
-  const Call call("cudaDeviceSynchronize");
+  const Call call("cudaDeviceSynchronize", Call::Capture::refused);
   if (call.error() != cudaSuccess) return call(call.error());
   drain_all();
   return call(state().sticky);
@@ -213,7 +223,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
-  const Call call("cudaEventRecord");
+  const Call call("cudaEventRecord", Call::Capture::refused);
   if (call.error() != cudaSuccess) return call(call.error());
   const auto queue = find_stream(stream);
   if (queue == nullptr || state().event_handles.count(event) == 0) return call(cudaErrorInvalidResourceHandle);
@@ -229,7 +239,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 }
 
 cudaError_t cudaEventQuery(cudaEvent_t event) {
-  const Call call("cudaEventQuery");
+  const Call call("cudaEventQuery", Call::Capture::refused);
   if (call.error() != cudaSuccess) return call(call.error());
   if (state().event_handles.count(event) == 0) return call(cudaErrorInvalidResourceHandle);
   const auto record = event->record;
@@ -239,7 +249,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
-  const Call call("cudaEventSynchronize");
+  const Call call("cudaEventSynchronize", Call::Capture::refused);
   if (call.error() != cudaSuccess) return call(call.error());
   if (state().event_handles.count(event) == 0) return call(cudaErrorInvalidResourceHandle);
   if (const auto record = event->record) wait_for(*record);
