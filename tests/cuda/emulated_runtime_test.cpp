@@ -186,6 +186,17 @@ TEST_CASE("emulated runtime: the legacy stream waits for blocking streams, and t
   REQUIRE(launch_add_one(a, a, blocking) == cudaSuccess);
   CHECK(first_of(a) == 2);
   CHECK(first_of(b) == -1);
+  // A wait for one of the two runs what it waits for of the other.
+  REQUIRE(cudaMemsetAsync(a, 0, kBytes, nullptr) == cudaSuccess);
+  REQUIRE(launch_add_one(a, b, apart) == cudaSuccess);
+  CHECK(emulator::counts().queued == 3);  // b was never set.
+  REQUIRE(cudaStreamSynchronize(apart) == cudaSuccess);
+  CHECK(emulator::counts().queued == 1);
+  REQUIRE(launch_add_one(a, a, blocking) == cudaSuccess);
+  REQUIRE(cudaStreamSynchronize(blocking) == cudaSuccess);
+  CHECK(emulator::counts().queued == 0);
+  CHECK(first_of(b) == 3);  // Of a as it was before it was set.
+  CHECK(first_of(a) == 1);
   emulator::reset();
 }
 

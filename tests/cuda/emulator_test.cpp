@@ -296,6 +296,35 @@ TEST_CASE("emulator: threads and blocks run in an order that is the seed's") {
     first_blocks.insert(result_of(note_order, shape, 0, seed)[1] / 64);
   }
   CHECK(first_blocks.size() > 2);
+  // The lanes of a warp come in an order that is no rotation of 0 .. 31.
+  const std::vector<std::uint32_t> lanes = result_of(note_order, {1, 32, 0}, 0, 1);
+  unsigned steps = 0;
+  for (unsigned i = 1; i < 32; ++i) steps += (lanes[i] + 1) % 32 == lanes[i + 1] ? 1U : 0U;
+  CHECK(steps < 16);
+}
+
+namespace {
+
+// Every warp notes how far it got; warp 0 what it sees of the others at its end.
+__global__ void note_progress(const Words words) {
+  CDNA_SHARED(shared);
+  auto* const progress = reinterpret_cast<std::uint32_t*>(shared);
+  const unsigned warp = threadIdx.x / 32;
+  if (threadIdx.x % 32 == 0) progress[warp] = 0;
+  __syncthreads();
+  for (unsigned i = 1; i <= 4; ++i) {
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) progress[warp] = i;
+  }
+  if (threadIdx.x == 0) words.out[0] = progress[1];
+}
+
+}  // namespace
+
+TEST_CASE("emulator: one warp may be at any point of its way while another is at its end") {
+  std::set<std::uint32_t> seen;
+  for (std::uint64_t seed = 1; seed <= 100; ++seed) seen.insert(result_of(note_progress, {1, 64, 8}, 0, seed)[0]);
+  CHECK(seen == std::set<std::uint32_t>{0, 1, 2, 3, 4});
 }
 
 TEST_CASE("emulator: shared memory that nobody wrote is NaN") {
@@ -623,6 +652,49 @@ TEST_CASE("emulator: wgmma reads B by its descriptor, with every swizzle") {
     CHECK(wrong_of_warpgroup<Half::f16, 16>(seed, kNone) == 0);
   }
   emulator::reset();
+}
+
+namespace {
+
+// Two groups of a product of ones each; the sums after waiting until at most one is under way, and then none.
+__global__ void wait_for_one_group(const Products p) {
+  CDNA_SHARED(shared);
+  const std::uint16_t one = 0x3C00;
+  for (unsigned i = threadIdx.x; i < 64 * 16; i += 128) std::memcpy(shared + 2 * i, &one, 2);
+  fence_shared_for_wgmma();
+  __syncthreads();
+  float first[32] = {};
+  float second[32] = {};
+  const std::uint32_t a[4] = {0x3C003C00U, 0x3C003C00U, 0x3C003C00U, 0x3C003C00U};
+  const std::uint64_t b = p.descriptor | shared_address(shared) >> 4;
+  wgmma_fence();
+  wgmma_m64n64k16<Half::f16>(first, a, b);
+  wgmma_commit();
+  wgmma_m64n64k16<Half::f16>(second, a, b);
+  wgmma_m64n64k16<Half::f16>(second, a, b);
+  wgmma_commit();
+  wgmma_wait<1>();
+  p.c[4 * threadIdx.x] = first[31];
+  p.c[4 * threadIdx.x + 1] = second[31];
+  wgmma_wait<0>();
+  p.c[4 * threadIdx.x + 2] = first[31];
+  p.c[4 * threadIdx.x + 3] = second[31];
+}
+
+}  // namespace
+
+TEST_CASE("emulator: a wait for all groups of wgmma but one leaves that one under way") {
+  start_anew();
+  const Buffer<float> c(4 * 128);
+  const Products products{nullptr, nullptr, c.get(), descriptor_of(32), 0};
+  REQUIRE(launch(wait_for_one_group, dim3(1), dim3(128), 64 * 32, nullptr, products) == cudaSuccess);
+  const std::vector<float> got = c.read();
+  for (unsigned i = 0; i < 128; ++i) {
+    REQUIRE(got[4 * i] == 16.0F);
+    REQUIRE(got[4 * i + 1] == 0.0F);
+    REQUIRE(got[4 * i + 2] == 16.0F);
+    REQUIRE(got[4 * i + 3] == 32.0F);
+  }
 }
 
 TEST_CASE("emulator: a wgmma without its fences, barrier or wait is told, and its sums are not there early") {
