@@ -91,6 +91,8 @@ def suites():
     yield Suite("Python packages", ["scripts/install_python.sh"], suite.no_test)
     yield from builds()
     yield script("scripts/tidy.py")
+    # Behind the builds, which use all cores; without nvcc it compiles nothing and says so.
+    yield script("kernels/cuda/resources.py", after=tuple(f"build {name}" for name in BUILDS))
     yield script("spec/reference/test_reference.py")
     yield script("spec/reference/conform.py", *(f"spec/vectors/{folder}" for folder in ("good", "bad", "recover")))
     yield Suite("spec/vectors/make_vectors.py --check", [PYTHON, "spec/vectors/make_vectors.py", "--check"], suite.one_test)
