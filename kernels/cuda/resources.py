@@ -147,7 +147,7 @@ def demangled(names):
 
 def short(name):
     """Without namespaces, result, the parameter list, and the types of template arguments that are numbers."""
-    name = re.sub(r"\(anonymous namespace\)::|\b\w+::(?=\w)", "", name)
+    name = re.sub(r"\b\w+::(?=\w)", "", name.replace("(anonymous namespace)::", ""))
     name = re.sub(r"\((?:unsigned int|int|bool|unsigned long|Half|Float|Curve|ScaleType)\)(?=-?\d)", "", name)
     return re.sub(r"^void ", "", name).rpartition("(")[0] or name
 
@@ -182,8 +182,9 @@ def judge(objects):
         passed, failed = passed + item.clean, failed + (not item.clean)
         if not item.clean:
             print(f"\n{where} does not compile without warnings:")
-            lines = [line for line in item.log.splitlines() if item.code or WARNING.search(line)]
-            print("\n".join(f"    {line}" for line in lines if "ptxas info    : " not in line or WARNING.search(line)))
+            report = re.compile(r"ptxas info    : |bytes stack frame")
+            lines = [line for line in item.log.splitlines() if WARNING.search(line) or item.code and not report.search(line)]
+            print("\n".join(f"    {line}" for line in lines))
         for kernel in parse(item.log):
             passed, failed = passed + kernel.in_registers, failed + (not kernel.in_registers)
             if not kernel.in_registers:
