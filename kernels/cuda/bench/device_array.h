@@ -45,10 +45,12 @@ class DeviceArray {
   std::size_t size() const { return count_; }
   std::size_t bytes() const { return count_ * sizeof(T); }
 
-  // Every byte, of the whole array or of its first.
+  // Every byte, of the whole array or of its first. Has happened on return, so that any stream may use it.
   void fill(int byte) const { fill(byte, bytes()); }
   void fill(int byte, std::size_t first_bytes) const {
-    if (first_bytes != 0) require(cudaMemset(data_, byte, first_bytes), "cudaMemset");
+    if (first_bytes == 0) return;
+    require(cudaMemset(data_, byte, first_bytes), "cudaMemset");
+    require(cudaStreamSynchronize(nullptr), "cudaMemset");
   }
   std::vector<T> host() const {
     std::vector<T> result(count_);
