@@ -1,8 +1,9 @@
 // Checks every product of linear.h on the present device: against float64, and for what else it promises.
 //
-//     check [--quick] [--preset NAME]
+//     check [--quick] [--tiny] [--preset NAME] [--seconds N]
 //
 // Prints "N passed, N failed" last; exits with 1 if anything failed, with 77 if there is no device that could be used.
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 
@@ -105,10 +106,14 @@ int main(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--quick") == 0) {
       options.quick = true;
+    } else if (std::strcmp(argv[i], "--tiny") == 0) {
+      options.tiny = true;
+    } else if (std::strcmp(argv[i], "--seconds") == 0 && i + 1 < argc) {
+      options.seconds = std::atof(argv[++i]);
     } else if (std::strcmp(argv[i], "--preset") == 0 && i + 1 < argc) {
       options.preset = argv[++i];
     } else {
-      std::printf("usage: %s [--quick] [--preset NAME]\n", argv[0]);
+      std::printf("usage: %s [--quick] [--tiny] [--preset NAME] [--seconds N]\n", argv[0]);
       return 2;
     }
   }

@@ -35,7 +35,9 @@ class Tally {
 
 struct CheckOptions {
   bool quick = false;
-  std::string preset;  // Only this one; empty: all.
+  bool tiny = CDNA_EMULATED != 0;  // Small enough for an emulated device, or for a sanitizer.
+  std::string preset;              // Only this one; empty: all.
+  double seconds = 1e6;            // Presets that have not begun by then are left out, which is stated.
 };
 
 // y of one or more segments, all of it poison before each call.

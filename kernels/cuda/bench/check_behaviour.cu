@@ -8,8 +8,19 @@
 namespace cdna_cuda {
 namespace {
 
-constexpr std::uint32_t kRows = CDNA_EMULATED ? 35 : 1000;
-constexpr std::uint32_t kCols = CDNA_EMULATED ? 300 : 2049;
+constexpr std::uint32_t kRows = 1000;
+constexpr std::uint32_t kCols = 2049;
+constexpr std::uint32_t kTinyRows = 35;
+constexpr std::uint32_t kTinyCols = 300;
+
+// What the checks below have in common.
+struct Setting {
+  const Device& device;
+  bool tiny;
+  std::uint32_t rows;
+  std::uint32_t cols;
+  Tally* tally;
+};
 
 // A call with all it needs.
 struct Product {
@@ -45,18 +56,19 @@ struct Product {
   std::unique_ptr<Workspace> workspace;
 };
 
-void check_repeats(const Device& device, const Preset& preset, Tally* tally) {
+void check_repeats(const Setting& setting, const Preset& preset) {
   for (const std::uint32_t m : {1U, 17U, 256U}) {
-    if (CDNA_EMULATED && m > 17) continue;
+    if (setting.tiny && m > 17) continue;
     for (const Loop loop : kLoops) {
-      Product product(preset.name, kRows, kCols, m, m == 17 ? Float::bf16 : Float::f16, loop, device);
+      Product product(preset.name, setting.rows, setting.cols, m, m == 17 ? Float::bf16 : Float::f16, loop,
+                      setting.device);
       if (!product.possible()) continue;
-      const std::vector<unsigned char> first = product.once(device);
+      const std::vector<unsigned char> first = product.once(setting.device);
       unsigned differ = 0;
-      const unsigned times = CDNA_EMULATED ? 2 : 20;
-      for (unsigned i = 1; i < times; ++i) differ += product.once(device) != first;
-      tally->check(differ == 0, "%s, m %u, %s: %u of %u repeats have other bits", preset.name, m, name_of(loop), differ,
-                   times);
+      const unsigned times = setting.tiny ? 2 : 20;
+      for (unsigned i = 1; i < times; ++i) differ += product.once(setting.device) != first;
+      setting.tally->check(differ == 0, "%s, m %u, %s: %u of %u repeats have other bits", preset.name, m, name_of(loop),
+                           differ, times);
     }
   }
 }
@@ -69,44 +81,44 @@ struct Stream {
   cudaStream_t handle = nullptr;
 };
 
-void check_streams(const Device& device, Tally* tally) {
+void check_streams(const Setting& setting) {
   for (const Loop loop : kLoops) {
-    Product one("cb8g64", kRows, kCols, 5, Float::f16, loop, device, 11);
-    Product two("cb4g32", kRows + 77, kCols, 5, Float::bf16, loop, device, 12);
+    Product one("cb8g64", setting.rows, setting.cols, 5, Float::f16, loop, setting.device, 11);
+    Product two("cb4g32", setting.rows + 77, kCols, 5, Float::bf16, loop, setting.device, 12);
     if (!one.possible() || !two.possible()) continue;
-    const std::vector<unsigned char> alone_one = one.once(device);
-    const std::vector<unsigned char> alone_two = two.once(device);
+    const std::vector<unsigned char> alone_one = one.once(setting.device);
+    const std::vector<unsigned char> alone_two = two.once(setting.device);
     one.y.poison();
     two.y.poison();
     require(cudaDeviceSynchronize(), "poison");
     const Stream first;
     const Stream second;
-    for (unsigned i = 0; i < (CDNA_EMULATED ? 2 : 50); ++i) {
-      one.run(device, first.handle);
-      two.run(device, second.handle);
+    for (unsigned i = 0; i < (setting.tiny ? 2 : 50); ++i) {
+      one.run(setting.device, first.handle);
+      two.run(setting.device, second.handle);
     }
     require(cudaStreamSynchronize(first.handle), "the first stream");
     require(cudaStreamSynchronize(second.handle), "the second stream");
-    tally->check(one.y.host() == alone_one && two.y.host() == alone_two, "%s: two streams at once give other bits",
-                 name_of(loop));
+    setting.tally->check(one.y.host() == alone_one && two.y.host() == alone_two,
+                         "%s: two streams at once give other bits", name_of(loop));
   }
 }
 
 #if !CDNA_EMULATED
-void check_graphs(const Device& device, Tally* tally) {
+void check_graphs(const Setting& setting) {
   for (const Loop loop : kLoops) {
-    Product product("cb8g64", kRows, kCols, 9, Float::bf16, loop, device);
+    Product product("cb8g64", setting.rows, setting.cols, 9, Float::bf16, loop, setting.device);
     if (!product.possible()) continue;
-    const std::vector<unsigned char> expected = product.once(device);
+    const std::vector<unsigned char> expected = product.once(setting.device);
     const Stream stream;
     cudaGraph_t graph = nullptr;
     cudaGraphExec_t executable = nullptr;
     require(cudaStreamBeginCapture(stream.handle, cudaStreamCaptureModeThreadLocal), "capturing");
-    product.run(device, stream.handle);
-    product.run(device, stream.handle);
+    product.run(setting.device, stream.handle);
+    product.run(setting.device, stream.handle);
     const cudaError_t captured = cudaStreamEndCapture(stream.handle, &graph);
-    if (!tally->check(captured == cudaSuccess, "%s: cannot be captured: %s", name_of(loop),
-                      cudaGetErrorString(captured))) {
+    if (!setting.tally->check(captured == cudaSuccess, "%s: cannot be captured: %s", name_of(loop),
+                              cudaGetErrorString(captured))) {
       continue;
     }
     require(cudaGraphInstantiate(&executable, graph, 0), "a graph");
@@ -114,7 +126,7 @@ void check_graphs(const Device& device, Tally* tally) {
       product.y.poison();
       require(cudaGraphLaunch(executable, stream.handle), "launching a graph");
       require(cudaStreamSynchronize(stream.handle), "a graph");
-      tally->check(product.y.host() == expected, "%s: a replayed graph gives other bits", name_of(loop));
+      setting.tally->check(product.y.host() == expected, "%s: a replayed graph gives other bits", name_of(loop));
     }
     cudaGraphExecDestroy(executable);
     cudaGraphDestroy(graph);
@@ -123,38 +135,38 @@ void check_graphs(const Device& device, Tally* tally) {
 #endif
 
 // The context's free memory while products run, and what plans ask for.
-void check_memory(const Device& device, Tally* tally) {
+void check_memory(const Setting& setting) {
   for (const std::uint32_t m : {1U, 16U, 64U, 1000U}) {
-    if (CDNA_EMULATED && m > 16) continue;
+    if (setting.tiny && m > 16) continue;
     for (const Loop loop : kLoops) {
-      const std::uint32_t rows = CDNA_EMULATED ? 35 : 4096;
-      const std::uint32_t cols = CDNA_EMULATED ? 300 : 14336;
-      Product product("cb4g32", rows, cols, m, Float::f16, loop, device);
+      const std::uint32_t rows = setting.tiny ? 35 : 4096;
+      const std::uint32_t cols = setting.tiny ? 300 : 14336;
+      Product product("cb4g32", rows, cols, m, Float::f16, loop, setting.device);
       if (!product.possible()) continue;
-      product.once(device);  // Code is loaded at its first launch.
+      product.once(setting.device);  // Code is loaded at its first launch.
       std::size_t before = 0;
       std::size_t during = 0;
       std::size_t total = 0;
       require(cudaMemGetInfo(&before, &total), "free memory");
-      for (unsigned i = 0; i < 5; ++i) product.run(device);
+      for (unsigned i = 0; i < 5; ++i) product.run(setting.device);
       require(cudaMemGetInfo(&during, &total), "free memory");
       require(cudaDeviceSynchronize(), "products");
-      tally->check(during >= before, "m %u, %s: %zu bytes were allocated", m, name_of(loop), before - during);
+      setting.tally->check(during >= before, "m %u, %s: %zu bytes were allocated", m, name_of(loop), before - during);
       // Sums in f32 for each part of k, with y padded to blocks, and x as two f16.
       const std::size_t sums = std::size_t{4} * product.planned.splits * ((m + 255) / 256 * 256) * (rows + 255);
       const std::size_t most = 65536 + sums + std::size_t{4} * m * cols;
-      tally->check(product.planned.workspace_bytes <= most, "m %u, %s: a workspace of %zu bytes, at most %zu", m,
-                   name_of(loop), product.planned.workspace_bytes, most);
-      if (m <= 16 && !CDNA_EMULATED) {
-        tally->check(product.planned.workspace_bytes < product.matrix.bytes() / 4, "m %u, %s: the workspace is as W", m,
-                     name_of(loop));
+      setting.tally->check(product.planned.workspace_bytes <= most, "m %u, %s: a workspace of %zu bytes, at most %zu",
+                           m, name_of(loop), product.planned.workspace_bytes, most);
+      if (m <= 16 && !setting.tiny) {
+        setting.tally->check(product.planned.workspace_bytes < product.matrix.bytes() / 4,
+                             "m %u, %s: the workspace is as W", m, name_of(loop));
       }
     }
   }
 }
 
 // Three matrices of different presets side by side, two of them with a bias.
-void check_segments(const Device& device, Float type, std::uint32_t m, Loop loop, Tally* tally) {
+void check_segments(const Setting& setting, Float type, std::uint32_t m, Loop loop) {
   struct Part {
     const char* preset;
     std::uint32_t rows;
@@ -174,19 +186,19 @@ void check_segments(const Device& device, Float type, std::uint32_t m, Loop loop
     segments.push_back({matrices.back().weights(), part.biased ? biases.back().data() : nullptr, part.column});
   }
   LinearCall call = call_of(segments, x, m, y, loop);
-  const LinearPlan planned = plan(call, device);
+  const LinearPlan planned = plan(call, setting.device);
   if (planned.outcome.status != Status::ok) return;
   const Workspace workspace(planned.workspace_bytes);
   workspace.give_to(&call);
-  const Outcome outcome = linear(call, device);
+  const Outcome outcome = linear(call, setting.device);
   require(cudaDeviceSynchronize(), "segments");
-  tally->check(outcome.status == Status::ok, "segments, %s: %s", name_of(loop), outcome.reason);
+  setting.tally->check(outcome.status == Status::ok, "segments, %s: %s", name_of(loop), outcome.reason);
   for (std::size_t i = 0; i < 3; ++i) {
     const Reference reference = make_reference(matrices[i].recipe(), type, x.seed(), m, parts[i].rows);
     const Compared compared{y.data(), type, y.stride(), parts[i].column, m, parts[i].rows, segments[i].bias};
     const Difference difference = compare(compared, reference, bound_of(loop, type, type, kSegmentCols), false);
-    tally->check(difference.wrong == 0, "segment %zu, m %u, %s, %s: %llu elements are wrong", i, m, name_of(type),
-                 name_of(loop), static_cast<unsigned long long>(difference.wrong));
+    setting.tally->check(difference.wrong == 0, "segment %zu, m %u, %s, %s: %llu elements are wrong", i, m,
+                         name_of(type), name_of(loop), static_cast<unsigned long long>(difference.wrong));
   }
   const std::vector<unsigned char> bytes = y.host();
   std::uint64_t touched = 0;
@@ -196,12 +208,12 @@ void check_segments(const Device& device, Float type, std::uint32_t m, Loop loop
     for (const Part& part : parts) inside = inside || column - part.column < part.rows;
     touched += !inside && bytes[byte] != 0xFF;
   }
-  tally->check(touched == 0, "segments, m %u, %s: %llu bytes beside them were written", m, name_of(loop),
-               static_cast<unsigned long long>(touched));
+  setting.tally->check(touched == 0, "segments, m %u, %s: %llu bytes beside them were written", m, name_of(loop),
+                       static_cast<unsigned long long>(touched));
 }
 
 // Calls that cannot be done: nothing is launched, y stays as it was.
-void check_refusals(const Device& device, Tally* tally) {
+void check_refusals(const Setting& setting) {
   struct Refusal {
     const char* what;
     Status status;
@@ -217,8 +229,8 @@ void check_refusals(const Device& device, Tally* tally) {
       {"no y", bad, [](LinearCall* call, Segments*, Device*) { call->y = nullptr; }},
       {"x between elements", bad,
        [](LinearCall* call, Segments*, Device*) { call->x = static_cast<const char*>(call->x) + 1; }},
-      {"rows of x that overlap", bad, [](LinearCall* call, Segments*, Device*) { call->x_stride = kCols - 1; }},
-      {"rows of y that overlap", bad, [](LinearCall* call, Segments*, Device*) { call->y_stride = kRows - 1; }},
+      {"rows of x that overlap", bad, [](LinearCall* call, Segments*, Device*) { call->x_stride -= 1; }},
+      {"rows of y that overlap", bad, [](LinearCall* call, Segments*, Device*) { call->y_stride -= 1; }},
       {"codes of 7 bits", bad, [](LinearCall*, Segments* all, Device*) { all->front().weights.bits = 7; }},
       {"groups of 48", bad, [](LinearCall*, Segments* all, Device*) { all->front().weights.group = 48; }},
       {"no tiles", bad, [](LinearCall*, Segments* all, Device*) { all->front().weights.tiles = nullptr; }},
@@ -248,52 +260,54 @@ void check_refusals(const Device& device, Tally* tally) {
          old->minor = 0;
        }},
   };
-  Product product("cb8g64", kRows, kCols, 3, Float::f16, Loop::stream, device);
+  Product product("cb8g64", setting.rows, setting.cols, 3, Float::f16, Loop::stream, setting.device);
   product.y.poison();
   for (const Refusal& refusal : refusals) {
     LinearCall call = product.call;
     Segments segments = product.segments;
     call.segments = segments.data();
-    Device spoilt = device;
+    Device spoilt = setting.device;
     refusal.spoil(&call, &segments, &spoilt);
     const Outcome outcome = linear(call, spoilt);
-    tally->check(outcome.status == refusal.status && outcome.reason[0] != '\0', "%s: status %d, \"%s\"", refusal.what,
-                 static_cast<int>(outcome.status), outcome.reason);
+    setting.tally->check(outcome.status == refusal.status && outcome.reason[0] != '\0', "%s: status %d, \"%s\"",
+                         refusal.what, static_cast<int>(outcome.status), outcome.reason);
   }
   if (product.planned.workspace_bytes > 0) {
     LinearCall call = product.call;
     call.workspace_bytes -= 1;
-    tally->check(linear(call, device).status == bad, "a workspace that is too small is taken");
+    setting.tally->check(linear(call, setting.device).status == bad, "a workspace that is too small is taken");
     call = product.call;
     call.workspace = static_cast<char*>(call.workspace) + 16;
-    tally->check(linear(call, device).status == bad, "a workspace at an odd address is taken");
+    setting.tally->check(linear(call, setting.device).status == bad, "a workspace at an odd address is taken");
   }
   LinearCall call = product.call;
   call.m = 0;
-  tally->check(linear(call, device).status == Status::ok, "m = 0 is refused");
+  setting.tally->check(linear(call, setting.device).status == Status::ok, "m = 0 is refused");
   require(cudaDeviceSynchronize(), "what was refused");
-  tally->check(product.y.is_poison(), "a refused call wrote to y");
+  setting.tally->check(product.y.is_poison(), "a refused call wrote to y");
 }
 
 }  // namespace
 
 void check_behaviour(const Device& device, const CheckOptions& options, Tally* tally) {
   tally->begin_section();
-  check_refusals(device, tally);
-  check_memory(device, tally);
-  check_streams(device, tally);
+  const Setting setting{device, options.tiny, options.tiny ? kTinyRows : kRows, options.tiny ? kTinyCols : kCols,
+                        tally};
+  check_refusals(setting);
+  check_memory(setting);
+  check_streams(setting);
 #if !CDNA_EMULATED
-  check_graphs(device, tally);
+  check_graphs(setting);
 #endif
   for (const Loop loop : kLoops) {
     for (const Float type : {Float::f16, Float::bf16, Float::f32}) {
       for (const std::uint32_t m : {1U, 9U, 130U}) {
-        if (!CDNA_EMULATED || m == 9) check_segments(device, type, m, loop, tally);
+        if (!options.tiny || m == 9) check_segments(setting, type, m, loop);
       }
     }
   }
   for (const Preset& preset : presets()) {
-    if (options.preset.empty() || options.preset == preset.name) check_repeats(device, preset, tally);
+    if (options.preset.empty() || options.preset == preset.name) check_repeats(setting, preset);
   }
   std::printf("refusals, memory, streams, graphs, segments, repeats: %u passed, %u failed so far\n", tally->passed(),
               tally->failed());

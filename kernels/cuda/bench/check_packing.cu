@@ -159,7 +159,7 @@ void check_dequantise(const Preset& preset, Float type, Tally* tally) {
 
 void check_packing(const CheckOptions& options, Tally* tally) {
   tally->begin_section();
-  const std::uint32_t rows = CDNA_EMULATED ? 21 : 261;
+  const std::uint32_t rows = options.tiny ? 21 : 261;
   for (const std::uint32_t cols : {1U, 130U, 384U}) {
     for (unsigned bits = 1; bits <= 8; ++bits) check_codes(bits, rows, cols, tally);
     for (const std::uint32_t group : {32U, 64U, 128U}) {

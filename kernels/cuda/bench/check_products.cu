@@ -1,5 +1,6 @@
 // Products against float64: presets, shapes, m, types and loops.
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 
 #include "check.h"
@@ -14,7 +15,7 @@ struct Shape {
 
 // Odd ones around the sizes of tiles, then those of layers.
 std::vector<Shape> shapes(const CheckOptions& options) {
-  if (CDNA_EMULATED) return {{1, 1}, {17, 33}, {40, 300}};
+  if (options.tiny) return {{1, 1}, {17, 33}, {40, 300}};
   std::vector<Shape> all = {{1, 1}, {3, 130}, {17, 33}, {64, 128}, {127, 129}, {129, 257}, {257, 1000}, {1000, 2049}};
   if (options.quick) {
     all.push_back({1024, 4096});
@@ -24,8 +25,8 @@ std::vector<Shape> shapes(const CheckOptions& options) {
   return all;
 }
 
-std::vector<std::uint32_t> batches() {
-  if (CDNA_EMULATED) return {1, 3, 8, 9, 17};
+std::vector<std::uint32_t> batches(const CheckOptions& options) {
+  if (options.tiny) return {1, 3, 8, 9, 17};
   return {1, 2, 3, 4, 7, 8, 9, 16, 17, 32, 64, 65, 128, 256, 1000};
 }
 
@@ -39,19 +40,19 @@ struct LoopSummary {
 
 class ProductCheck {
  public:
-  ProductCheck(const Device& device, const Preset& preset, Tally* tally)
-      : device_(device), preset_(preset), tally_(tally) {}
+  ProductCheck(const Device& device, const CheckOptions& options, const Preset& preset, Tally* tally)
+      : device_(device), preset_(preset), batches_(batches(options)), tally_(tally) {}
 
   void check_shape(const Shape& shape, std::uint64_t seed) {
     shape_ = shape;
     const Matrix matrix(preset_, shape.rows, shape.cols, seed);
-    const std::uint32_t m_max = batches().back();
+    const std::uint32_t m_max = batches_.back();
     for (const Float type : {Float::f16, Float::bf16, Float::f32}) {
       // An odd gap, so that rows of x start at any element; none where loads may be wide.
       const Activations x(type, m_max, shape.cols, shape.cols % 2 == 0 ? 0 : 3, seed);
       const Reference reference = make_reference(matrix.recipe(), type, seed, m_max, shape.rows);
       check_reference(matrix, x, reference);
-      for (const std::uint32_t m : batches()) {
+      for (const std::uint32_t m : batches_) {
         for (const Loop loop : kLoops) check_loop(matrix, x, reference, m, loop);
         if (m == 17) check_splits(matrix, x, reference, m);
       }
@@ -176,6 +177,7 @@ class ProductCheck {
 
   const Device& device_;
   const Preset& preset_;
+  const std::vector<std::uint32_t> batches_;
   Tally* tally_;
   Shape shape_{};
   LoopSummary summaries_[4];
@@ -184,10 +186,15 @@ class ProductCheck {
 }  // namespace
 
 void check_products(const Device& device, const CheckOptions& options, Tally* tally) {
+  const auto begin = std::chrono::steady_clock::now();
   for (const Preset& preset : presets()) {
     if (!options.preset.empty() && options.preset != preset.name) continue;
+    if (std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() > options.seconds) {
+      std::printf("%s: skipped, no time left\n", preset.name);
+      continue;
+    }
     tally->begin_section();
-    ProductCheck check(device, preset, tally);
+    ProductCheck check(device, options, preset, tally);
     std::uint64_t seed = 100;
     for (const Shape& shape : shapes(options)) check.check_shape(shape, ++seed);
     check.print();
