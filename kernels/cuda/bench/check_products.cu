@@ -136,12 +136,13 @@ class ProductCheck {
     const Bound bound = bound_of(loop, x.type(), y_type, shape_.cols);
     const Compared compared{y.data(), y_type, y.stride(), column, m, shape_.rows, biased ? bias.data() : nullptr};
     const Difference difference = compare(compared, reference, bound, true);
-    judge(difference, bound, describe(x, y_type, m, loop, splits), &of_loop);
+    judge(difference, bound, std::uint64_t{m} * shape_.rows, describe(x, y_type, m, loop, splits), &of_loop);
     tally_->check(workspace.is_intact(), "%s: the workspace's head is not 0, or more of it was written than planned",
                   describe(x, y_type, m, loop, splits).c_str());
   }
 
-  void judge(const Difference& difference, const Bound& bound, const std::string& what, LoopSummary* of_loop) {
+  void judge(const Difference& difference, const Bound& bound, std::uint64_t numbers, const std::string& what,
+             LoopSummary* of_loop) {
     const std::uint64_t rows = shape_.rows;
     tally_->check(difference.wrong == 0, "%s: %llu elements are wrong, one at %llu, %llu", what.c_str(),
                   static_cast<unsigned long long>(difference.wrong),
@@ -150,7 +151,7 @@ class ProductCheck {
     tally_->check(difference.touched == 0, "%s: %llu elements beside y were written", what.c_str(),
                   static_cast<unsigned long long>(difference.touched));
     // Few numbers are no average.
-    if (rows >= 64) {
+    if (numbers >= 300) {
       const double part = difference.error_norm / bound.of_norm;
       tally_->check(part <= 1, "%s: |y - exact| is %.3g |exact|, %.3g was expected", what.c_str(),
                     difference.error_norm, bound.of_norm);
