@@ -220,10 +220,12 @@ void check_refusals(const Setting& setting) {
     std::function<void(LinearCall*, std::vector<Segment>*, Device*)> spoil;
   };
   const auto bad = Status::bad_argument;
+  const auto unsupported = Status::unsupported;
   using Segments = std::vector<Segment>;
   const Refusal refusals[] = {
       {"no segments", bad, [](LinearCall* call, Segments*, Device*) { call->segment_count = 0; }},
-      {"nine segments", bad, [](LinearCall* call, Segments*, Device*) { call->segment_count = kSegmentsMax + 1; }},
+      {"nine segments", unsupported,
+       [](LinearCall* call, Segments*, Device*) { call->segment_count = kSegmentsMax + 1; }},
       {"segments at null", bad, [](LinearCall* call, Segments*, Device*) { call->segments = nullptr; }},
       {"no x", bad, [](LinearCall* call, Segments*, Device*) { call->x = nullptr; }},
       {"no y", bad, [](LinearCall* call, Segments*, Device*) { call->y = nullptr; }},
@@ -231,8 +233,8 @@ void check_refusals(const Setting& setting) {
        [](LinearCall* call, Segments*, Device*) { call->x = static_cast<const char*>(call->x) + 1; }},
       {"rows of x that overlap", bad, [](LinearCall* call, Segments*, Device*) { call->x_stride -= 1; }},
       {"rows of y that overlap", bad, [](LinearCall* call, Segments*, Device*) { call->y_stride -= 1; }},
-      {"codes of 7 bits", bad, [](LinearCall*, Segments* all, Device*) { all->front().weights.bits = 7; }},
-      {"groups of 48", bad, [](LinearCall*, Segments* all, Device*) { all->front().weights.group = 48; }},
+      {"codes of 7 bits", unsupported, [](LinearCall*, Segments* all, Device*) { all->front().weights.bits = 7; }},
+      {"groups of 48", unsupported, [](LinearCall*, Segments* all, Device*) { all->front().weights.group = 48; }},
       {"no tiles", bad, [](LinearCall*, Segments* all, Device*) { all->front().weights.tiles = nullptr; }},
       {"tiles at an odd address", bad,
        [](LinearCall*, Segments* all, Device*) {
@@ -248,12 +250,12 @@ void check_refusals(const Setting& setting) {
          call->segments = all->data();
          call->segment_count = 2;
        }},
-      {"an old device", Status::unsupported,
+      {"an old device", unsupported,
        [](LinearCall*, Segments*, Device* old) {
          old->major = 7;
          old->minor = 5;
        }},
-      {"wgmma on sm_80", Status::unsupported,
+      {"wgmma on sm_80", unsupported,
        [](LinearCall* call, Segments*, Device* old) {
          call->loop = Loop::wgmma;
          old->major = 8;

@@ -234,6 +234,7 @@ void Matrix::make_outliers() {
                           column << 4 | row % kTileRows, value, value - decoded_at(recipe, row, column)});
     }
   }
+  if (outliers.empty()) return;
   std::sort(outliers.begin(), outliers.end(),
             [](const Outlier& a, const Outlier& b) { return std::tie(a.tile, a.place) < std::tie(b.tile, b.place); });
   std::vector<std::uint32_t> begins(tiles_of_rows(rows_) * tiles_of_columns(cols_) + 1), places;
