@@ -263,7 +263,9 @@ Bound bound_of(Loop loop, Float x_type, Float y_type, std::uint32_t cols) {
 
 Difference compare(const Compared& compared, const Reference& reference, const Bound& bound, bool poisoned) {
   const std::uint64_t elements = compared.m * static_cast<std::uint64_t>(compared.stride);
-  const std::uint64_t threads = std::min<std::uint64_t>(std::max<std::uint64_t>(elements, 1), 64 * 1024);
+  // Some elements for each thread: what every thread saw is copied to the host.
+  const std::uint64_t threads =
+      std::clamp<std::uint64_t>(elements / 16, std::min<std::uint64_t>(elements + 1, 1024), 32768);
   DeviceArray<Part> parts(threads);
   const CompareElements arguments{compared,
                                   bound,

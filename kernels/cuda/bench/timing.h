@@ -36,7 +36,7 @@ class Stopwatch {
 
   // `enqueue(i)` puts launch i on stream(). 20 launches, and at least one of each of `rotated` buffers; fewer if they
   // are so long that the measurement would take more than about seconds_max.
-  Timing measure(const std::function<void(unsigned)>& enqueue, unsigned rotated, double seconds_max = 0.5) {
+  Timing measure(const std::function<void(unsigned)>& enqueue, unsigned rotated, double seconds_max = 0.3) {
     const double once = replay_seconds(enqueue, 1, 2).front();
     const double share = seconds_max / (kReplays + 2) / std::max(once, 1e-7);
     unsigned launches = std::max(kLaunches, rotated);

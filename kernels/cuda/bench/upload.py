@@ -64,7 +64,8 @@ def load_runtime():
     """The CUDA runtime as a library, or None."""
     for name in (ctypes.util.find_library("cudart"), "/usr/local/cuda/lib64/libcudart.so"):
         try:
-            return ctypes.CDLL(name) if name else None
+            if name:
+                return ctypes.CDLL(name)
         except OSError:
             continue
     return None
