@@ -22,16 +22,19 @@ struct PackCodes {
 // hold, so memory is cleared first where the last tile has such.
 Outcome pack_codes(const PackCodes& call, cudaStream_t stream);
 
-// Group scales [row_count, groups of cols], u8 or f32, row after row, to the order of Weights::group_scales.
+// Group scales [row_count, groups of the columns], u8 or f32, row after row, to the order of Weights::group_scales.
 struct PackScales {
-  const void* source = nullptr;
+  const void* source = nullptr;      // Row row_begin, the group of column_begin; on the device, aligned to its scales.
   ScaleType type = ScaleType::u8;
   std::uint32_t row_begin = 0;
   std::uint32_t row_count = 0;
+  std::uint32_t column_begin = 0;    // As of PackCodes.
+  std::uint32_t column_count = 0;    // 0: to the last.
   std::uint32_t cols = 0;
   std::uint32_t group = 0;
   void* scales = nullptr;
 };
+// Writes all scales of the rows of those tiles: 0 behind the last column.
 Outcome pack_scales(const PackScales& call, cudaStream_t stream);
 
 // Rows [row_begin, row_end) as numbers, out[i, k] at element i * stride + k: the f32 values of spec/format.md 13.2,
