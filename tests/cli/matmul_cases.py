@@ -675,3 +675,77 @@ class SignalTest(MatmulTest):
         self.assertEqual((process.returncode, out), (INTERRUPTED, b''))
         self.assertEqual(self.read('y.npy'), b'precious')
         self.assertEqual(self.names(), sorted(self.before))
+
+
+class DeviceTest(MatmulTest):
+    """`--device`, with the library on an emulated device, and without any."""
+
+    def library(self):
+        path = os.path.join(runner.build_directory, 'tests', 'cuda', 'libcdna_cuda_emulated.so')
+        self.assertTrue(os.path.exists(path), path)
+        return {'env': {**os.environ, 'CDNA_CUDA_LIBRARY': path}}
+
+    def assert_no_result(self):
+        self.assertNotIn('y.npy', self.names())
+
+    def test_products_on_an_emulated_device_are_within_the_bound(self):
+        for bits, group in ((8, 0), (8, 64), (6, 64), (5, 32), (4, 32), (3, 0)):
+            weights = self.write_codes(bits=bits, group=group, rows=19, cols=161)
+            for rows, fortran in ((1, False), (5, False), (3, True)):
+                x = Array(SEED + rows, rows, 161)
+                data = npy('<f4', (rows, 161), x.by_columns, fortran=True) if fortran else x.npy()
+                self.write('x.npy', data)
+                self.matmul('m.cdna', 'w', 'x.npy', 'y.npy', '--device', 'cuda', '--force', **self.library())
+                with self.subTest(bits=bits, group=group, rows=rows):
+                    # Each x is two f16 numbers: 2^-21 beside what sums in f32 lose, which 'bf16' has room for.
+                    self.assert_product(x, weights, mode='bf16')
+
+    def test_rows_are_a_part_of_the_matrix_and_the_document_says_what_ran(self):
+        weights = self.write_codes(rows=24, cols=96)
+        x = self.write_x(Array(SEED, 2, 96))
+        arguments = ['m.cdna', 'w', 'x.npy', 'y.npy', '--device', 'cuda:0', '--rows', '3:21', '--json']
+        out, err = self.matmul(*arguments, **self.library())
+        self.assertEqual(err, '')
+        self.assert_product(x, weights.part(3, 21), mode='bf16')
+        document = json.loads(out)
+        self.assertEqual(document['schema'], 'cdna.matmul.device/1')
+        self.assertEqual((document['device'], document['rows']), ('cuda:0', [3, 21]))
+        self.assertEqual(document['y'], {'path': 'y.npy', 'dtype': F32, 'shape': [2, 18]})
+        self.assertIn(document['loop'], ('stream', 'block', 'wgmma'))
+        self.assertGreaterEqual(document['splits'], 1)
+        stages = document['upload']['stages']
+        self.assertEqual(sorted(stages), ['copy', 'fill', 'permute', 'read'])
+        self.assertIn(document['upload']['bottleneck'], stages)
+        self.assertGreater(document['upload']['device_bytes_peak'], document['upload']['device_bytes'])
+        out, err = self.matmul(*[each for each in arguments if each != '--json'], '--force', **self.library())
+        self.assertIn('cuda:0', out)
+
+    def test_without_library_or_device_there_is_a_reason_and_no_result(self):
+        self.write_codes()
+        self.write_x(Array(SEED, 1, 96))
+        arguments = ['m.cdna', 'w', 'x.npy', 'y.npy', '--device']
+        for library, parts in (
+            ('/nowhere/libcdna_cuda.so', ['libcdna_cuda', '/nowhere/libcdna_cuda.so']),
+            ('libm.so.6', ['libm.so.6', 'version']),
+        ):
+            done = self.matmul(*arguments, 'cuda', code=OPERATIONAL, env={**os.environ, 'CDNA_CUDA_LIBRARY': library})
+            self.assert_refused(done, *parts)
+            self.assert_no_result()
+        self.assert_refused(self.matmul(*arguments, 'cuda:7', code=OPERATIONAL, **self.library()), 'device 7')
+        self.assert_no_result()
+        for device in ('cpu', 'cuda:', 'cuda:x', 'cuda:-1', 'cuda:0 ', 'cuda:99999999999'):
+            self.assert_refused(self.matmul(*arguments, device, code=USAGE, **self.library()), '--device')
+            self.assert_no_result()
+
+    def test_what_a_device_cannot_do_is_refused(self):
+        self.write_codes()
+        self.write_x(Array(SEED, 1, 96))
+        arguments = ['m.cdna', 'w', 'x.npy', 'y.npy', '--device', 'cuda']
+        for option in (['--mode', 'bf16'], ['--io', 'pread'], ['--isa', 'baseline'], ['--scratch-max', '1GiB'],
+                       ['--resident-max', '1GiB'], ['--rows', '3:3']):  # fmt: skip
+            self.matmul(*arguments, *option, code=USAGE, **self.library())
+            self.assert_no_result()
+        self.write_values(F32, 64, 96, '--encoding', 'exact')
+        done = self.matmul(*arguments, code=ERRORS_LEFT, **self.library())
+        self.assert_refused(done, 'w', 'exact', '[unsupported]')
+        self.assert_no_result()

@@ -18,7 +18,9 @@
 
 #include "cdna/sink.hpp"
 #include "tools/cdna/commands.hpp"
+#include "tools/cdna/device_product.hpp"
 #include "tools/cdna/size_text.hpp"
+#include "tools/cuda_library.hpp"
 #include "tools/exit_code.hpp"
 #include "tools/interrupt.hpp"
 #include "tools/json.hpp"
@@ -48,6 +50,7 @@ struct Options {
   std::string isa;
   std::string io = "automatic";
   std::string trust = "automatic";
+  std::string device;
   bool force = false;
   bool json = false;
 };
@@ -200,7 +203,8 @@ Measured measured_matmul(const WeightRows& weights, const ConstMatrix& x, const 
 
 // Waits for work that knows no stop flag. When the tool is stopped the process ends under it: what would have become
 // the output goes first.
-Measured wait_or_exit(std::future<Measured> work, std::unique_ptr<Sink>& sink, const std::atomic<bool>& stop) {
+template <class Outcome>
+Outcome wait_or_exit(std::future<Outcome> work, std::unique_ptr<Sink>& sink, const std::atomic<bool>& stop) {
   while (work.wait_for(kGlance) != std::future_status::ready) {
     if (!stop.load()) continue;
     sink.reset();
@@ -293,6 +297,96 @@ void print_summary(const Finished& finished) {
              plan.blocks, format_bytes(measured.private_growth_bytes), format_bytes(measured.file_backed_bytes));
 }
 
+// ---- On a device ----
+
+// Options that say how the CPU multiplies. Errors: bad_argument.
+Result<DeviceRequest> device_request(const Options& options, const WeightRows& weights, const ConstMatrix& x) {
+  const std::pair<const char*, bool> refused[] = {{"--transpose", options.transpose},
+                                                  {"--mode", options.mode != "f32"},
+                                                  {"--isa", !options.isa.empty()},
+                                                  {"--io", options.io != "automatic"},
+                                                  {"--resident-max", !options.resident_max.empty()},
+                                                  {"--scratch-max", !options.scratch_max.empty()}};
+  for (const auto& [name, given] : refused) {
+    if (given) return bad_argument(std::string(name) + " is not for --device: there the dtype of X is the arithmetic");
+  }
+  if (weights.row_begin == weights.row_end) return bad_argument("there are no rows to multiply with on a device");
+  if (x.rows > std::numeric_limits<std::uint32_t>::max()) return bad_argument("X has more rows than a device takes");
+  DeviceRequest request;
+  request.file = options.file;
+  request.tensor = options.tensor;
+  request.row_begin = weights.row_begin;
+  request.row_end = weights.row_end;
+  request.ordinal = cuda_ordinal(options.device).value();
+  request.threads = options.threads;
+  if (options.trust != "automatic")
+    request.trust = options.trust == "strict" ? CDNA_CUDA_TRUST_STRICT : CDNA_CUDA_TRUST_ZERO_COPY;
+  request.x = x;
+  return request;
+}
+
+void print_device_document(const Options& options, const NpyHeader& x, const WeightRows& weights, const Output& output,
+                           const DeviceProduct& done) {
+  ordered_json out{{"schema", "cdna.matmul.device/1"}, {"file", options.file}, {"tensor", options.tensor}};
+  out["rows"] = {weights.row_begin, weights.row_end};
+  out["x"] = {{"path", options.x}, {"dtype", name_of(x.dtype)}, {"shape", x.shape}};
+  out["y"] = {{"path", options.y}, {"dtype", name_of(output.matrix.dtype)}, {"shape", output.shape}};
+  out["device"] = options.device;
+  out["seconds"] = done.product.seconds;
+  out["loop"] = loop_name(done.product.loop);
+  out["splits"] = done.product.splits;
+  out["blocks"] = done.product.blocks;
+  out["workspace_bytes"] = done.product.workspace_bytes;
+  out["product_device_bytes"] = done.product.device_bytes;
+  ordered_json stages = ordered_json::object();
+  for (std::uint32_t i = 0; i < std::size(done.upload.stages); ++i) {
+    const cdna_cuda_stage& stage = done.upload.stages[i];
+    stages[stage_name(i)] = {
+        {"bytes", stage.bytes}, {"seconds", stage.seconds}, {"gigabytes_per_second", stage.gigabytes_per_second}};
+  }
+  out["upload"] = {{"seconds", done.upload.seconds},
+                   {"threads", done.upload.threads},
+                   {"device_bytes", done.upload.device_bytes},
+                   {"device_bytes_peak", done.upload.device_bytes_peak},
+                   {"pinned_bytes", done.upload.pinned_bytes},
+                   {"bottleneck", stage_name(done.upload.bottleneck)},
+                   {"stages", stages}};
+  print_json(out);
+}
+
+void print_device_summary(const Options& options, const Output& output, const DeviceProduct& done) {
+  fmt::print("{}: {} {} on {} in {:.3g} s\n", escape(options.y), format_shape(output.shape),
+             name_of(output.matrix.dtype), options.device, done.product.seconds);
+  fmt::print("loop {}, {} split{}, workspace {}\n", loop_name(done.product.loop), done.product.splits,
+             done.product.splits == 1 ? "" : "s", format_bytes(done.product.workspace_bytes));
+  fmt::print("upload {:.3g} s, {} on the device, slowest: {}\n", done.upload.seconds,
+             format_bytes(done.upload.device_bytes), stage_name(done.upload.bottleneck));
+}
+
+Result<void> multiply_with_device(const Options& options, const WeightRows& weights, const NpyFile& array,
+                                  const ConstMatrix& x, const std::atomic<bool>& stop) {
+  auto request = device_request(options, weights, x);
+  if (!request) return request.error();
+  auto sink = create_destination(options);
+  if (!sink) return std::move(sink).error();
+  const auto elements = load_elements(array, stop);
+  if (!elements) return elements.error();
+  request->x.data = elements->get();
+  const auto output = make_output(options, array.header, x, weights);
+  if (!output) return output.error();
+  request->y = output->matrix;
+  auto work = std::async(std::launch::async, [&] { return multiply_on_device(*request); });
+  const auto done = wait_or_exit(std::move(work), *sink, stop);
+  if (!done) return done.error();
+  if (auto result = write_array(**sink, *output, stop); !result) return result;
+  if (options.json) {
+    print_device_document(options, array.header, weights, *output, *done);
+  } else {
+    print_device_summary(options, *output, *done);
+  }
+  return {};
+}
+
 Result<void> multiply(const Options& options, const std::atomic<bool>& stop) {
   const auto reader = open_reader(options);
   if (!reader) return reader.error();
@@ -302,6 +396,7 @@ Result<void> multiply(const Options& options, const std::atomic<bool>& stop) {
   if (!array) return array.error();
   auto x = matrix_of(options, array->header, *weights);
   if (!x) return x.error();
+  if (!options.device.empty()) return multiply_with_device(options, *weights, *array, *x, stop);
   Workers workers(options.threads);
   const MatmulOptions how = matmul_options(options, workers);
   const auto plan = describe(std::span(&*weights, 1), x->rows, how);
@@ -333,6 +428,10 @@ int run_matmul(const Options& options) {
     fmt::print(stderr, "{}: {} '{}': a size is wanted, as in 64MiB or 100000\n", kProgram, name, escape(*text));
     return kUsage;
   }
+  if (!options.device.empty() && !cuda_ordinal(options.device)) {
+    fmt::print(stderr, "{}: --device '{}': cuda or cuda:N is wanted\n", kProgram, escape(options.device));
+    return kUsage;
+  }
   const std::atomic<bool>& stop = stop_on_signals();
   if (auto result = multiply(options, stop); !result) return report(kProgram, result.error());
   return kClean;
@@ -353,6 +452,8 @@ void add_method(CLI::App& app, Options& options) {
   app.add_option("--trust", options.trust, "Verify blocks in place at first touch, or copy and verify at each use")
       ->check(CLI::IsMember({"automatic", "zero_copy", "strict"}))
       ->capture_default_str();
+  app.add_option("--device", options.device,
+                 "cuda or cuda:N: upload the rows, multiply there (libcdna_cuda; X's dtype is the arithmetic)");
   app.add_option("--resident-max", options.resident_max,
                  "Keep no more than this of the mapped file in memory: 64MiB, 1GB, 100000");
   app.add_option("--scratch-max", options.scratch_max,
