@@ -92,16 +92,18 @@ typedef int32_t (*cdna_cuda_progress)(void* context, uint64_t bytes_done, uint64
 
 typedef struct cdna_cuda_upload_options {
   uint32_t struct_size;
-  int32_t device;        /* Ordinal. */
-  void* stream;          /* For the kernels that bring codes in order; copies have a stream of the call's own. */
-  uint64_t row_begin;    /* Only rows row_begin to row_end - 1 of each tensor's matrix view; */
-  uint64_t row_end;      /* 0: to the last. A tensor with fewer rows is a BAD_ARGUMENT. */
-  uint32_t shard_index;  /* Tensor-parallel slice: of tensors of two dimensions or more, rows */
-  uint32_t shard_count;  /* rows * index / count to rows * (index + 1) / count - 1; 0: all. Not with row_begin, row_end. */
+  int32_t device;     /* Ordinal. */
+  void* stream;       /* For the kernels that bring codes in order; copies have a stream of the call's own. */
+  uint64_t row_begin; /* Only rows row_begin to row_end - 1 of each tensor's matrix view; */
+  uint64_t row_end;   /* 0: to the last. A tensor with fewer rows is a BAD_ARGUMENT. */
+  /* Tensor-parallel slice: of tensors of two dimensions or more, rows rows * index / count to
+   * rows * (index + 1) / count - 1; a count of 0: all. Not with row_begin and row_end. */
+  uint32_t shard_index;
+  uint32_t shard_count;
   uint64_t pinned_bytes; /* Of the ring of pinned buffers, and of a device buffer as large; 0: 64 MiB; at least 8192. */
-  uint64_t device_bytes_max; /* Most that the call may hold on the device at any time; 0: what there is. */
-  uint32_t threads;          /* Of the host, the caller's among them, for the length of the call; 0: one per core. */
-  uint32_t trust;            /* CDNA_CUDA_TRUST_: how blocks of a file that may change meanwhile are verified. */
+  uint64_t device_bytes_max;    /* Most that the call may hold on the device at any time; 0: what there is. */
+  uint32_t threads;             /* Of the host, the caller's among them, for the length of the call; 0: one per core. */
+  uint32_t trust;               /* CDNA_CUDA_TRUST_: how blocks of a file that may change meanwhile are verified. */
   const uint8_t* expected_root; /* [32], or NULL: the file must have this root. */
   cdna_cuda_progress progress;  /* Or NULL. */
   void* progress_context;
@@ -137,21 +139,21 @@ enum {
 };
 
 typedef struct cdna_cuda_stage {
-  uint64_t bytes;               /* READ: as stored in the file. Else: as they are written. */
-  double seconds;               /* That it worked: of host stages the sum over threads, divided by their number. */
-  double gigabytes_per_second;  /* bytes / seconds / 1e9; 0 if there is nothing to tell. */
+  uint64_t bytes;              /* READ: as stored in the file. Else: as they are written. */
+  double seconds;              /* That it worked: of host stages the sum over threads, divided by their number. */
+  double gigabytes_per_second; /* bytes / seconds / 1e9; 0 if there is nothing to tell. */
 } cdna_cuda_stage;
 
 typedef struct cdna_cuda_upload_report {
   uint32_t struct_size;
-  uint32_t bottleneck;       /* CDNA_CUDA_STAGE_: host stages share their threads, so they count together. */
+  uint32_t bottleneck; /* CDNA_CUDA_STAGE_: host stages share their threads, so they count together. */
   uint32_t threads;
-  uint32_t reserved;         /* 0 */
-  double seconds;            /* Of the whole call. */
-  uint64_t device_bytes;     /* Held by the model. */
+  uint32_t reserved;          /* 0 */
+  double seconds;             /* Of the whole call. */
+  uint64_t device_bytes;      /* Held by the model. */
   uint64_t device_bytes_peak; /* Held during the call. */
-  uint64_t pinned_bytes;     /* Held during the call. */
-  cdna_cuda_stage stages[4]; /* By CDNA_CUDA_STAGE_. */
+  uint64_t pinned_bytes;      /* Held during the call. */
+  cdna_cuda_stage stages[4];  /* By CDNA_CUDA_STAGE_. */
 } cdna_cuda_upload_report;
 
 /* What the upload took. Requires: ret_report->struct_size; writes no more than that. Errors: BAD_ARGUMENT. */
@@ -177,16 +179,16 @@ typedef struct cdna_cuda_tensor_info {
   const uint64_t* shape; /* [rank], of the whole tensor. */
   uint64_t rows;         /* That are on the device, of the matrix view. */
   uint64_t cols;
-  uint64_t row_begin;    /* Of the whole tensor: the first of them. */
+  uint64_t row_begin; /* Of the whole tensor: the first of them. */
   uint64_t device_bytes;
   const void* device_data; /* Exact: elements [rows, cols], little-endian, packed without gaps. Codebook: NULL. */
   uint64_t outlier_count;
   uint32_t rank;
-  uint32_t dtype;        /* Of the source: spec/format.md, 7.3. 10 F16, 11 BF16, 12 F32, 13 F64. */
-  uint32_t bits;         /* Per element, or per code in the file. */
-  uint32_t device_bits;  /* Per element, or per code on the device: 4, 5, 6 or 8. */
-  uint32_t group;        /* Columns per group scale; 0: none. */
-  uint32_t curve;        /* CDNA_CUDA_CURVE_ */
+  uint32_t dtype;       /* Of the source: spec/format.md, 7.3. 10 F16, 11 BF16, 12 F32, 13 F64. */
+  uint32_t bits;        /* Per element, or per code in the file. */
+  uint32_t device_bits; /* Per element, or per code on the device: 4, 5, 6 or 8. */
+  uint32_t group;       /* Columns per group scale; 0: none. */
+  uint32_t curve;       /* CDNA_CUDA_CURVE_ */
 } cdna_cuda_tensor_info;
 
 /* Requires: ret_info->struct_size; writes no more than that. Errors: BAD_ARGUMENT (no such tensor). */
@@ -212,16 +214,16 @@ typedef struct cdna_cuda_linear_call {
   const cdna_cuda_segment* segments; /* On the host. */
   const void* x;                     /* [m, cols], rows x_stride elements apart. */
   int64_t x_stride;
-  void* y;                           /* Column y_column + r of row i is element i * y_stride + y_column + r. */
+  void* y; /* Column y_column + r of row i is element i * y_stride + y_column + r. */
   int64_t y_stride;
-  uint32_t x_type;                   /* CDNA_CUDA_F16, _BF16, _F32: the arithmetic, too (kernels/cuda/linear.h). */
+  uint32_t x_type; /* CDNA_CUDA_F16, _BF16, _F32: the arithmetic, too (kernels/cuda/linear.h). */
   uint32_t y_type;
   uint32_t m;
-  uint32_t loop;                     /* CDNA_CUDA_LOOP_ */
-  uint32_t splits;                   /* Of cols, loop stream; 0: as many as seem best. */
-  uint32_t reserved;                 /* 0 */
-  void* workspace; /* Of the plan's size, aligned to 256; its first 4096 bytes 0 at the first call that uses it (every
-                      call leaves them 0). Not shared by calls under way. */
+  uint32_t loop;     /* CDNA_CUDA_LOOP_ */
+  uint32_t splits;   /* Of cols, loop stream; 0: as many as seem best. */
+  uint32_t reserved; /* 0 */
+  void* workspace;   /* Of the plan's size, aligned to 256; its first 4096 bytes 0 at the first call that uses it (every
+                        call leaves them 0). Not shared by calls under way. */
   uint64_t workspace_bytes;
   void* stream;
 } cdna_cuda_linear_call;
