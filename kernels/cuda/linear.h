@@ -22,20 +22,20 @@ enum class Curve : std::uint8_t { none, pwl, affine };
 struct Weights {
   std::uint32_t rows = 0;
   std::uint32_t cols = 0;
-  std::uint8_t bits = 0;                       // 4, 5, 6 or 8: on the device.
+  std::uint8_t bits = 0;  // 4, 5, 6 or 8: on the device.
   Curve curve = Curve::none;
   ScaleType group_scale_type = ScaleType::none;
-  std::uint16_t group = 0;                     // Columns per group scale: 32, 64, 128; 0 without.
-  bool outliers_fit_f16 = true;                // |value| / row scale of every outlier is below 65504.
-  const void* tiles = nullptr;                 // [row tiles, column tiles, tile_bytes(bits)]
-  const std::uint16_t* codebook = nullptr;     // [2^bits] binary16, finite.
-  const std::uint16_t* lines = nullptr;        // pwl: [16, 2] base, step; affine: base, step. binary16
-  const float* row_scales = nullptr;           // [16 * row tiles], or null: 1.
+  std::uint16_t group = 0;                  // Columns per group scale: 32, 64, 128; 0 without.
+  bool outliers_fit_f16 = true;             // |value| / row scale of every outlier is below 65504.
+  const void* tiles = nullptr;              // [row tiles, column tiles, tile_bytes(bits)]
+  const std::uint16_t* codebook = nullptr;  // [2^bits] binary16, finite.
+  const std::uint16_t* lines = nullptr;     // pwl: [16, 2] base, step; affine: base, step. binary16
+  const float* row_scales = nullptr;        // [16 * row tiles], or null: 1.
   // [row tiles, column tiles, 16, 128 / group]: a tile's rows one after the other. Padding holds 0.
   const void* group_scales = nullptr;
-  const float* scale_table = nullptr;          // [256], with u8.
+  const float* scale_table = nullptr;  // [256], with u8.
   // Outliers in the order of tiles, in a tile by column, then row. Null: none.
-  const std::uint32_t* outlier_begin = nullptr;  // [row tiles * column tiles + 1]
+  const std::uint32_t* outlier_begin = nullptr;   // [row tiles * column tiles + 1]
   const std::uint32_t* outlier_places = nullptr;  // column << 4 | row % 16
   const float* outlier_values = nullptr;          // As f32.
   const float* outlier_deltas = nullptr;          // RN(value - decoded).
@@ -44,8 +44,8 @@ struct Weights {
 // One of several matrices with equal cols whose rows of y stand side by side.
 struct Segment {
   Weights weights;
-  const void* bias = nullptr;   // [rows] of type y, or null.
-  std::uint64_t y_column = 0;   // Of row 0 of the weights.
+  const void* bias = nullptr;  // [rows] of type y, or null.
+  std::uint64_t y_column = 0;  // Of row 0 of the weights.
 };
 
 constexpr unsigned kSegmentsMax = 8;
@@ -63,14 +63,14 @@ struct LinearCall {
   Float x_type = Float::f16;
   std::int64_t x_stride = 0;
   std::uint32_t m = 0;
-  void* y = nullptr;                  // [m, ...]: column y_column + r of row i is element i * y_stride + y_column + r.
+  void* y = nullptr;  // [m, ...]: column y_column + r of row i is element i * y_stride + y_column + r.
   Float y_type = Float::f16;
   std::int64_t y_stride = 0;
-  void* workspace = nullptr;          // plan().workspace_bytes, aligned to 256; not shared by calls under way.
+  void* workspace = nullptr;  // plan().workspace_bytes, aligned to 256; not shared by calls under way.
   std::size_t workspace_bytes = 0;
   cudaStream_t stream = nullptr;
   Loop loop = Loop::automatic;
-  unsigned splits = 0;                // Of k, for stream; 0: as plan() thinks best.
+  unsigned splits = 0;  // Of k, for stream; 0: as plan() thinks best.
 };
 
 // What plan() has to know of a device.
@@ -108,10 +108,11 @@ LinearPlan plan(const LinearCall& call, const Device& device);
 // m = 0 or no rows: launches nothing.
 //
 // Errors of the result, u = 2^-24, k = cols:
-//   x f16: |y - exact| <= (k + c) u sum |x||w| + the rounding of y, with the codebook as it is stored;
-//   x f32: as f16, with 2^-21 for rounding each x to two f16 numbers, and 2^-38 max |x| of the row;
-//   x bf16: codebook entries are first rounded to bf16, 2^-9 of each |w|.
-//   block and wgmma also round w / row scale once, to the type of x (2^-11 or 2^-9; below 2^-14 of the largest,
+//   x f16: |y - exact| <= (k + c) u sum |x||w| + the rounding of y, with the codebook as it is stored; |w| of an
+//     outlier counts with what its code stands for;
+//   x f32: as f16, with 2^-21 for rounding each x to two f16 numbers, and 2^-38 max |x| of the row for each |w|;
+//   x bf16: codebook entries are first rounded to bf16, 2^-8 of each |w|.
+//   block and wgmma also round w / row scale once, to the type of x (2^-11 or 2^-8; below 2^-14 of the largest,
 //   f16: 2^-25 of it), outliers too.
 // The same call gives the same bits, whatever else the device does.
 Outcome linear(const LinearCall& call, const Device& device);
