@@ -32,6 +32,8 @@ class FloatMatrix {
   double at(std::size_t row, std::size_t column) const;
   // Rounds to the type.
   void set(std::size_t row, std::size_t column, double value);
+  // As it was before anything was written.
+  void poison(std::size_t row, std::size_t column);
   // Bell-shaped, about -2 .. 2.
   void fill(Random* random);
   // All elements, dense, as float64.
@@ -75,6 +77,10 @@ inline void FloatMatrix::set(std::size_t row, std::size_t column, double value) 
   }
   const std::uint16_t bits = type_ == cdna_cuda::Float::f16 ? f16_of(value) : bf16_of(value);
   std::memcpy(to, &bits, sizeof(bits));
+}
+
+inline void FloatMatrix::poison(std::size_t row, std::size_t column) {
+  std::memset(bytes_.data() + place(row, column), static_cast<int>(kPoison), cdna_cuda::size_of(type_));
 }
 
 inline void FloatMatrix::fill(Random* random) {
