@@ -27,6 +27,7 @@ struct Weights {
   ScaleType group_scale_type = ScaleType::none;
   std::uint16_t group = 0;                  // Columns per group scale: 32, 64, 128; 0 without.
   bool outliers_fit_f16 = true;             // |value| / row scale of every outlier is below 65504.
+  bool scaled_fit_f16 = true;               // |entry * group scale| of every entry and scale is below 65504.
   const void* tiles = nullptr;              // [row tiles, column tiles, tile_bytes(bits)]
   const std::uint16_t* codebook = nullptr;  // [2^bits] binary16, finite.
   const std::uint16_t* lines = nullptr;     // pwl: [16, 2] base, step; affine: base, step. binary16
@@ -112,8 +113,9 @@ LinearPlan plan(const LinearCall& call, const Device& device);
 //     outlier counts with what its code stands for;
 //   x f32: as f16, with 2^-21 for rounding each x to two f16 numbers, and 2^-38 max |x| of the row for each |w|;
 //   x bf16: codebook entries are first rounded to bf16, 2^-8 of each |w|.
-//   block and wgmma also round w / row scale once, to the type of x (2^-11 or 2^-8; below 2^-14 of the largest,
-//   f16: 2^-25 of it), outliers too.
+//   block and wgmma round w / row scale once, to the type of x: 2^-11 (f16; and 2^-25 of the row scale, where that is
+//   subnormal) or 2^-8 (bf16, instead of the above) of each |w|, outliers too. Without group scales only outliers are
+//   rounded, of f16.
 // The same call gives the same bits, whatever else the device does.
 Outcome linear(const LinearCall& call, const Device& device);
 
