@@ -44,9 +44,7 @@ CDNA_DEVICE uint4 load_once_16(const void* pointer) {
 }
 CDNA_DEVICE uint2 load_once_8(const void* pointer) {
   uint2 v;
-  asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v2.u32 {%0, %1}, [%2];"
-               : "=r"(v.x), "=r"(v.y)
-               : "l"(pointer));
+  asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v2.u32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "l"(pointer));
   return v;
 }
 
@@ -120,7 +118,7 @@ CDNA_DEVICE std::uint32_t subtract_f16x2(std::uint32_t a, std::uint32_t b) {
   return d;
 }
 
-#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
 // Warpgroup products (sm_90a; PTX ISA, "Asynchronous Warpgroup Level Matrix Instructions").
 CDNA_DEVICE void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" : : : "memory"); }
 CDNA_DEVICE void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" : : : "memory"); }
@@ -130,6 +128,40 @@ CDNA_DEVICE void wgmma_wait() {
 }
 // Ordinary writes to shared memory, before, are seen by wgmma, after (and a barrier).
 CDNA_DEVICE void fence_shared_for_wgmma() { asm volatile("fence.proxy.async.shared::cta;" : : : "memory"); }
+#define CDNA_SUMS_8(c, i)                                                                                     \
+  "+f"(c[i]), "+f"(c[i + 1]), "+f"(c[i + 2]), "+f"(c[i + 3]), "+f"(c[i + 4]), "+f"(c[i + 5]), "+f"(c[i + 6]), \
+      "+f"(c[i + 7])
+#define CDNA_SUMS_32(c, i) CDNA_SUMS_8(c, i), CDNA_SUMS_8(c, i + 8), CDNA_SUMS_8(c, i + 16), CDNA_SUMS_8(c, i + 24)
+#define CDNA_WGMMA_M64N256K16(types)                                                                               \
+  asm volatile("{.reg .pred p; setp.eq.u32 p, 0, 0; wgmma.mma_async.sync.aligned.m64n256k16.f32." types            \
+               " "                                                                                                 \
+               "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                           \
+               "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "                  \
+               "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "                  \
+               "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, "                  \
+               "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, "                  \
+               "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, "                  \
+               "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, "      \
+               "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127}, " \
+               "{%128, %129, %130, %131}, %132, p, 1, 1, 0;}"                                                      \
+               : CDNA_SUMS_32(c, 0), CDNA_SUMS_32(c, 32), CDNA_SUMS_32(c, 64), CDNA_SUMS_32(c, 96)                 \
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(descriptor))
+
+// c[64, 256] += a[64, 16] b[16, 256], a warpgroup's together, f32 sums, asynchronously: neither c nor a may be touched
+// until a wgmma_wait says so. Warp w of the warpgroup has rows 16w .. of a and c, as mma_16816 has them; c[4j ..] is
+// columns 8j .. of it. b lies in shared memory as 256 rows of 64 halves (swizzled_descriptor).
+template <Half half>
+CDNA_DEVICE void wgmma_m64n256k16(float (&c)[128], const std::uint32_t (&a)[4], std::uint64_t descriptor) {
+  if constexpr (half == Half::f16) {
+    CDNA_WGMMA_M64N256K16("f16.f16");
+  } else {
+    CDNA_WGMMA_M64N256K16("bf16.bf16");
+  }
+}
+
+#undef CDNA_WGMMA_M64N256K16
+#undef CDNA_SUMS_32
+#undef CDNA_SUMS_8
 #endif
 
 }  // namespace cdna_cuda
