@@ -15,6 +15,7 @@
 #include "case_stride.hpp"
 #include "guarded_memory.hpp"
 #include "kernels/cpu/matmul.h"
+#include "pwl_entries.hpp"
 #include "random.hpp"
 #include "small_floats.hpp"
 
@@ -74,8 +75,9 @@ bool same(const float* a, const float* b, std::size_t count) {
 
 bool same(const Floats& a, const Floats& b) { return a.size() == b.size() && same(a.begin(), b.begin(), a.size()); }
 
-enum class Entries { halves, odd_halves, floats, odd_floats };
-constexpr Entries kEntries[] = {Entries::halves, Entries::odd_halves, Entries::floats, Entries::odd_floats};
+enum class Entries { halves, odd_halves, floats, odd_floats, lines };
+constexpr Entries kEntries[] = {Entries::halves, Entries::odd_halves, Entries::floats, Entries::odd_floats,
+                                Entries::lines};
 
 // Zeros, subnormals, the ends and infinities. The first, which is code 0, makes NaN of a 0 in x.
 constexpr double kOddHalves[] = {kInfinity, 0.0, -0.0, 0x1p-24, -0x1p-24, 0x1p-14, -65504, -0x1.8p-20};
@@ -102,13 +104,28 @@ bool is_normal_half(float value) {
   return exponent_field >= 1 && exponent_field <= 30;
 }
 
+void put_lines(cdna_lookup& table, const PwlEntries& book) {
+  table.is_pwl = 1;
+  for (std::size_t line = 0; line < kLines; ++line) {
+    for (std::uint32_t k = 0; k < 2; ++k) {
+      table.pwl_planes[k][line] = static_cast<std::uint8_t>(book.bases[line] >> (8 * k));
+      table.pwl_planes[k + 2][line] = static_cast<std::uint8_t>(book.steps[line] >> (8 * k));
+    }
+  }
+}
+
 // Only the forms that the f32 kernels use.
 cdna_lookup make_lookup(std::uint32_t bits, Entries entries, Noise& noise) {
   cdna_lookup table = {};
   table.bits = bits;
-  table.is_half = entries == Entries::halves || entries == Entries::odd_halves;
+  table.is_half = entries != Entries::floats && entries != Entries::odd_floats;
   std::vector<float> values;
-  for (std::size_t code = 0; code < std::size_t{1} << bits; ++code) values.push_back(entry_of(entries, code, noise));
+  if (entries == Entries::lines) {
+    const PwlEntries book = random_pwl_entries(noise);
+    put_lines(table, book);
+    values = book.entries;
+  }
+  while (values.size() < std::size_t{1} << bits) values.push_back(entry_of(entries, values.size(), noise));
   const bool are_normal = std::all_of(values.begin(), values.end(), is_normal_half);
   table.entry_unit = are_normal && bits != 4 ? 65536.0F : 1.0F;
   for (std::size_t i = 0; i < 256; ++i) {
@@ -234,6 +251,7 @@ void for_rows(const Body& body) {
   Noise noise(kSeed);
   for (std::uint32_t bits = 1; bits <= 8; ++bits) {
     for (const Entries entries : kEntries) {
+      if (entries == Entries::lines && bits != 8) continue;
       for (const std::size_t count : counts(noise)) {
         const Row row = make_row(bits, entries, count, noise.below(2) == 0, noise);
         INFO(row.what);

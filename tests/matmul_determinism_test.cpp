@@ -9,6 +9,7 @@
 
 #include "cdna/matmul.hpp"
 #include "matmul_reference.hpp"
+#include "small_floats.hpp"
 #include "temporary_folder.hpp"
 #include "tensor_file.hpp"
 
@@ -27,6 +28,19 @@ struct Subject {
   std::function<Bytes(const BlockLayout&)> file;
   bool has_int8 = false;
 };
+
+// Entries that kernels may look up as 16 lines, every code used.
+Subject lines() {
+  CodebookShape shape;
+  shape.rows = kRowCount;
+  shape.cols = kColCount;
+  CodebookPlanes planes = random_planes(shape, kSeed);
+  for (std::size_t code = 0; code < planes.codebook.size(); ++code) {
+    const auto base = static_cast<double>(code / 16) / 4 - 1.876953125;  // An odd multiple of 2^-9.
+    planes.codebook[code] = value_of_f16(f16_of(base + static_cast<double>(code % 16) * 0x1.0Cp-6));
+  }
+  return {"8 bits, lines", [planes](const BlockLayout& layout) { return file_of(planes, layout); }, true};
+}
 
 Subject codes(std::uint32_t bits, std::uint32_t group, DType codebook_dtype = DType::f16) {
   CodebookShape shape;
@@ -53,8 +67,9 @@ Subject exact(DType dtype) {
 }
 
 const std::vector<Subject>& subjects() {
-  static const std::vector<Subject> all{codes(8, 0),        codes(8, 64),     codes(6, 64), codes(5, 32),
-                                        codes(4, 32),       codes(3, 128),    codes(11, 0), codes(4, 0, DType::f32),
+  static const std::vector<Subject> all{codes(8, 0),        lines(),          codes(8, 64),
+                                        codes(6, 64),       codes(5, 32),     codes(4, 32),
+                                        codes(3, 128),      codes(11, 0),     codes(4, 0, DType::f32),
                                         exact(DType::bf16), exact(DType::f64)};
   return all;
 }

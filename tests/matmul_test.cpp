@@ -1,11 +1,14 @@
 // Products with codebook tensors: every preset, every width of codes, every form of scales and outliers.
 #include "cdna/matmul.hpp"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
+#include <cmath>
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "libcdna/file.hpp"
 #include "matmul_reference.hpp"
 #include "tensor_file.hpp"
 
@@ -75,6 +78,28 @@ TEST_CASE("matmul: every number of entries, group and class of codebook is withi
     const Opened file = encoded(presets[i], kFloatTypes[i % 4], 19, 277, kSeed + i);
     for (const std::uint64_t m : {1U, 3U, 7U}) check(file, m, kSeed + i + m);
   }
+}
+
+TEST_CASE(
+    "matmul: kernels are told of lines of codebooks of class pwl16 unless an entry is subnormal, and of no others") {
+  INFO("seed " << kSeed);
+  std::size_t on_lines = 0;
+  const auto check_lines = [&](const std::string& preset, std::uint64_t seed, bool expected) {
+    INFO(preset << ", " << seed);
+    const Opened file = encoded(preset, DType::f32, 61, 277, seed);
+    const CodebookTables* const tables = must(file_of(file.tensor).tables(file.tensor.number()));
+    const bool are_normal = std::all_of(tables->codebook.begin(), tables->codebook.end(),
+                                        [](float entry) { return std::abs(entry) >= 0x1p-14F; });
+    CHECK((tables->lookup->is_pwl != 0) == (expected && are_normal));
+    on_lines += tables->lookup->is_pwl;
+  };
+  for (std::uint64_t seed = kSeed; seed < kSeed + 8; ++seed) {
+    check_lines("cb8,class=pwl16", seed, true);
+    check_lines("cb8g64,class=pwl16", seed, true);
+    check_lines("cb8", seed, false);
+    check_lines("cb8,class=pwl16,k=128", seed, false);
+  }
+  CHECK(on_lines > 8);
 }
 
 TEST_CASE("matmul: every width of codes and group at every number of columns to 130") {

@@ -67,6 +67,10 @@ struct cdna_lookup {
   uint8_t bf16_planes[2][256];   // Of the bf16 nearest to the entry.
   uint8_t fixed_planes[2][256];  // Of round(entry / fixed_step) + 32768; fixed_step = largest magnitude / 32767.
   float fixed_step;
+  // 256 normal binary16 numbers are on 16 lines: entry 16 h + l is base h + l * step h, in f32, rounded to 11 bits.
+  // Bases and steps are normal binary16 numbers, or the step is 0.
+  uint32_t is_pwl;
+  uint8_t pwl_planes[4][16];  // Two bytes of the bases, two of the steps, the least significant first.
 };
 
 // One row of codes, or a piece of it that begins at a multiple of CDNA_CHUNK columns.
