@@ -104,7 +104,6 @@ void check_streams(const Setting& setting) {
   }
 }
 
-#if !CDNA_EMULATED
 void check_graphs(const Setting& setting) {
   for (const Loop loop : kLoops) {
     Product product("cb8g64", setting.rows, setting.cols, 9, Float::bf16, loop, setting.device);
@@ -132,7 +131,6 @@ void check_graphs(const Setting& setting) {
     cudaGraphDestroy(graph);
   }
 }
-#endif
 
 // The context's free memory while products run, and what plans ask for.
 void check_memory(const Setting& setting) {
@@ -298,9 +296,7 @@ void check_behaviour(const Device& device, const CheckOptions& options, Tally* t
   check_refusals(setting);
   check_memory(setting);
   check_streams(setting);
-#if !CDNA_EMULATED
   check_graphs(setting);
-#endif
   for (const Loop loop : kLoops) {
     for (const Float type : {Float::f16, Float::bf16, Float::f32}) {
       for (const std::uint32_t m : {1U, 9U, 130U}) {
