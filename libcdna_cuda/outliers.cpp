@@ -14,8 +14,6 @@
 namespace cdna::cuda {
 namespace {
 
-constexpr float kF16Max = 65504;  // kernels/cuda/linear.h, outliers_fit_f16.
-
 float widened(DType dtype, const std::byte* value) {
   float out = 0;
   convert_value(dtype, value, DType::f32, reinterpret_cast<std::byte*>(&out));

@@ -10,6 +10,8 @@
 
 namespace cdna::cuda {
 
+constexpr float kF16Max = 65504;  // kernels/cuda/linear.h: what fits f16.
+
 struct Outlier {
   std::uint64_t tile = 0;
   std::uint32_t place = 0;  // column << 4 | row % 16, as kernels have it.

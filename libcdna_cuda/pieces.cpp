@@ -149,7 +149,7 @@ void PieceSender::fill_codes(const Piece& piece, std::byte* out) const {
     std::memcpy(out + row * piece_bytes, from + row * row_bytes, piece_bytes);
 }
 
-Result<void> PieceSender::fill_scales(const Piece& piece, std::byte* out) const {
+Result<void> PieceSender::fill_scales(const Piece& piece, std::byte* out) {
   const DType dtype = plan_->decoder.group_dtype;
   const std::uint64_t stored_bytes = bits_of(dtype) / 8;
   const std::uint64_t row_groups = groups(block_->entry_count);
@@ -170,6 +170,7 @@ Result<void> PieceSender::fill_scales(const Piece& piece, std::byte* out) const 
         const std::uint64_t number = scale_block(*plan_, kGroupScale, block_->row_begin + piece.row + row, group);
         return not_finite(*plan_, kGroupScale, number, "a group scale is not finite");
       }
+      largest_scale_ = std::max(largest_scale_, std::abs(scale));
       std::memcpy(to + i * sizeof scale, &scale, sizeof scale);
     }
   }

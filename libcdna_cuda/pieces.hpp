@@ -31,6 +31,8 @@ class PieceSender {
   // Codes, with the group scales of their rows, to their tiles. Errors: malformed D1 (a group scale that is not
   // finite); those of the ring.
   Result<void> send_codes(void* tiles, void* group_scales);
+  // The largest magnitude of the group scales that were sent; 0 where they are numbers of a table's entries.
+  float largest_scale() const { return largest_scale_; }
   // Elements of an exact tensor, of which `destination` is the first on the device.
   Result<void> send_elements(std::byte* destination);
 
@@ -48,7 +50,7 @@ class PieceSender {
   std::uint64_t entries_that_fit() const;
   Result<void> send_piece(const Piece& piece, void* tiles, void* group_scales);
   void fill_codes(const Piece& piece, std::byte* out) const;
-  Result<void> fill_scales(const Piece& piece, std::byte* out) const;
+  Result<void> fill_scales(const Piece& piece, std::byte* out);
 
   Ring* ring_;
   const TensorPlan* plan_;
@@ -57,6 +59,7 @@ class PieceSender {
   std::uint64_t row_begin_ = 0;  // Rows of the block that are in the plan.
   std::uint64_t row_end_ = 0;
   std::uint64_t scale_bytes_ = 0;  // On the device, each; 0: none.
+  float largest_scale_ = 0;
 };
 
 }  // namespace cdna::cuda

@@ -96,7 +96,7 @@ Result<void> take_curve(TensorPlan& plan, const ItemView& view, PlaneRole role) 
       plane->row_entries() != (pwl ? 32U : 2U) || plane->block_count() != 1)
     return {};
   PlaneReader reader = CDNA_TRY(PlaneReader::create(file_of(plan.tensor), plan.tensor.number(),
-                                                    static_cast<std::uint32_t>(plane - view.planes.data()), 0, 1));
+                                                    static_cast<std::uint32_t>(plane - view.planes.data()), 1));
   const std::span<const std::byte> bytes = CDNA_TRY(reader.fetch(0));
   std::vector<std::uint16_t> lines;
   for (std::size_t i = 0; i + 2 <= bytes.size(); i += 2) lines.push_back(load<std::uint16_t>(bytes.subspan(i)));

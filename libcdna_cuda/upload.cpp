@@ -36,6 +36,7 @@ struct Job {
   std::vector<float> row_scales;  // [16 * row tiles]
   std::atomic<std::uint64_t> blocks_left{0};
   std::uint64_t outlier_count = 0;
+  float largest_scale = 0;  // Magnitude of group scales.
 };
 
 struct Task {
@@ -249,8 +250,11 @@ Result<void> Upload::send_block(Job& job, std::uint64_t number, Hand& hand) {
   if (plan.is_codebook) CDNA_TRY(take_row_scales(plan, block, job.row_scales));
   hand.times.fill.seconds += seconds_since(fill_begin);
   PieceSender sender(*ring_, plan, block, hand.times.fill);
-  return plan.is_codebook ? sender.send_codes(address(plan.parts[kTiles]), address(plan.parts[kGroupScales]))
-                          : sender.send_elements(address(plan.parts[kElements]));
+  if (!plan.is_codebook) return sender.send_elements(address(plan.parts[kElements]));
+  CDNA_TRY(sender.send_codes(address(plan.parts[kTiles]), address(plan.parts[kGroupScales])));
+  const std::lock_guard lock(mutex_);
+  job.largest_scale = std::max(job.largest_scale, sender.largest_scale());
+  return {};
 }
 
 // Row scales, outliers and tables: once per tensor.
@@ -276,6 +280,18 @@ Result<void> Upload::send_shared(Job& job, HostTimes& times) {
 
 // ---- What is left ----
 
+float largest_magnitude(std::span<const float> numbers) {
+  float largest = 0;
+  for (const float number : numbers) largest = std::max(largest, std::abs(number));
+  return largest;
+}
+
+bool scales_fit_f16(const Job& job) {
+  const RowDecoder& decoder = job.plan.decoder;
+  const float scale = std::max(job.largest_scale, largest_magnitude(decoder.scale_table));
+  return scale * largest_magnitude(decoder.codebook) < kF16Max;
+}
+
 cdna_cuda::Weights Upload::weights_of(const Job& job) const {
   const TensorPlan& plan = job.plan;
   const auto at = [&](Part part) { return address(plan.parts[part]); };
@@ -289,6 +305,7 @@ cdna_cuda::Weights Upload::weights_of(const Job& job) const {
   w.group_scale_type = plan.group_scale_type;
   w.group = static_cast<std::uint16_t>(plan.decoder.group);
   w.outliers_fit_f16 = job.outliers.fit_f16();
+  w.scaled_fit_f16 = scales_fit_f16(job);
   w.tiles = at(kTiles);
   w.codebook = reinterpret_cast<const std::uint16_t*>(at(kEntries));
   w.lines = reinterpret_cast<const std::uint16_t*>(at(kLines));

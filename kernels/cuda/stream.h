@@ -13,7 +13,7 @@ namespace cdna_cuda {
 
 constexpr unsigned kStreamWarps = 8;
 constexpr unsigned kStreamThreads = kStreamWarps * kLanes;
-constexpr unsigned kStreamColumnsMax = 64;  // Of B.
+constexpr unsigned kStreamColumnsMax = 64;  // Of B, in a pass.
 constexpr unsigned kCounters = 1024;        // In the workspace's first 4 KiB.
 constexpr std::size_t kCounterBytes = std::size_t{4} * kCounters;
 
@@ -26,6 +26,10 @@ constexpr std::size_t stream_shared_bytes(ScaleType type) {
   return kTableBytes + kExponentsBytes + 16 + (type == ScaleType::u8 ? kScaleTableBytes : 0);
 }
 
+// Columns of B in a pass: f32 group scales take registers that 64 columns need.
+CDNA_HD constexpr unsigned stream_columns_max(ScaleType scale) {
+  return scale == ScaleType::f32 ? kStreamColumnsMax / 2 : kStreamColumnsMax;
+}
 // Row tiles per warp: they share what is read of x, and need registers for twice the sums. Of 8 bits and up to 8
 // columns one is enough; with group scales two do not always fit (NOTES.md).
 CDNA_HD constexpr unsigned row_tiles_per_warp(unsigned bits, unsigned column_tiles_of_b, ScaleType scale) {

@@ -85,13 +85,15 @@ CDNA_DEVICE void multiply_tile(StreamSums<row_tiles, columns>& sums, StreamWords
 #pragma unroll
     for (unsigned r = 0; r < row_tiles; ++r) {
       __syncwarp();  // Loads of what comes later stay later: without, the compiler runs out of registers.
+      // Before or after the fragments: where registers last, which ptxas decides.
+      float scale[2];
+      if (columns == 1) scales.take(scale, r, place, pair, tiles[r] + tiles_on, any_following);
       std::uint32_t a[2][4];
       words.fragment(a[0], r, 2 * pair, source);
       words.fragment(a[1], r, 2 * pair + 1, source);
       const unsigned char* const lane_tile = lane_tiles + std::uint64_t{tiles[r]} * tile_bytes(bits);
       words.reload(r, lane_tile, lane_tile + tiles_on * tile_bytes(bits), any_following, pair);
-      float scale[2];
-      scales.take(scale, r, place, pair, tiles[r] + tiles_on, any_following);
+      if (columns > 1) scales.take(scale, r, place, pair, tiles[r] + tiles_on, any_following);
 #pragma unroll
       for (unsigned n = 0; n < columns; ++n) {
         if (row_tiles == 1) ldmatrix_x4(b[n], x_pairs[pair] + n * kTableStride);
@@ -242,7 +244,10 @@ cudaError_t launch_columns(const StreamLaunch& call) {
     case ScaleType::u8:
       return launch_scaled<bits, half, columns, ScaleType::u8>(call);
     case ScaleType::f32:
-      return launch_scaled<bits, half, columns, ScaleType::f32>(call);
+      if constexpr (8 * columns <= stream_columns_max(ScaleType::f32)) {
+        return launch_scaled<bits, half, columns, ScaleType::f32>(call);
+      }
+      return cudaErrorInvalidValue;
     default:
       return launch_scaled<bits, half, columns, ScaleType::none>(call);
   }

@@ -77,7 +77,8 @@ double estimated_clocks(const StreamWork& work, const StreamShape& shape, const 
 StreamShape stream_shape(const StreamWork& work, const Device& device, unsigned warps_over_rows, unsigned splits) {
   StreamShape shape;
   const std::uint64_t all_columns = std::uint64_t{work.m} * work.columns_per_row;
-  const unsigned columns = all_columns < kStreamColumnsMax ? static_cast<unsigned>(all_columns) : kStreamColumnsMax;
+  const unsigned columns_max = stream_columns_max(work.scale);
+  const unsigned columns = all_columns < columns_max ? static_cast<unsigned>(all_columns) : columns_max;
   shape.staged = staged_columns(columns);
   shape.column_tiles_of_b = shape.staged < 8 ? 1 : shape.staged / 8;
   shape.rows_per_pass = columns / work.columns_per_row;

@@ -1,6 +1,4 @@
-// Tests of the block loop: its own source, run by the emulator, against float64.
-#include "linear_block.cu"
-
+// Tests of the block loop: its own source, on the emulated device, against float64.
 #include "tiled_product.hpp"
 
 namespace cdna::test {

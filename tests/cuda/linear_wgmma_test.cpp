@@ -1,6 +1,4 @@
-// Tests of the wgmma loop: its own source, run by the emulator, against float64.
-#include "linear_wgmma.cu"
-
+// Tests of the wgmma loop: its own source, on the emulated device, against float64.
 #include "tiled_product.hpp"
 
 namespace cdna::test {
