@@ -23,10 +23,11 @@ VENV_PYTHON = "build/venv/bin/python"
 # -O1: optimized enough for the tests, and compiled in half the time of -O2; lines are all that reports need to know. The
 # tools are tested as users get them.
 SANITIZED = ["-Dbuildtype=debugoptimized", "-Doptimization=1", "-Db_lundef=false", "-Dtools=false",
-             "-Dcpp_args=-fno-sanitize-recover=all -gline-tables-only"]
+             "-Dcpp_args=-fno-sanitize-recover=all -gline-tables-only", "-Dcuda=disabled"]
 # Name: folder, compiler, meson options, what to build (nothing: all).
 BUILDS = {
-    "release": ("build/check-release", "g++", ["-Dbuildtype=release"], []),
+    # Kernels for GPUs are compiled by kernels/cuda/resources.py, and run on an emulated device.
+    "release": ("build/check-release", "g++", ["-Dbuildtype=release", "-Dcuda=disabled"], []),
     "asan": ("build/check-asan", "clang++-14", [*SANITIZED, "-Db_sanitize=address,undefined", "-Dfuzz=true"], []),
     # Without asserts: what a hostile file gets is decided by checks that stay in every build.
     "tsan": ("build/check-tsan", "clang++-14", [*SANITIZED, "-Db_sanitize=thread", "-Db_ndebug=true"],
