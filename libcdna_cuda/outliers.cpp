@@ -27,14 +27,14 @@ bool is_stored_finite(DType dtype, const std::byte* value, float as_f32) {
   return std::isfinite(stored);
 }
 
-// What the codes of a block give at row `row` (of the block) and entry `entry`.
-float decoded_value(const TensorPlan& plan, const Block& block, std::uint64_t row, std::uint64_t entry) {
+// What `value` adds to what the code at row `row` (of the block) and entry `entry` stands for.
+float difference(const TensorPlan& plan, const Block& block, std::uint64_t row, std::uint64_t entry, float value) {
   const std::uint64_t row_bytes = block.data.size() / block.row_count;
   const std::uint64_t scale_bytes = block.group_scales.size() / block.row_count;
   const float row_scale = block.row_scales.empty() ? 1.0F : block.row_scales[row];
   const std::uint64_t group = plan.decoder.group == 0 ? 0 : entry / plan.decoder.group;
   const float scale = plan.decoder.scale(row_scale, block.group_scales.subspan(row * scale_bytes, scale_bytes), group);
-  return plan.decoder.value(block.data.subspan(row * row_bytes, row_bytes), entry, scale);
+  return outlier_difference(value, plan.decoder.entry(block.data.subspan(row * row_bytes, row_bytes), entry), scale);
 }
 
 }  // namespace
@@ -60,22 +60,24 @@ Result<void> Outliers::add(const TensorPlan& plan, const Block& block) {
     const std::uint64_t row_in_block = position / block.entry_count;
     const std::uint64_t entry = position % block.entry_count;
     const std::uint64_t row = block.row_begin + row_in_block;
-    if (row < plan.row_begin || row >= plan.row_end) continue;
+    // The first: also if somebody rewrites the file meanwhile, nothing is read behind the block.
+    if (row_in_block >= block.row_count || row < plan.row_begin || row >= plan.row_end) continue;
     const std::byte* const stored = block.outlier_values.data() + i * value_bytes;
     const float value = widened(plan.outlier_dtype, stored);
     if (!is_stored_finite(plan.outlier_dtype, stored, value))
       return not_finite(plan, kOutliers, block.number, "an outlier is not finite");
-    if (!std::isfinite(value))
+    const float delta = difference(plan, block, row_in_block, entry, value);
+    if (!std::isfinite(value) || !std::isfinite(delta))
       return file_of(plan.tensor)
-          .placed(fail(Code::unsupported, "", "an outlier is beyond the range of f32"), plan.tensor.number());
+          .placed(fail(Code::unsupported, "", "an outlier, or its distance from its code, is beyond the range of f32"),
+                  plan.tensor.number());
     const std::uint64_t column = block.entry_begin + entry;
     const std::uint64_t local = row - plan.row_begin;
     const std::uint64_t tile =
         local / cdna_cuda::kTileRows * cdna_cuda::tiles_of_columns(plan.cols) + column / cdna_cuda::kTileColumns;
     const float scale = block.row_scales.empty() ? 1.0F : block.row_scales[row_in_block];
     fit = fit && std::abs(value / scale) < kF16Max;
-    found.push_back({tile, static_cast<std::uint32_t>(column << 4 | local % cdna_cuda::kTileRows), value,
-                     value - decoded_value(plan, block, row_in_block, entry)});
+    found.push_back({tile, static_cast<std::uint32_t>(column << 4 | local % cdna_cuda::kTileRows), value, delta});
   }
   const std::lock_guard lock(mutex_);
   outliers_.insert(outliers_.end(), found.begin(), found.end());

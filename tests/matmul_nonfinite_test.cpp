@@ -318,3 +318,52 @@ TEST_CASE("matmul nonfinite: an entry beyond bf16 that no code has leaves the su
     }
   }
 }
+
+// What the encoder makes of values near the end of f32: a code whose product with its scale is beyond it, and an
+// outlier.
+TEST_CASE("matmul nonfinite: outliers whose codes decode beyond f32 count as what they are") {
+  INFO("seed " << kSeed);
+  CodebookPlanes planes = some_planes(8, 0);
+  planes.nonfinite = false;
+  planes.codebook.back() = 1.25;
+  planes.outliers.clear();
+  for (const std::uint64_t row : {0U, 7U, 18U}) {
+    planes.row_scales[row] = 3e38F;
+    for (std::uint64_t col = 0; col < planes.cols; ++col) {
+      const std::uint64_t element = row * planes.cols + col;
+      const bool is_outlier = col % 5 == 0;
+      // Of the others the decoded values stay far below.
+      planes.codes[element] = is_outlier ? 255 : static_cast<std::uint16_t>(col % 2);
+      if (is_outlier) planes.outliers[element] = col % 2 == 0 ? 3.2e38 : 3.4e38;
+    }
+  }
+  planes.codebook[0] = -0.75;
+  planes.codebook[1] = -0.5;
+  for (std::size_t code = 2; code + 1 < planes.codebook.size(); ++code)
+    planes.codebook[code] = static_cast<double>(code) / 1024;
+  const Bytes bytes = file_of(planes, {5, 1, Codec::raw});
+  const Reader reader = must(Reader::open(memory_source(bytes)));
+  const Tensor tensor = reader.find("w").value();
+  Weights w = weights_of(reader, tensor);
+  for (std::size_t i = 0; i < w.values.size(); ++i) {
+    if (!std::isfinite(w.magnitudes[i])) w.magnitudes[i] = 1.25 * 3e38 + (1.25 * 3e38 - 3.2e38);
+  }
+  for (const Orientation orientation : {Orientation::linear, Orientation::transposed}) {
+    for (const Math math : {Math::f32, Math::bf16}) {
+      for (const std::uint64_t m : kXRows) {
+        Operand x = random_operand(m, orientation == Orientation::linear ? w.cols : w.rows, kSeed + m);
+        for (float& value : x.values) value *= 0x1p-20F;
+        const Product expected = product_of(w, x, orientation, math);
+        for (const Isa isa : available_isas()) {
+          MatmulOptions options;
+          options.math = math;
+          options.orientation = orientation;
+          options.isa = isa;
+          INFO((orientation == Orientation::linear ? "linear, " : "transposed, ")
+               << name_of(math) << ", " << name_of(isa) << ", m " << m);
+          CHECK(excess(expected, multiply(tensor, x, options)) == "");
+        }
+      }
+    }
+  }
+}

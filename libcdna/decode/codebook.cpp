@@ -131,10 +131,19 @@ float RowDecoder::scale(float row_scale, std::span<const std::byte> group_scales
   return has_row_scale || group != 0 ? scale_of(row_scale, group_scales, index) : 1.0F;
 }
 
+float RowDecoder::entry(std::span<const std::byte> codes, std::uint64_t index) const {
+  return codebook[bits == 8 ? std::to_integer<std::size_t>(codes[index])
+                            : code_at(codes.data(), codes.size(), bits, index)];
+}
+
 float RowDecoder::value(std::span<const std::byte> codes, std::uint64_t index, float scale) const {
-  const std::size_t code =
-      bits == 8 ? std::to_integer<std::size_t>(codes[index]) : code_at(codes.data(), codes.size(), bits, index);
-  return has_row_scale || group != 0 ? product(codebook[code], scale) : codebook[code];
+  return has_row_scale || group != 0 ? product(entry(codes, index), scale) : entry(codes, index);
+}
+
+float outlier_difference(float value, float entry, float scale) {
+  const float used = entry * scale;
+  if (std::isfinite(used)) return value - used;
+  return static_cast<float>(double{value} - double{entry} * double{scale});
 }
 
 void RowDecoder::decode(std::span<const std::byte> codes, float row_scale, std::span<const std::byte> group_scales,

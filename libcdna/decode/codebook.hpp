@@ -36,12 +36,17 @@ struct RowDecoder {
 
   // The value of one code, its scale given.
   float value(std::span<const std::byte> codes, std::uint64_t index, float scale) const;
+  float entry(std::span<const std::byte> codes, std::uint64_t index) const;
   // RN(group * row): of the group of number `index`, 1 without scales.
   float scale(float row_scale, std::span<const std::byte> group_scales, std::uint64_t index) const;
 
  private:
   float scale_of(float row_scale, std::span<const std::byte> group_scales, std::uint64_t index) const;
 };
+
+// value - entry * scale: what an outlier adds to the product that its code stands for. Where that is beyond f32, as the
+// encoder's outliers may be, the difference mostly is not.
+float outlier_difference(float value, float entry, float scale);
 
 // Writes one value of a float dtype, read from `value` (little-endian, of `from`), as `to`: bit for bit where they are
 // equal, else through f32 (f64 where `to` is F64).

@@ -127,17 +127,18 @@ void RowDot::add_piece(const cdna_code_row& codes, std::uint64_t at) {
 void RowDot::correct_outliers(const WeightRow& row) {
   for (std::uint64_t o = row.outlier_begin; o < row.outlier_end; ++o) {
     const std::uint64_t column = row.outlier_column(o);
-    const float difference = outlier_value(weights_, *row.block, o) - used_value(row, column);
+    const float difference = correction(row, column, outlier_value(weights_, *row.block, o));
     for (std::uint64_t i = 0; i < rows_; ++i) corrections_[i] += x_.value(i, row.entry_begin + column) * difference;
   }
 }
 
-// Of one code, as the kernels of this job see it.
-float RowDot::used_value(const WeightRow& row, std::uint64_t column) const {
+// To what the kernels of this job see in a code.
+float RowDot::correction(const WeightRow& row, std::uint64_t column, float value) const {
   if (decoder_.bits == 8 && decoder_.group == 0)
-    return entries_[std::to_integer<std::size_t>(row.data[column])] * row.row_scale;
+    return outlier_difference(value, entries_[std::to_integer<std::size_t>(row.data[column])], row.row_scale);
   const std::uint64_t group = decoder_.group == 0 ? 0 : column / decoder_.group;
-  return decoder_.value(row.data, column, decoder_.scale(row.row_scale, row.group_scales, group));
+  const float scale = decoder_.scale(row.row_scale, row.group_scales, group);
+  return outlier_difference(value, decoder_.entry(row.data, column), scale);
 }
 
 void RowDot::add_values(const WeightRow& row) {

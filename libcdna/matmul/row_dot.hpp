@@ -31,7 +31,7 @@ class RowDot {
   void add_piece(const cdna_code_row& codes, std::uint64_t at);
   void add_values(const WeightRow& row);
   void correct_outliers(const WeightRow& row);
-  float used_value(const WeightRow& row, std::uint64_t column) const;
+  float correction(const WeightRow& row, std::uint64_t column, float value) const;
   void replace_outliers(const WeightRow& row, std::uint64_t begin, std::uint64_t count);
 
   Math math_;

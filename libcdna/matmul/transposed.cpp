@@ -192,8 +192,9 @@ class Transposed {
       for (std::uint64_t o = row.outlier_begin; o < row.outlier_end; ++o) {
         const std::uint64_t column = row.outlier_column(o);
         const std::uint64_t group = decoder.group == 0 ? 0 : column / decoder.group;
-        const float used = decoder.value(row.data, column, decoder.scale(row.row_scale, row.group_scales, group));
-        const float difference = outlier_value(weights_, *row.block, o) - used;
+        const float difference =
+            outlier_difference(outlier_value(weights_, *row.block, o), decoder.entry(row.data, column),
+                               decoder.scale(row.row_scale, row.group_scales, group));
         const std::uint64_t place = row.entry_begin + order_.position_of(column);
         for (std::uint64_t i = 0; i < rows_; ++i)
           thread.corrections[i * stride_ + place] += thread.factors[i * rows.size() + r] * difference;

@@ -70,8 +70,10 @@ struct WeightRow {
   const Block* block = nullptr;
   std::uint64_t position = 0;  // Of its first code, counted as outlier positions are.
 
-  std::uint64_t outlier_column(std::uint64_t i) const {  // Within the piece.
-    return load<std::uint32_t>(block->outlier_positions.subspan(4 * i)) - position;
+  // Within the piece, also if somebody rewrites the file meanwhile.
+  std::uint64_t outlier_column(std::uint64_t i) const {
+    const std::uint64_t column = load<std::uint32_t>(block->outlier_positions.subspan(4 * i)) - position;
+    return std::min(column, entry_count - 1);
   }
   // The first outlier of the row at or behind a column.
   std::uint64_t first_outlier_from(std::uint64_t column) const;
