@@ -12,7 +12,7 @@ namespace cdna_cuda {
 constexpr unsigned kStageK = 64;
 constexpr unsigned kStageRowBytes = 2 * kStageK;
 
-// x as a ring reads it. by_16_bytes: pointer, stride and cols are multiples of 16 bytes.
+// x as a ring reads it. by_16_bytes: pointer and stride are multiples of 16 bytes.
 struct Batch {
   const unsigned char* x;
   std::int64_t stride;  // In elements of two bytes.
@@ -54,6 +54,7 @@ class BatchRing {
       }
     }
     copy_async_commit();
+    __syncwarp();  // Threads have gone ways of their own, and what follows is for whole warps.
   }
 
   // The next stage.
@@ -71,19 +72,20 @@ class BatchRing {
     const std::uint32_t k = k_begin + 8 * chunk;
     const unsigned step = blockDim.x / 8;
     const std::uint32_t left = k < batch_.cols ? batch_.m - first_ : 0;  // Rows that are there.
+    const std::uint32_t bytes = k + 8 <= batch_.cols ? 16 : 2 * (batch_.cols - k);
     const unsigned char* from = batch_.x;
     if (row < left) from += 2 * (static_cast<std::int64_t>(first_ + row) * batch_.stride + k);
     std::uint32_t to = shared_address(stage) + swizzled(row, chunk);
 #pragma unroll 4
     for (unsigned r = row; r < columns; r += step) {
       const bool inside = r < left;
-      copy_async_16(to, inside ? from : batch_.x, inside ? 16 : 0);
+      copy_async_16(to, inside ? from : batch_.x, inside ? bytes : 0);
       from += 2 * static_cast<std::int64_t>(step) * batch_.stride;
       to += step * kStageRowBytes;
     }
   }
 
-  // x or cols not aligned: element by element, at once.
+  // x not aligned: element by element, at once.
   CDNA_DEVICE void fetch_elements(unsigned char* stage, std::uint32_t k_begin) const {
 #pragma unroll 1
     for (unsigned i = threadIdx.x; i < columns * 8; i += blockDim.x) {

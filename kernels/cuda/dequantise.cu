@@ -1,6 +1,7 @@
 // Codes on the device back to numbers: the f32 values of the format, bit for bit, rounded once.
 #include "device.h"
 #include "launch.h"
+#include "loops.h"
 #include "pack.h"
 
 namespace cdna_cuda {
@@ -184,12 +185,10 @@ Kernel kernel_of(unsigned bits, Float type) {
 
 Outcome check(const Dequantise& call) {
   const Weights& w = call.weights;
-  if (w.bits < 4 || device_bits(w.bits) != w.bits) return bad_argument("codes of 4, 5, 6 or 8 bits are wanted");
   if (call.row_begin > call.row_end || call.row_end > w.rows) return bad_argument("rows that the matrix has not");
-  if (w.group_scale_type != ScaleType::none && w.group != 32 && w.group != 64 && w.group != 128)
-    return bad_argument("groups of 32, 64 or 128 columns are wanted");
   if (call.row_begin == call.row_end || w.cols == 0) return {};
-  if (w.tiles == nullptr || w.codebook == nullptr) return bad_argument("the matrix has no codes");
+  const Outcome weights = check_weights(w);
+  if (weights.status != Status::ok) return weights;
   if (call.out == nullptr) return bad_argument("there is no place for the result");
   if (reinterpret_cast<std::uintptr_t>(call.out) % size_of(call.type) != 0)
     return bad_argument("the result is not aligned to its elements");

@@ -118,6 +118,18 @@ CDNA_DEVICE std::uint32_t subtract_f16x2(std::uint32_t a, std::uint32_t b) {
   return d;
 }
 
+// Nothing that makes these registers, or uses them, is moved to the other side of this.
+template <unsigned count>
+CDNA_DEVICE void pin_registers(float (&registers)[count]) {
+#pragma unroll
+  for (unsigned i = 0; i < count; ++i) asm volatile("" : "+f"(registers[i]) : : "memory");
+}
+template <unsigned count>
+CDNA_DEVICE void pin_registers(std::uint32_t (&registers)[count]) {
+#pragma unroll
+  for (unsigned i = 0; i < count; ++i) asm volatile("" : "+r"(registers[i]) : : "memory");
+}
+
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
 // Warpgroup products (sm_90a; PTX ISA, "Asynchronous Warpgroup Level Matrix Instructions").
 CDNA_DEVICE void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" : : : "memory"); }

@@ -42,6 +42,8 @@ Outcome check_outliers(const Weights& weights) {
   return {};
 }
 
+}  // namespace
+
 Outcome check_weights(const Weights& weights) {
   if (weights.bits != 4 && weights.bits != 5 && weights.bits != 6 && weights.bits != 8) {
     return unsupported("codes are not of 4, 5, 6 or 8 bits on the device");
@@ -52,6 +54,7 @@ Outcome check_weights(const Weights& weights) {
   }
   if (weights.tiles == nullptr && weights.cols > 0) return bad("no codes");
   if (weights.codebook == nullptr) return bad("no codebook");
+  if (weights.curve != Curve::none && weights.lines == nullptr) return bad("a curve without its lines");
   for (const void* const pointer :
        {weights.tiles, static_cast<const void*>(weights.codebook), static_cast<const void*>(weights.lines),
         static_cast<const void*>(weights.row_scales), weights.group_scales,
@@ -63,6 +66,8 @@ Outcome check_weights(const Weights& weights) {
   const Outcome scales = check_scales(weights);
   return scales.status == Status::ok ? check_outliers(weights) : scales;
 }
+
+namespace {
 
 bool is_float(Float type) { return type == Float::f16 || type == Float::bf16 || type == Float::f32; }
 

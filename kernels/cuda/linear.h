@@ -104,18 +104,23 @@ Outcome query_device(int ordinal, Device* device);
 // Pure: looks at sizes, types, flags and alignments only.
 LinearPlan plan(const LinearCall& call, const Device& device);
 
-// Launches on call.stream what plan() says; does not wait, allocates nothing, may be captured into a graph. The
-// workspace's first 4 KiB must be 0 at the first call that uses it; every call leaves them 0.
-// m = 0 or no rows: launches nothing.
+// Launches on call.stream, which is of the current device, what plan() says; does not wait, allocates nothing, may be
+// captured into a graph. (A kernel's first launch loads it: where that cannot happen while capturing, drivers before
+// 12.3, launch once before.) The workspace's first 4 KiB must be 0 at the first call that uses it; every call leaves
+// them 0. m = 0 or no rows: launches nothing.
 //
-// Errors of the result, u = 2^-24, k = cols:
-//   x f16: |y - exact| <= (k + c) u sum |x||w| + the rounding of y, with the codebook as it is stored; |w| of an
-//     outlier counts with what its code stands for;
+// Errors of the result, u = 2^-24, k = cols, for finite x:
+//   x f16: |y - exact| <= 2 (k + c) u sum |x||w| + the rounding of y, with the codebook as it is stored; |w| of an
+//     outlier counts with what its code stands for. (Of tensor cores it is known from measurements only that they cut
+//     sums of up to 16 products off below the largest one's last bits, and keep subnormal f16 numbers; the factor 2 is
+//     for that.)
 //   x f32: as f16, with 2^-21 for rounding each x to two f16 numbers, and 2^-38 max |x| of the row for each |w|;
 //   x bf16: codebook entries are first rounded to bf16, 2^-8 of each |w|.
 //   block and wgmma round w / row scale once, to the type of x: 2^-11 (f16; and 2^-25 of the row scale, where that is
 //   subnormal) or 2^-8 (bf16, instead of the above) of each |w|, outliers too. Without group scales only outliers are
 //   rounded, of f16.
+// Provided that no sum of entry * x, nor it times a group scale, overflows or is subnormal in f32: row scales come
+// last. Where x is infinite at an outlier, stream may give NaN instead of an infinity.
 // The same call gives the same bits, whatever else the device does.
 Outcome linear(const LinearCall& call, const Device& device);
 

@@ -37,22 +37,32 @@ CDNA_DEVICE void decode_stage(FragmentStream<D, kAhead>& weights, StageOperands&
   for (unsigned i = 0; i < kStageSteps; ++i) weights.decode(a[i], column, first_step + i);
 }
 
-// Products of the stage that is in the ring now, of columns from k on; those of the stage before are over when this
-// returns, its own are not.
+CDNA_DEVICE void pin_operands(StageOperands& a) {
+#pragma unroll
+  for (unsigned i = 0; i < kStageSteps; ++i) pin_registers(a[i]);
+}
+
+// Products of the stage that is in the ring now, of columns from k on, with `a`; those of the stage before, with
+// `before`, are over when this returns, its own are not.
 template <Half half>
-CDNA_DEVICE void multiply_stage(float (&c)[kColumns / 2], const StageOperands& a, BatchRing<kColumns>& ring,
-                                std::uint32_t k) {
+CDNA_DEVICE void multiply_stage(float (&c)[kColumns / 2], StageOperands& a, StageOperands& before,
+                                BatchRing<kColumns>& ring, std::uint32_t k) {
   copy_async_wait<kFetchAhead - 1>();
   fence_shared_for_wgmma();
   __syncthreads();
   // To the slot whose products everyone has waited for before the barrier.
   ring.fetch(kFetchAhead, k + kFetchAhead * kStageK);
   const std::uint32_t x = shared_address(ring.read());
+  // Registers of products under way are read and written behind the compiler's back: all that makes them comes before
+  // the fence, all that uses or replaces them after the wait.
+  pin_operands(a);
+  pin_registers(c);
   wgmma_fence();
 #pragma unroll
   for (unsigned i = 0; i < kStageSteps; ++i) wgmma_m64n256k16<half>(c, a[i], swizzled_descriptor(x, i));
   wgmma_commit();
   wgmma_wait<1>();
+  pin_operands(before);
 }
 #endif
 
@@ -77,16 +87,17 @@ __global__ void __launch_bounds__(kThreads, 1) multiply(const __grid_constant__ 
 #pragma unroll
   for (unsigned i = 0; i < kColumns / 2; ++i) c[i] = 0.0F;
   StageOperands even;
-  StageOperands odd;
+  StageOperands odd = {};
   decode_stage(stream, even, 0, 0);
 #pragma unroll 1
   for (std::uint32_t column = 0; column < weights.cols; column += kTileColumns) {
-    multiply_stage<D::half>(c, even, ring, column);
+    multiply_stage<D::half>(c, even, odd, ring, column);
     decode_stage(stream, odd, column, kStageSteps);
-    multiply_stage<D::half>(c, odd, ring, column + kStageK);
+    multiply_stage<D::half>(c, odd, even, ring, column + kStageK);
     decode_stage(stream, even, column + kTileColumns, 0);
   }
   wgmma_wait<0>();
+  pin_registers(c);
   __syncthreads();
   auto* const staging = reinterpret_cast<float*>(shared + kRingOffset + warp * kStagingBytes);
   store_rows<kColumns>(OutputRows{segment, product.y, product.y_type, product.y_stride, product.batch.m,
@@ -105,6 +116,9 @@ LinearPlan plan_wgmma(const LinearCall& call, const Device& device) {
   LinearPlan plan = plan_tiled(call, kShape);
   plan.loop = Loop::wgmma;
   if (plan.outcome.status != Status::ok) return plan;
+#ifndef CDNA_CUDA_SM90A
+  plan.outcome = unsupported("wgmma: not built for sm_90a");
+#endif
   if (device.major != 9) plan.outcome = unsupported("wgmma is of compute capability 9.0 only");
   if (device.shared_bytes_per_block_max < kSharedBytes) plan.outcome = unsupported("wgmma: too little shared memory");
   return plan;

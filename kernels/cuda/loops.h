@@ -5,6 +5,9 @@
 
 namespace cdna_cuda {
 
+// Whether there is all that the weights need, aligned, and of what kernels take.
+Outcome check_weights(const Weights& weights);
+
 // What the loop would do with the call, or why it cannot. Called after the checks that hold for all of them.
 LinearPlan plan_stream(const LinearCall& call, const Device& device);
 LinearPlan plan_block(const LinearCall& call, const Device& device);

@@ -110,6 +110,7 @@ Outcome pack_codes(const PackCodes& call, cudaStream_t stream) {
   const std::uint64_t count = tiles_of_columns(call.column_count) * call.row_count * 4;
   if (count == 0) return {};
   if (call.source == nullptr || call.tiles == nullptr) return bad_argument("codes or tiles are missing");
+  if (reinterpret_cast<std::uintptr_t>(call.tiles) % 16 != 0) return bad_argument("tiles are not aligned to 16 bytes");
   if (call.row_bytes < (std::uint64_t{call.column_count} * call.source_bits + 7) / 8)
     return bad_argument("the rows of codes overlap");
   switch (device_bits(call.source_bits)) {
@@ -136,6 +137,9 @@ Outcome pack_scales(const PackScales& call, cudaStream_t stream) {
   const std::uint64_t count = tiles_of_columns(columns) * (kTileColumns / call.group) * call.row_count;
   if (count == 0) return {};
   if (call.source == nullptr || call.scales == nullptr) return bad_argument("scales or their place are missing");
+  if (call.type == ScaleType::f32 && (reinterpret_cast<std::uintptr_t>(call.source) % sizeof(float) != 0 ||
+                                      reinterpret_cast<std::uintptr_t>(call.scales) % sizeof(float) != 0))
+    return bad_argument("f32 scales are not aligned to 4 bytes");
   return call.type == ScaleType::u8 ? launch_over(pack_scales_kernel<std::uint8_t>, count, call, stream)
                                     : launch_over(pack_scales_kernel<float>, count, call, stream);
 }

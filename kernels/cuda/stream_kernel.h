@@ -59,11 +59,14 @@ CDNA_DEVICE void stage_slab(const StreamArguments& arguments, std::uint32_t tile
   slab.k_begin = tile_begin * kTileColumns;
   slab.chunks = kTileColumns / 8 * (left < arguments.slab_tiles ? left : arguments.slab_tiles);
   slab.memory = memory;
-  if constexpr (half == Half::f16) {
-    if (arguments.x_type == Float::f32) return stage_floats(arguments, slab, exponents);
+  if (half == Half::f16 && arguments.x_type == Float::f32) {
+    stage_floats(arguments, slab, exponents);
+  } else if (arguments.x_aligned) {
+    stage_aligned(arguments, slab);
+  } else {
+    stage_halves(arguments, slab);
   }
-  if (arguments.x_aligned) return stage_aligned(arguments, slab);
-  stage_halves(arguments, slab);
+  __syncwarp();  // Threads have gone ways of their own, and what follows is for whole warps.
 }
 
 // The warp's row tiles times one column tile. x_pairs: shared-memory addresses of the lane's rows of ldmatrix for the

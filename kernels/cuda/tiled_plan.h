@@ -37,7 +37,8 @@ inline std::uint64_t batch_blocks(const LinearCall& call, const TiledShape& shap
 // are too large for every type.
 inline const char* refusal(const Weights& weights, Float x_type) {
   if (weights.cols == 0) return "no columns";
-  if (weights.cols >= 1U << 28) return "more columns than the place of an outlier can say";
+  // Two tiles less than the place of an outlier can say: operands are decoded a tile ahead.
+  if (weights.cols > (1U << 28) - 3 * kTileColumns) return "more columns than the place of an outlier can say";
   if (tiles_of_rows(weights.rows) * tiles_of_columns(weights.cols) >= 1U << 28) return "more than 2^28 tiles";
   if (weights.outlier_begin != nullptr && !weights.outliers_fit_f16)
     return "an outlier is too large beside its row scale";
@@ -101,8 +102,7 @@ TiledKernel kernel_of(const DecodingChoice& choice, const KernelOf& of) {
 
 inline Batch batch_of(const LinearCall& call) {
   const std::uint32_t cols = call.segments[0].weights.cols;
-  const bool by_16_bytes =
-      reinterpret_cast<std::uintptr_t>(call.x) % 16 == 0 && call.x_stride % 8 == 0 && cols % 8 == 0;
+  const bool by_16_bytes = reinterpret_cast<std::uintptr_t>(call.x) % 16 == 0 && call.x_stride % 8 == 0;
   return {static_cast<const unsigned char*>(call.x), call.x_stride, call.m, cols, by_16_bytes};
 }
 

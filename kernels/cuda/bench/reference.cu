@@ -234,8 +234,8 @@ Sum host_product(const Recipe& recipe, Float type, std::uint64_t seed, std::uint
 Bound bound_of(Loop loop, Float x_type, Float y_type, std::uint32_t cols) {
   const double half_ulp = x_type == Float::bf16 ? 0x1p-8 : 0x1p-11;
   Bound bound{};
-  // linear.h: (k + c) u. c: scales (2), delta (2), parts of k, their sum and the bias.
-  bound.magnitude = (cols + 64.0) * 0x1p-24;
+  // linear.h: 2 (k + c) u. c: scales (2), delta (2), parts of k, their sum and the bias.
+  bound.magnitude = (cols + 64.0) * 0x1p-23;
   // Sums of 16 products truncate, one after the other: their errors have one sign.
   bound.of_norm = cols * 0x1p-26 + 0x1p-21;
   if (x_type == Float::f32) {

@@ -84,6 +84,9 @@ inline std::uint32_t fma_f16x2(std::uint32_t a, std::uint32_t b, std::uint32_t c
 }
 inline std::uint32_t subtract_f16x2(std::uint32_t a, std::uint32_t b) { return emulator::subtract_f16x2(a, b); }
 
+template <class T, unsigned count>
+void pin_registers(T (&)[count]) {}
+
 inline void wgmma_fence() { emulator::wgmma_fence(); }
 inline void wgmma_commit() { emulator::wgmma_commit(); }
 template <int pending>
