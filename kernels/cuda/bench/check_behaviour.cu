@@ -1,5 +1,5 @@
 // What products promise beside their numbers: the same bits every time, streams, graphs, memory, segments, refusals.
-#include <cstring>
+#include <algorithm>
 #include <functional>
 #include <memory>
 
@@ -22,29 +22,56 @@ struct Setting {
   Tally* tally;
 };
 
-// A call with all it needs.
+// How many elements are as Output::poison leaves them: a NaN that no product gives.
+std::size_t poisoned(const std::vector<unsigned char>& bytes, Float type) {
+  const std::size_t size = size_of(type);
+  std::size_t count = 0;
+  for (std::size_t begin = 0; begin < bytes.size(); begin += size) {
+    const auto* const element = bytes.data() + begin;
+    count += std::all_of(element, element + size, [](unsigned char byte) { return byte == 0xFF; });
+  }
+  return count;
+}
+
+// Whether there is a plan. stream does all that is asked here: it must not refuse.
+bool is_planned(const Setting& setting, const LinearPlan& planned, Loop loop) {
+  const bool is_ok = planned.outcome.status == Status::ok;
+  if (loop == Loop::stream) setting.tally->check(is_ok, "stream is refused: %s", planned.outcome.reason);
+  return is_ok;
+}
+
+// A call with all it needs. That calls succeed and write all of y is tallied.
 struct Product {
-  Product(const char* preset, std::uint32_t rows, std::uint32_t cols, std::uint32_t m, Float type, Loop loop,
-          const Device& device, std::uint64_t seed = 3)
-      : matrix(preset_named(preset), rows, cols, seed), x(type, m, cols, 0, seed), y(type, m, rows) {
+  Product(const Setting& with, const char* preset, std::uint32_t rows, std::uint32_t cols, std::uint32_t m, Float type,
+          Loop loop, std::uint64_t seed = 3)
+      : matrix(preset_named(preset), rows, cols, seed), x(type, m, cols, 0, seed), y(type, m, rows), setting(with) {
     segments.push_back({matrix.weights(), nullptr, 0});
     call = call_of(segments, x, m, y, loop);
-    planned = plan(call, device);
-    if (planned.outcome.status != Status::ok) return;
+    planned = plan(call, setting.device);
+    if (!is_planned(setting, planned, loop)) return;
     workspace = std::make_unique<Workspace>(planned.workspace_bytes);
     workspace->give_to(&call);
   }
   bool possible() const { return planned.outcome.status == Status::ok; }
-  Outcome run(const Device& device, cudaStream_t stream = nullptr) {
+  void run(cudaStream_t stream = nullptr) {
     call.stream = stream;
-    return linear(call, device);
+    const Outcome outcome = linear(call, setting.device);
+    setting.tally->check(outcome.status == Status::ok, "m %u, %s: %s", call.m, name_of(call.loop), outcome.reason);
+  }
+  // What y is, every element of it written.
+  std::vector<unsigned char> written() const {
+    std::vector<unsigned char> bytes = y.host();
+    const std::size_t unwritten = poisoned(bytes, y.type());
+    setting.tally->check(unwritten == 0, "m %u, %s: %zu elements of y were not written", call.m, name_of(call.loop),
+                         unwritten);
+    return bytes;
   }
   // What y is after one run from poison.
-  std::vector<unsigned char> once(const Device& device) {
+  std::vector<unsigned char> once() {
     y.poison();
-    run(device);
+    run();
     require(cudaDeviceSynchronize(), "the product");
-    return y.host();
+    return written();
   }
 
   Matrix matrix;
@@ -53,6 +80,7 @@ struct Product {
   std::vector<Segment> segments;
   LinearCall call;
   LinearPlan planned;
+  const Setting& setting;
   std::unique_ptr<Workspace> workspace;
 };
 
@@ -60,13 +88,12 @@ void check_repeats(const Setting& setting, const Preset& preset) {
   for (const std::uint32_t m : {1U, 17U, 256U}) {
     if (setting.tiny && m > 17) continue;
     for (const Loop loop : kLoops) {
-      Product product(preset.name, setting.rows, setting.cols, m, m == 17 ? Float::bf16 : Float::f16, loop,
-                      setting.device);
+      Product product(setting, preset.name, setting.rows, setting.cols, m, m == 17 ? Float::bf16 : Float::f16, loop);
       if (!product.possible()) continue;
-      const std::vector<unsigned char> first = product.once(setting.device);
+      const std::vector<unsigned char> first = product.once();
       unsigned differ = 0;
       const unsigned times = setting.tiny ? 2 : 20;
-      for (unsigned i = 1; i < times; ++i) differ += product.once(setting.device) != first;
+      for (unsigned i = 1; i < times; ++i) differ += product.once() != first;
       setting.tally->check(differ == 0, "%s, m %u, %s: %u of %u repeats have other bits", preset.name, m, name_of(loop),
                            differ, times);
     }
@@ -83,19 +110,19 @@ struct Stream {
 
 void check_streams(const Setting& setting) {
   for (const Loop loop : kLoops) {
-    Product one("cb8g64", setting.rows, setting.cols, 5, Float::f16, loop, setting.device, 11);
-    Product two("cb4g32", setting.rows + 77, kCols, 5, Float::bf16, loop, setting.device, 12);
+    Product one(setting, "cb8g64", setting.rows, setting.cols, 5, Float::f16, loop, 11);
+    Product two(setting, "cb4g32", setting.rows + 77, kCols, 5, Float::bf16, loop, 12);
     if (!one.possible() || !two.possible()) continue;
-    const std::vector<unsigned char> alone_one = one.once(setting.device);
-    const std::vector<unsigned char> alone_two = two.once(setting.device);
+    const std::vector<unsigned char> alone_one = one.once();
+    const std::vector<unsigned char> alone_two = two.once();
     one.y.poison();
     two.y.poison();
     require(cudaDeviceSynchronize(), "poison");
     const Stream first;
     const Stream second;
     for (unsigned i = 0; i < (setting.tiny ? 2 : 50); ++i) {
-      one.run(setting.device, first.handle);
-      two.run(setting.device, second.handle);
+      one.run(first.handle);
+      two.run(second.handle);
     }
     require(cudaStreamSynchronize(first.handle), "the first stream");
     require(cudaStreamSynchronize(second.handle), "the second stream");
@@ -106,15 +133,15 @@ void check_streams(const Setting& setting) {
 
 void check_graphs(const Setting& setting) {
   for (const Loop loop : kLoops) {
-    Product product("cb8g64", setting.rows, setting.cols, 9, Float::bf16, loop, setting.device);
+    Product product(setting, "cb8g64", setting.rows, setting.cols, 9, Float::bf16, loop);
     if (!product.possible()) continue;
-    const std::vector<unsigned char> expected = product.once(setting.device);
+    const std::vector<unsigned char> expected = product.once();
     const Stream stream;
     cudaGraph_t graph = nullptr;
     cudaGraphExec_t executable = nullptr;
     require(cudaStreamBeginCapture(stream.handle, cudaStreamCaptureModeThreadLocal), "capturing");
-    product.run(setting.device, stream.handle);
-    product.run(setting.device, stream.handle);
+    product.run(stream.handle);
+    product.run(stream.handle);
     const cudaError_t captured = cudaStreamEndCapture(stream.handle, &graph);
     if (!setting.tally->check(captured == cudaSuccess, "%s: cannot be captured: %s", name_of(loop),
                               cudaGetErrorString(captured))) {
@@ -139,14 +166,14 @@ void check_memory(const Setting& setting) {
     for (const Loop loop : kLoops) {
       const std::uint32_t rows = setting.tiny ? 35 : 4096;
       const std::uint32_t cols = setting.tiny ? 300 : 14336;
-      Product product("cb4g32", rows, cols, m, Float::f16, loop, setting.device);
+      Product product(setting, "cb4g32", rows, cols, m, Float::f16, loop);
       if (!product.possible()) continue;
-      product.once(setting.device);  // Code is loaded at its first launch.
+      product.once();  // Code is loaded at its first launch.
       std::size_t before = 0;
       std::size_t during = 0;
       std::size_t total = 0;
       require(cudaMemGetInfo(&before, &total), "free memory");
-      for (unsigned i = 0; i < 5; ++i) product.run(setting.device);
+      for (unsigned i = 0; i < 5; ++i) product.run();
       require(cudaMemGetInfo(&during, &total), "free memory");
       require(cudaDeviceSynchronize(), "products");
       setting.tally->check(during >= before, "m %u, %s: %zu bytes were allocated", m, name_of(loop), before - during);
@@ -185,7 +212,7 @@ void check_segments(const Setting& setting, Float type, std::uint32_t m, Loop lo
   }
   LinearCall call = call_of(segments, x, m, y, loop);
   const LinearPlan planned = plan(call, setting.device);
-  if (planned.outcome.status != Status::ok) return;
+  if (!is_planned(setting, planned, loop)) return;
   const Workspace workspace(planned.workspace_bytes);
   workspace.give_to(&call);
   const Outcome outcome = linear(call, setting.device);
@@ -260,7 +287,8 @@ void check_refusals(const Setting& setting) {
          old->minor = 0;
        }},
   };
-  Product product("cb8g64", setting.rows, setting.cols, 3, Float::f16, Loop::stream, setting.device);
+  Product product(setting, "cb8g64", setting.rows, setting.cols, 3, Float::f16, Loop::stream);
+  if (!product.possible()) return;
   product.y.poison();
   for (const Refusal& refusal : refusals) {
     LinearCall call = product.call;
@@ -285,6 +313,7 @@ void check_refusals(const Setting& setting) {
   setting.tally->check(linear(call, setting.device).status == Status::ok, "m = 0 is refused");
   require(cudaDeviceSynchronize(), "what was refused");
   setting.tally->check(product.y.is_poison(), "a refused call wrote to y");
+  product.once();  // As it was before it was spoilt, it is done.
 }
 
 }  // namespace
