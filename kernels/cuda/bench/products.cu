@@ -36,7 +36,7 @@ void require_cublas(cublasStatus_t status, const char* what) {
 
 // How many buffers of a size make caches useless: four times the last level's size in all.
 unsigned copies_of(std::size_t bytes, const Machine& machine) {
-  return static_cast<unsigned>(std::clamp<std::size_t>(4 * machine.l2_bytes / bytes + 1, 2, 32));
+  return static_cast<unsigned>(std::max<std::size_t>(4 * machine.l2_bytes / bytes + 1, 2));
 }
 
 class Cublas {

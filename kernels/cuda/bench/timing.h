@@ -34,13 +34,11 @@ class Stopwatch {
 
   cudaStream_t stream() const { return stream_; }
 
-  // `enqueue(i)` puts launch i on stream(). 20 launches, and at least one of each of `rotated` buffers; fewer if they
-  // are so long that the measurement would take more than about seconds_max.
+  // `enqueue(i)` puts launch i on stream(). At least 20 launches, fewer if they are so long that the measurement would
+  // take more than about seconds_max; whole rounds of `rotated` buffers, so that each is read after all others.
   Timing measure(const std::function<void(unsigned)>& enqueue, unsigned rotated, double seconds_max = 0.3) {
     const double once = replay_seconds(enqueue, 1, 2).front();
-    const double share = seconds_max / (kReplays + 2) / std::max(once, 1e-7);
-    unsigned launches = std::max(kLaunches, rotated);
-    if (share < launches) launches = std::max(2U, static_cast<unsigned>(share));
+    const unsigned launches = launches_of(rotated, seconds_max / (kReplays + 2) / std::max(once, 1e-7));
     std::vector<double> times = replay_seconds(enqueue, launches, kReplays);
     std::sort(times.begin(), times.end());
     return {times[times.size() / 2] / launches, times.front() / launches, times.back() / launches, launches};
@@ -49,6 +47,13 @@ class Stopwatch {
  private:
   static constexpr unsigned kLaunches = 20;
   static constexpr unsigned kReplays = 9;
+
+  // Whole rounds: the last launches of a part of one would leave what the next replay begins with in caches.
+  static unsigned launches_of(unsigned rotated, double affordable) {
+    const unsigned wanted = (kLaunches + rotated - 1) / rotated;
+    const double rounds = std::clamp(affordable / rotated, 1.0, static_cast<double>(wanted));
+    return static_cast<unsigned>(rounds) * rotated;
+  }
 
   // After one replay that is not counted.
   std::vector<double> replay_seconds(const std::function<void(unsigned)>& enqueue, unsigned launches,
