@@ -27,14 +27,16 @@ bool is_stored_finite(DType dtype, const std::byte* value, float as_f32) {
   return std::isfinite(stored);
 }
 
-// What `value` adds to what the code at row `row` (of the block) and entry `entry` stands for.
-float difference(const TensorPlan& plan, const Block& block, std::uint64_t row, std::uint64_t entry, float value) {
-  const std::uint64_t row_bytes = block.data.size() / block.row_count;
+float scale_at(const TensorPlan& plan, const Block& block, float row_scale, std::uint64_t row, std::uint64_t entry) {
   const std::uint64_t scale_bytes = block.group_scales.size() / block.row_count;
-  const float row_scale = block.row_scales.empty() ? 1.0F : block.row_scales[row];
   const std::uint64_t group = plan.decoder.group == 0 ? 0 : entry / plan.decoder.group;
-  const float scale = plan.decoder.scale(row_scale, block.group_scales.subspan(row * scale_bytes, scale_bytes), group);
-  return outlier_difference(value, plan.decoder.entry(block.data.subspan(row * row_bytes, row_bytes), entry), scale);
+  return plan.decoder.scale(row_scale, block.group_scales.subspan(row * scale_bytes, scale_bytes), group);
+}
+
+// The codebook's entry of the code at row `row` (of the block) and entry `entry`.
+float entry_at(const TensorPlan& plan, const Block& block, std::uint64_t row, std::uint64_t entry) {
+  const std::uint64_t row_bytes = block.data.size() / block.row_count;
+  return plan.decoder.entry(block.data.subspan(row * row_bytes, row_bytes), entry);
 }
 
 }  // namespace
@@ -66,8 +68,13 @@ Result<void> Outliers::add(const TensorPlan& plan, const Block& block) {
     const float value = widened(plan.outlier_dtype, stored);
     if (!is_stored_finite(plan.outlier_dtype, stored, value))
       return not_finite(plan, kOutliers, block.number, "an outlier is not finite");
-    const float delta = difference(plan, block, row_in_block, entry, value);
-    if (!std::isfinite(value) || !std::isfinite(delta))
+    const float row_scale = block.row_scales.empty() ? 1.0F : block.row_scales[row_in_block];
+    const float scale = scale_at(plan, block, row_scale, row_in_block, entry);
+    const float delta = outlier_difference(value, entry_at(plan, block, row_in_block, entry), scale);
+    // Scales that are not finite are told of where they are sent.
+    const bool scales_are_finite =
+        std::isfinite(row_scale) && std::isfinite(scale_at(plan, block, 1, row_in_block, entry));
+    if (!std::isfinite(value) || (!std::isfinite(delta) && scales_are_finite))
       return file_of(plan.tensor)
           .placed(fail(Code::unsupported, "", "an outlier, or its distance from its code, is beyond the range of f32"),
                   plan.tensor.number());
@@ -75,8 +82,7 @@ Result<void> Outliers::add(const TensorPlan& plan, const Block& block) {
     const std::uint64_t local = row - plan.row_begin;
     const std::uint64_t tile =
         local / cdna_cuda::kTileRows * cdna_cuda::tiles_of_columns(plan.cols) + column / cdna_cuda::kTileColumns;
-    const float scale = block.row_scales.empty() ? 1.0F : block.row_scales[row_in_block];
-    fit = fit && std::abs(value / scale) < kF16Max;
+    fit = fit && std::abs(value / row_scale) < kF16Max;
     found.push_back({tile, static_cast<std::uint32_t>(column << 4 | local % cdna_cuda::kTileRows), value, delta});
   }
   const std::lock_guard lock(mutex_);

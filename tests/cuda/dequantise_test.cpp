@@ -165,6 +165,8 @@ void Matrix::make_outliers() {
   weights_.outlier_begin = keep(begin);
   weights_.outlier_places = keep(places);
   weights_.outlier_values = keep(values);
+  weights_.outlier_deltas = weights_.outlier_values;  // Has to be there; is not used here.
+  if (values.empty()) weights_.outlier_begin = nullptr;
 }
 
 float Matrix::group_scale(std::uint32_t row, std::uint32_t column) const {
@@ -277,7 +279,8 @@ TEST_CASE("dequantise: what cannot be is refused before anything is launched") {
   CHECK(status([](Dequantise& call) { call.stride = 39; }) == Status::bad_argument);
   CHECK(status([](Dequantise& call) { call.out = nullptr; }) == Status::bad_argument);
   CHECK(status([&](Dequantise& call) { call.out = reinterpret_cast<char*>(out.get()) + 2; }) == Status::bad_argument);
-  CHECK(status([](Dequantise& call) { call.weights.bits = 7; }) == Status::bad_argument);
+  CHECK(status([](Dequantise& call) { call.weights.bits = 7; }) == Status::unsupported);
+  CHECK(status([](Dequantise& call) { call.weights.curve = Curve::pwl; }) == Status::bad_argument);  // Without lines.
   CHECK(status([](Dequantise& call) { call.row_begin = 20; }) == Status::ok);
   CHECK(emulator::counts().launches == launches);
 }

@@ -324,6 +324,31 @@ TEST_CASE("upload: what kernels cannot multiply with is refused, with its name, 
   check_clean();
 }
 
+TEST_CASE("upload: outliers whose distance from what their codes decode to is beyond f32 are refused") {
+  const FreshDevice fresh;
+  CodebookShape shape;
+  shape.rows = 40;
+  shape.cols = 64;
+  CodebookPlanes planes = random_planes(shape, 1);
+  planes.outlier_dtype = DType::f32;
+  planes.row_scales[20] = static_cast<float>(3.75e38 / planes.codebook.back());
+  const std::uint64_t element = 20 * planes.cols + 5;
+  planes.codes[element] = 255;
+  planes.outliers[element] = 3.2e38;  // Decoded: an infinity. Their distance: -5.5e37.
+  {
+    const SavedFile file(file_of(planes));
+    cdna_cuda_upload_options options = upload_options(0, 1);
+    cdna_cuda_model* model = nullptr;
+    CHECK(cdna_cuda_upload(file.path().c_str(), nullptr, &options, &model, nullptr) == CDNA_CUDA_OK);
+    cdna_cuda_free(model);
+  }
+  planes.outliers[element] = -3.2e38;
+  const cdna_cuda_error error = refused(SavedFile(file_of(planes)), upload_options(0, 1));
+  CHECK(error.code == CDNA_CUDA_UNSUPPORTED);
+  CHECK(std::string(error.tensor) == "w");
+  check_clean();
+}
+
 TEST_CASE("upload: numbers that are not finite although the tensor says so are damage, with their place") {
   const FreshDevice fresh;
   CodebookShape shape;
