@@ -1,6 +1,6 @@
 """Checks that a shared library exports the functions of its C header and nothing else.
 
-    test_exports.py LIBRARY HEADER
+    exports.py LIBRARY HEADER
 """
 import re
 import subprocess
