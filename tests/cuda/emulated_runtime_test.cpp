@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "../../kernels/cuda/emulator/emulator.h"
@@ -379,6 +380,34 @@ TEST_CASE("emulated runtime: the device is what the test says") {
   CHECK(cudaGetDeviceCount(&value) == cudaErrorNoDevice);
   CHECK(value == 0);
   emulator::reset();
+}
+
+TEST_CASE("emulated runtime: each thread has its device, and what is of another is counted") {
+  start_anew();
+  emulator::settings().devices = 2;
+  const cudaStream_t stream = new_stream();
+  int* const device = device_ints();
+  REQUIRE(cudaSetDevice(1) == cudaSuccess);
+  int other = -1;
+  std::thread([&other] { (void)cudaGetDevice(&other); }).join();
+  CHECK(other == 0);
+  CHECK(emulator::counts().device_choices == 1);
+  REQUIRE(cudaMemsetAsync(device, 0, kBytes, stream) == cudaSuccess);
+  CHECK(launch_add_one(device, device, stream) == cudaErrorInvalidResourceHandle);
+  CHECK(emulator::counts().foreign_uses == 2);
+  CHECK(cudaFree(device) == cudaSuccess);
+  CHECK(emulator::counts().foreign_uses == 3);
+  CHECK(cudaStreamDestroy(stream) == cudaSuccess);
+  CHECK(emulator::counts().foreign_uses == 4);
+  int* const own = device_ints();
+  CHECK(cudaFree(own) == cudaSuccess);
+  CHECK(cudaSetDevice(2) == cudaErrorInvalidDevice);
+  CHECK(cudaGetDevice(&other) == cudaSuccess);
+  CHECK(other == 1);
+  CHECK(emulator::counts().foreign_uses == 4);
+  emulator::reset();
+  CHECK(cudaGetDevice(&other) == cudaSuccess);
+  CHECK(other == 0);
 }
 
 TEST_CASE("emulated runtime: a function of the host runs in its place in the stream") {

@@ -8,6 +8,9 @@
 // A test includes the .cu files that it runs, and is compiled with emulator/ and its parent folder in the include path
 // and linked with emulator/*.cpp. A kernel must not wait for another block of its grid.
 //
+// All devices are alike. Each thread has its current one, the first until it chooses; work of a stream that is not of
+// that device, kernels apart, runs, and is counted (Counts::foreign_uses).
+//
 // A kernel that reaches past shared memory, is not aligned, or waits for what never comes, ends there: the message is
 // failure(), written to stderr as well, and CUDA's error is cudaErrorLaunchFailure for all calls until reset().
 #pragma once
@@ -59,6 +62,10 @@ struct Counts {
   std::size_t events = 0;
   std::size_t graphs = 0;  // Instances too.
   std::size_t queued = 0;  // Work that has not run.
+  // Calls so far that chose a device; that used or released a stream, an event or memory of another than the calling
+  // thread's current one.
+  std::uint64_t device_choices = 0;
+  std::uint64_t foreign_uses = 0;
 };
 Counts counts();
 

@@ -48,7 +48,7 @@ cudaError_t allocate(void** pointer, std::size_t bytes, Place place) {
   if (posix_memalign(pointer, kAlignment, bytes) != 0) return cudaErrorMemoryAllocation;
   std::memset(*pointer, s.settings.poison, bytes);
   if (place == Place::device && s.device_memory_uses == 0) hide(*pointer, bytes);
-  s.allocations[reinterpret_cast<std::uintptr_t>(*pointer)] = {bytes, place};
+  s.allocations[reinterpret_cast<std::uintptr_t>(*pointer)] = {bytes, place, current_device()};
   ++allocations_of(place);
   bytes_of(place) += bytes;
   s.counts.device_bytes_peak = std::max(s.counts.device_bytes_peak, s.counts.device_bytes);
@@ -60,6 +60,7 @@ cudaError_t release(void* pointer, Place place) {
   State& s = state();
   const auto found = s.allocations.find(reinterpret_cast<std::uintptr_t>(pointer));
   if (found == s.allocations.end() || found->second.place != place) return cudaErrorInvalidValue;
+  note_use(found->second.device);
   --allocations_of(place);
   bytes_of(place) -= found->second.bytes;
   show(pointer, found->second.bytes);

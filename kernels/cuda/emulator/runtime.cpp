@@ -10,6 +10,7 @@ namespace emulator {
 namespace {
 
 thread_local cudaError_t t_last_error = cudaSuccess;
+thread_local int t_device = 0;
 
 bool is_device(int device) { return device >= 0 && device < state().settings.devices; }
 
@@ -84,6 +85,13 @@ void reset() {
   s.fail_at = 0;
   s.failed_call.clear();
   t_last_error = cudaSuccess;
+  t_device = 0;
+}
+
+int current_device() { return t_device; }
+
+void note_use(int device) {
+  if (device != t_device) ++state().counts.foreign_uses;
 }
 
 const std::string& failure() { return state().failure; }
@@ -226,15 +234,18 @@ cudaError_t cudaGetDevice(int* device) {
   const Call call("cudaGetDevice");
   if (call.error() != cudaSuccess) return call(call.error());
   if (!is_device(0)) return call(cudaErrorNoDevice);
-  *device = 0;
+  *device = t_device;
   return call(cudaSuccess);
 }
 
 cudaError_t cudaSetDevice(int device) {
   const Call call("cudaSetDevice");
+  ++state().counts.device_choices;
   if (call.error() != cudaSuccess) return call(call.error());
   if (!is_device(0)) return call(cudaErrorNoDevice);
-  return call(is_device(device) ? cudaSuccess : cudaErrorInvalidDevice);
+  if (!is_device(device)) return call(cudaErrorInvalidDevice);
+  t_device = device;
+  return call(cudaSuccess);
 }
 
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {

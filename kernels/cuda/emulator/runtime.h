@@ -102,6 +102,8 @@ struct EventHandle;
 struct GraphHandle;
 }  // namespace emulator
 using cudaStream_t = emulator::StreamHandle*;
+// Another stream in each thread: the emulated device has none.
+inline const cudaStream_t cudaStreamPerThread = reinterpret_cast<cudaStream_t>(0x2);
 using cudaEvent_t = emulator::EventHandle*;
 using cudaGraph_t = emulator::GraphHandle*;
 using cudaGraphExec_t = emulator::GraphHandle*;

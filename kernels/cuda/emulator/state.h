@@ -34,6 +34,7 @@ struct Operation {
 using GraphWork = std::vector<std::function<void()>>;
 
 struct Stream {
+  int device = 0;
   bool blocking = true;  // Waits for the legacy stream, and it for this one.
   std::deque<Operation> queue;
   std::shared_ptr<GraphWork> captured;  // Null: its work is not captured.
@@ -46,6 +47,7 @@ struct StreamHandle {
 struct EventHandle {
   std::shared_ptr<Record> record;  // The last one; null: never recorded, complete.
   bool times = true;
+  int device = 0;
 };
 
 struct GraphHandle {
@@ -57,6 +59,7 @@ enum class Place { device, pinned };
 struct Allocation {
   std::size_t bytes;
   Place place;
+  int device;
 };
 
 struct State {
@@ -97,6 +100,10 @@ class Call {
   std::lock_guard<std::recursive_mutex> lock_;
   cudaError_t error_ = cudaSuccess;
 };
+
+// The calling thread's. note_use(): counts what is of another.
+int current_device();
+void note_use(int device);
 
 // The context is lost, as after a fault in a kernel.
 void lose_context(const std::string& message);

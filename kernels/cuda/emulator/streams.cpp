@@ -82,7 +82,9 @@ std::shared_ptr<Stream> find_stream(cudaStream_t handle) {
     s.capture_is_invalid = true;  // Of any stream: the legacy one would have to wait for it.
     return s.legacy;
   }
-  return s.stream_handles.count(handle) == 0 ? nullptr : handle->stream;
+  if (s.stream_handles.count(handle) == 0) return nullptr;
+  note_use(handle->stream->device);
+  return handle->stream;
 }
 
 void enqueue(const std::shared_ptr<Stream>& stream, std::function<void()> run) {
@@ -115,7 +117,8 @@ cudaError_t launch(const void* kernel, dim3 grid, dim3 block, std::size_t shared
   if (call.error() != cudaSuccess) return call(call.error());
   State& s = state();
   const auto queue = find_stream(stream);
-  if (queue == nullptr) return call(cudaErrorInvalidResourceHandle);
+  if (queue == nullptr || (stream != nullptr && queue->device != current_device()))
+    return call(cudaErrorInvalidResourceHandle);
   if (!launch_fits(grid, block)) return call(cudaErrorInvalidConfiguration);
   const auto opt_in = s.shared_opt_in.find(kernel);
   const std::size_t allowed =
@@ -137,6 +140,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
   if (stream == nullptr || flags > cudaStreamNonBlocking) return call(cudaErrorInvalidValue);
   State& s = state();
   auto created = std::make_shared<Stream>();
+  created->device = current_device();
   created->blocking = flags == cudaStreamDefault;
   s.streams.push_back(created);
   *stream = new StreamHandle{std::move(created)};
@@ -148,6 +152,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   const Call call("cudaStreamDestroy");
   if (state().stream_handles.erase(stream) == 0) return call(cudaErrorInvalidResourceHandle);
+  note_use(stream->stream->device);
   delete stream;
   drop_finished_streams();
   return call(call.error());
@@ -210,6 +215,7 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
   if (call.error() != cudaSuccess) return call(call.error());
   if (event == nullptr) return call(cudaErrorInvalidValue);
   *event = new EventHandle;
+  (*event)->device = current_device();
   (*event)->times = (flags & cudaEventDisableTiming) == 0;
   state().event_handles.insert(*event);
   return call(cudaSuccess);
@@ -218,6 +224,7 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
   const Call call("cudaEventDestroy");
   if (state().event_handles.erase(event) == 0) return call(cudaErrorInvalidResourceHandle);
+  note_use(event->device);
   delete event;
   return call(call.error());
 }
@@ -227,6 +234,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   if (call.error() != cudaSuccess) return call(call.error());
   const auto queue = find_stream(stream);
   if (queue == nullptr || state().event_handles.count(event) == 0) return call(cudaErrorInvalidResourceHandle);
+  note_use(event->device);
   auto record = std::make_shared<Record>();
   event->record = record;
   record->stream = queue;
