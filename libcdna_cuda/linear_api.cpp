@@ -65,6 +65,7 @@ struct Prepared {
 Result<void> Prepared::fill(const Model& model, const cdna_cuda_linear_call& given) {
   if (given.segment_count == 0 || given.segment_count > cdna_cuda::kSegmentsMax || given.segments == nullptr)
     return bad_argument("1 to " + std::to_string(cdna_cuda::kSegmentsMax) + " segments are wanted");
+  if (given.reserved != 0) return bad_argument("reserved is not 0");
   for (std::uint32_t i = 0; i < given.segment_count; ++i) {
     const cdna_cuda_segment& segment = given.segments[i];
     segments[i] = {CDNA_TRY(codebook_tensor(model, segment.tensor))->weights, segment.bias, segment.y_column};
@@ -141,7 +142,10 @@ class HostProduct {
 
  private:
   Result<void> check_host();
+  Result<void> check_sizes() const;
+  Result<void> plan_dense();
   Result<void*> allocate(std::uint64_t bytes);
+  Result<void> allocate_all();
   Result<void> copy_in();
   Result<void> copy_out();
   Result<double> multiply();
@@ -164,7 +168,8 @@ Result<void> HostProduct::check_host() {
   const bool empty = given_.m == 0 || cols == 0;
   if (!empty && given_.x == nullptr) return bad_argument("x is NULL");
   if (given_.m != 0 && given_.y == nullptr) return bad_argument("y is NULL");
-  if (given_.m > 1 && given_.x_stride < std::int64_t{cols}) return bad_argument("the rows of x overlap");
+  if (given_.m != 0 && given_.x_stride < std::int64_t{cols})
+    return bad_argument("rows of x are longer than its stride");
   x_bytes_ = std::uint64_t{cols} * size_of(prepared_.call.x_type);
   y_size_ = size_of(prepared_.call.y_type);
   for (std::uint32_t i = 0; i < given_.segment_count; ++i) {
@@ -172,8 +177,41 @@ Result<void> HostProduct::check_host() {
     if (given_.segments[i].y_column > (std::uint64_t{1} << 40)) return bad_argument("a y_column is out of range");
     y_width_ = std::max(y_width_, given_.segments[i].y_column + rows);
   }
-  if (given_.m > 1 && given_.y_stride < static_cast<std::int64_t>(y_width_))
-    return bad_argument("the rows of y overlap");
+  if (given_.m != 0 && given_.y_stride < static_cast<std::int64_t>(y_width_))
+    return bad_argument("rows of y are longer than its stride");
+  return check_sizes();
+}
+
+// That all bytes between the first and the last of x and of y can be counted.
+Result<void> HostProduct::check_sizes() const {
+  constexpr std::uint64_t kBytesMax = std::uint64_t{1} << 62;
+  const auto fits = [this](std::uint64_t row_bytes) { return given_.m == 0 || row_bytes <= kBytesMax / given_.m; };
+  const auto stride_fits = [&fits](std::int64_t stride, std::uint64_t size) {
+    return stride <= 0 ||
+           (static_cast<std::uint64_t>(stride) <= kBytesMax / size && fits(static_cast<std::uint64_t>(stride) * size));
+  };
+  const bool one_row = given_.m <= 1;  // Its stride leads nowhere.
+  if (!fits(x_bytes_) || (!one_row && !stride_fits(given_.x_stride, size_of(prepared_.call.x_type))))
+    return bad_argument("x is larger than any memory");
+  if (!fits(y_width_ * y_size_) || (!one_row && !stride_fits(given_.y_stride, y_size_)))
+    return bad_argument("y is larger than any memory");
+  return {};
+}
+
+// The plan for x, y and biases without gaps, aligned as what is allocated is, before anything is.
+Result<void> HostProduct::plan_dense() {
+  static constexpr std::uintptr_t kAligned = 256;
+  cdna_cuda::LinearCall& call = prepared_.call;
+  void* const aligned = reinterpret_cast<void*>(kAligned);
+  call.x = aligned;
+  call.x_stride = static_cast<std::int64_t>(x_bytes_ / size_of(call.x_type));
+  call.y = aligned;
+  call.y_stride = static_cast<std::int64_t>(y_width_);
+  for (std::uint32_t i = 0; i < given_.segment_count; ++i)
+    prepared_.segments[i].bias = given_.segments[i].bias == nullptr ? nullptr : aligned;
+  call.workspace = nullptr;
+  call.workspace_bytes = 0;
+  plan_ = CDNA_TRY(plan_of(*model_, call));
   return {};
 }
 
@@ -183,13 +221,23 @@ Result<void*> HostProduct::allocate(std::uint64_t bytes) {
   return memory_.back().get();
 }
 
-Result<void> HostProduct::copy_in() {
+Result<void> HostProduct::allocate_all() {
   cdna_cuda::LinearCall& call = prepared_.call;
   call.x = CDNA_TRY(allocate(given_.m * x_bytes_));
-  call.x_stride = static_cast<std::int64_t>(x_bytes_ / size_of(call.x_type));
   call.y = CDNA_TRY(allocate(given_.m * y_width_ * y_size_));
-  call.y_stride = static_cast<std::int64_t>(y_width_);
+  for (std::uint32_t i = 0; i < given_.segment_count; ++i) {
+    cdna_cuda::Segment& segment = prepared_.segments[i];
+    if (segment.bias != nullptr) segment.bias = CDNA_TRY(allocate(segment.weights.rows * y_size_));
+  }
+  call.workspace = CDNA_TRY(allocate(plan_.workspace_bytes));
+  call.workspace_bytes = plan_.workspace_bytes;
+  stream_ = CDNA_TRY(create_stream());
   call.stream = stream_.get();
+  return {};
+}
+
+Result<void> HostProduct::copy_in() {
+  const cdna_cuda::LinearCall& call = prepared_.call;
   if (x_bytes_ != 0 && given_.m != 0) {
     const std::uint64_t pitch =
         given_.m > 1 ? static_cast<std::uint64_t>(given_.x_stride) * size_of(call.x_type) : x_bytes_;
@@ -198,23 +246,17 @@ Result<void> HostProduct::copy_in() {
                    "copying x to the device"));
   }
   for (std::uint32_t i = 0; i < given_.segment_count; ++i) {
-    const std::uint64_t bytes = prepared_.segments[i].weights.rows * y_size_;
-    if (given_.segments[i].bias == nullptr || bytes == 0) continue;
-    void* const bias = CDNA_TRY(allocate(bytes));
-    CDNA_TRY(check(cudaMemcpyAsync(bias, given_.segments[i].bias, bytes, cudaMemcpyHostToDevice, call.stream),
+    const cdna_cuda::Segment& segment = prepared_.segments[i];
+    if (segment.bias == nullptr) continue;
+    CDNA_TRY(check(cudaMemcpyAsync(const_cast<void*>(segment.bias), given_.segments[i].bias,
+                                   segment.weights.rows * y_size_, cudaMemcpyHostToDevice, call.stream),
                    "copying a bias to the device"));
-    prepared_.segments[i].bias = bias;
   }
   return {};
 }
 
 Result<double> HostProduct::multiply() {
-  cdna_cuda::LinearCall& call = prepared_.call;
-  call.workspace = nullptr;
-  call.workspace_bytes = 0;
-  plan_ = CDNA_TRY(plan_of(*model_, call));
-  call.workspace = CDNA_TRY(allocate(plan_.workspace_bytes));
-  call.workspace_bytes = plan_.workspace_bytes;
+  const cdna_cuda::LinearCall& call = prepared_.call;
   if (plan_.workspace_bytes != 0) {
     CDNA_TRY(check(cudaMemsetAsync(call.workspace, 0, plan_.workspace_bytes, call.stream), "clearing the workspace"));
   }
@@ -250,7 +292,8 @@ Result<void> HostProduct::copy_out() {
 
 Result<cdna_cuda_host_result> HostProduct::run() {
   CDNA_TRY(check_host());
-  stream_ = CDNA_TRY(create_stream());
+  CDNA_TRY(plan_dense());
+  CDNA_TRY(allocate_all());
   CDNA_TRY(copy_in());
   cdna_cuda_host_result result{};
   result.seconds = CDNA_TRY(multiply());

@@ -262,8 +262,8 @@ typedef struct cdna_cuda_host_result {
 } cdna_cuda_host_result;
 
 /* The same for x, y and bias in the host's memory: allocates what it needs on the device, copies, multiplies, waits,
- * and gives it back. call->workspace is not used. y is written only on success. ret_result may be NULL. Errors: those
- * of cdna_cuda_linear(), NO_MEMORY. */
+ * and gives it back. What can be refused is refused before anything is allocated. call->workspace and call->stream are
+ * not used. y is written only on success. ret_result may be NULL. Errors: those of cdna_cuda_linear(), NO_MEMORY. */
 CDNA_CUDA_API cdna_cuda_code cdna_cuda_linear_host(const cdna_cuda_model* model, const cdna_cuda_linear_call* call,
                                                    cdna_cuda_host_result* ret_result, cdna_cuda_error* error);
 

@@ -740,3 +740,43 @@ TEST_CASE("upload: products that cannot be are refused, and a failing device lea
   }
   CHECK(failures > calls / 2);
 }
+
+TEST_CASE("upload: products of the host's memory that are refused allocate nothing") {
+  const FreshDevice fresh;
+  const SavedFile file(model_bytes(Codec::raw));
+  const ModelHandle model = uploaded(file);
+  const std::vector<float> x(300, 1.0F);
+  std::vector<float> y(37, -1.0F);
+  std::vector<cdna_cuda_segment> segments{{number_of(model, "layer.cb8"), nullptr, 0}};
+  const cdna_cuda_linear_call good = linear_call(segments, x, 1, y, 37);
+  const auto refuses = [&](const cdna_cuda_linear_call& call) {
+    const std::uint64_t before = emulator::counts().calls;
+    const cdna_cuda_code code = cdna_cuda_linear_host(model.get(), &call, nullptr, nullptr);
+    CHECK(emulator::counts().calls - before <= 1);  // Which device is the current one.
+    CHECK(y == std::vector<float>(37, -1.0F));
+    return code;
+  };
+  cdna_cuda_linear_call call = good;
+  call.x_stride = 299;
+  CHECK(refuses(call) == CDNA_CUDA_BAD_ARGUMENT);
+  call = good;
+  call.y_stride = 36;
+  CHECK(refuses(call) == CDNA_CUDA_BAD_ARGUMENT);
+  call = good;
+  call.reserved = 1;
+  CHECK(refuses(call) == CDNA_CUDA_BAD_ARGUMENT);
+  CHECK(cdna_cuda_linear(model.get(), &call, nullptr) == CDNA_CUDA_BAD_ARGUMENT);
+  call = good;
+  call.loop = CDNA_CUDA_LOOP_WGMMA;  // Has no f32.
+  CHECK(refuses(call) == CDNA_CUDA_UNSUPPORTED);
+  call = good;
+  call.m = 0xFFFFFFFFU;
+  segments[0].y_column = std::uint64_t{1} << 40;
+  call.y_stride = std::int64_t{1} << 41;
+  CHECK(refuses(call) == CDNA_CUDA_BAD_ARGUMENT);
+  segments[0].y_column = 0;
+  call.y_stride = 37;
+  call.x_stride = std::int64_t{1} << 61;
+  CHECK(refuses(call) == CDNA_CUDA_BAD_ARGUMENT);
+  CHECK(cdna_cuda_linear_host(model.get(), &good, nullptr, nullptr) == CDNA_CUDA_OK);
+}
