@@ -12,6 +12,18 @@
 
 namespace cdna::cuda {
 
+// The error of one call of our own, not to be found by somebody else's next look; one that was pending before stays.
+inline void forget(cudaError_t error) {
+  if (error != cudaSuccess) (void)cudaGetLastError();
+}
+
+// Makes a device the calling thread's current one. That initialises it: where it is current already, nothing is done.
+inline cudaError_t set_current(int ordinal) {
+  int current = 0;
+  const cudaError_t error = cudaGetDevice(&current);
+  return error == cudaSuccess && current != ordinal ? cudaSetDevice(ordinal) : error;
+}
+
 // A handle of CUDA's that `release` gives back. Errors of that are not told: there is nothing to be done about them.
 template <class Handle, cudaError_t (*release)(Handle)>
 class Owned {
@@ -25,8 +37,7 @@ class Owned {
   }
   ~Owned() {
     if (handle_ == Handle{}) return;
-    (void)release(handle_);
-    (void)cudaGetLastError();
+    forget(release(handle_));
   }
   Handle get() const { return handle_; }
 
@@ -84,13 +95,17 @@ class CurrentDevice {
       error_ = cudaSetDevice(ordinal);
       changed_ = error_ == cudaSuccess;
     }
+    forget(error_);
   }
   ~CurrentDevice() {
-    if (changed_) (void)cudaSetDevice(before_);
+    if (changed_) forget(cudaSetDevice(before_));
   }
   CurrentDevice(const CurrentDevice&) = delete;
   CurrentDevice& operator=(const CurrentDevice&) = delete;
-  Result<void> result() const { return check(error_, "choosing the device"); }
+  Result<void> result() const {
+    if (error_ == cudaSuccess) return {};
+    return device_failure(error_, "choosing the device");
+  }
 
  private:
   int before_ = 0;

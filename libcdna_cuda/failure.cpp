@@ -12,10 +12,10 @@ namespace {
 Result<int> device_count() {
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
-  (void)cudaGetLastError();  // It is told here, and must not be found by somebody else's next look.
+  if (error != cudaSuccess) (void)cudaGetLastError();  // Told here: not to be found by somebody else's next look.
   if (error == cudaErrorInsufficientDriver) {
     int runtime = 0;
-    (void)cudaRuntimeGetVersion(&runtime);
+    if (cudaRuntimeGetVersion(&runtime) != cudaSuccess) (void)cudaGetLastError();
     return fail(Code::unsupported, "",
                 "the NVIDIA driver is missing or too old for CUDA " + std::to_string(runtime / 1000) + "." +
                     std::to_string(runtime % 1000 / 10));

@@ -133,7 +133,7 @@ class HostProduct {
  public:
   HostProduct(const Model& model, const cdna_cuda_linear_call& given) : model_(&model), given_(given) {}
   ~HostProduct() {
-    if (stream_.get() != nullptr) (void)cudaStreamSynchronize(stream_.get());  // Before its memory goes.
+    if (stream_.get() != nullptr) forget(cudaStreamSynchronize(stream_.get()));  // Before its memory goes.
   }
   HostProduct(const HostProduct&) = delete;
   HostProduct& operator=(const HostProduct&) = delete;

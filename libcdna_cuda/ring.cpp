@@ -45,9 +45,8 @@ Result<void> Ring::create_buffers(std::uint64_t count) {
 }
 
 Ring::~Ring() {
-  if (copies_.get() != nullptr) (void)cudaStreamSynchronize(copies_.get());
-  (void)cudaStreamSynchronize(stream_);
-  (void)cudaGetLastError();
+  if (copies_.get() != nullptr) forget(cudaStreamSynchronize(copies_.get()));
+  forget(cudaStreamSynchronize(stream_));
 }
 
 Result<Ring::Buffer*> Ring::acquire() {
@@ -128,7 +127,7 @@ Result<void> Ring::clear(void* destination, std::uint64_t bytes) {
 
 Result<void> Ring::choose_device(int ordinal) {
   const std::lock_guard lock(mutex_);
-  return check(cudaSetDevice(ordinal), "choosing the device");
+  return check(set_current(ordinal), "choosing the device");
 }
 
 }  // namespace cdna::cuda

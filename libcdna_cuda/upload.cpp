@@ -384,10 +384,11 @@ Result<std::unique_ptr<Model>> upload(const std::string& path, const std::option
   OpenOptions open;
   open.trust = options.trust;
   open.expected_root = options.expected_root;
-  Upload work(CDNA_TRY(Reader::open(path, open)), options);
-  CDNA_TRY(work.choose(pattern));
-  const CurrentDevice current(options.ordinal);
+  Reader reader = CDNA_TRY(Reader::open(path, open));
+  const CurrentDevice current(options.ordinal);  // Outlives the work, which gives back what it holds of the device.
   CDNA_TRY(current.result());
+  Upload work(std::move(reader), options);
+  CDNA_TRY(work.choose(pattern));
   CDNA_TRY(work.allocate(device));
   CDNA_TRY(work.run());
   return work.finish();

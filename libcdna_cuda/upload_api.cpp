@@ -67,8 +67,9 @@ Result<void> upload_model(const char* path, const char* pattern, const cdna_cuda
   std::optional<std::string> wanted;
   if (pattern != nullptr) wanted = pattern;
   const UploadOptions how = CDNA_TRY(options_of(options));
-  auto model = CDNA_TRY(upload(path, wanted, how));
-  *ret_model = new cdna_cuda_model{std::move(*model)};
+  auto out = std::make_unique<cdna_cuda_model>();  // Before there is memory of a device that would have to go back.
+  out->model = std::move(*CDNA_TRY(upload(path, wanted, how)));
+  *ret_model = out.release();
   return {};
 }
 
@@ -100,7 +101,11 @@ cdna_cuda_code cdna_cuda_upload(const char* path, const char* pattern, const cdn
   return cdna::cuda::guarded(error, [&] { return cdna::cuda::upload_model(path, pattern, options, ret_model); });
 }
 
-void cdna_cuda_free(cdna_cuda_model* model) { delete model; }
+void cdna_cuda_free(cdna_cuda_model* model) {
+  if (model == nullptr) return;
+  const cdna::cuda::CurrentDevice current(model->model.ordinal);
+  delete model;
+}
 
 cdna_cuda_code cdna_cuda_report(const cdna_cuda_model* model, cdna_cuda_upload_report* ret_report,
                                 cdna_cuda_error* error) {

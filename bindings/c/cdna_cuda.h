@@ -11,7 +11,10 @@
  *    Shapes are [rows, cols], row-major.
  *  5 Pointers called `device` something, x, y, bias, out and workspace are of memory of the model's device. `stream` is
  *    a cudaStream_t of it (NULL: the default stream).
- *  6 A model may be used from any threads at once. Every call leaves the calling thread's current device as it was.
+ *  6 A model may be used from any threads at once. Every call leaves the calling thread's current device as it was,
+ *    and, unless CUDA itself fails in it, the error that is pending there (cudaGetLastError). Where the current device
+ *    is not the model's, a call chooses the model's and then the other again, which initialises that one
+ *    (cudaSetDevice, CUDA 12 and later).
  *  7 Nothing is printed, no exception or abort comes out, and no thread outlives a call. Only the functions that say so
  *    allocate device memory or wait for the device.
  *  8 Devices below compute capability 8.0 are refused as CDNA_CUDA_UNSUPPORTED before anything is launched. */

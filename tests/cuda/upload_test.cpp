@@ -780,3 +780,95 @@ TEST_CASE("upload: products of the host's memory that are refused allocate nothi
   CHECK(refuses(call) == CDNA_CUDA_BAD_ARGUMENT);
   CHECK(cdna_cuda_linear_host(model.get(), &good, nullptr, nullptr) == CDNA_CUDA_OK);
 }
+
+// ---- The calling thread ----
+
+namespace {
+
+SavedFile small_file() {
+  CodebookShape shape;
+  shape.rows = 20;
+  shape.cols = 200;
+  shape.bits = 4;
+  shape.group = 64;
+  shape.outlier_dtype = DType::f16;
+  return SavedFile(file_of(random_planes(shape, 2), {8, 1, Codec::raw}));
+}
+
+// Every function that chooses the device, once. Refused ones too: those that launch on the default stream.
+void use_all(const SavedFile& file, int device) {
+  cdna_cuda_upload_options options = upload_options(8192, 2);
+  options.device = device;
+  cdna_cuda_model* handle = nullptr;
+  if (cdna_cuda_upload(file.path().c_str(), nullptr, &options, &handle, nullptr) != CDNA_CUDA_OK) return;
+  const ModelHandle model(handle);
+  const std::vector<float> x(200, 1.0F);
+  std::vector<float> y(20);
+  const std::vector<cdna_cuda_segment> segments{{0, nullptr, 0}};
+  cdna_cuda_linear_call call = linear_call(segments, x, 1, y, 20);
+  (void)cdna_cuda_linear_host(model.get(), &call, nullptr, nullptr);
+  cdna_cuda_linear_plan_info plan{};
+  plan.struct_size = sizeof plan;
+  (void)cdna_cuda_linear_plan(model.get(), &call, &plan, nullptr);
+  call.y_stride = 19;
+  CHECK(cdna_cuda_linear(model.get(), &call, nullptr) != CDNA_CUDA_OK);
+  CHECK(cdna_cuda_dequantize(model.get(), 0, 0, 1, nullptr, CDNA_CUDA_F32, 200, nullptr, nullptr) != CDNA_CUDA_OK);
+}
+
+int current_device() {
+  int device = -1;
+  REQUIRE(cudaGetDevice(&device) == cudaSuccess);
+  return device;
+}
+
+}  // namespace
+
+TEST_CASE("upload: every call leaves the current device as it was, and works with the model's") {
+  const FreshDevice fresh;
+  emulator::settings().devices = 3;
+  const SavedFile file = small_file();
+  REQUIRE(cudaSetDevice(2) == cudaSuccess);
+  const std::uint64_t before = emulator::counts().calls;
+  use_all(file, 1);
+  const std::uint64_t calls = emulator::counts().calls - before;
+  CHECK(current_device() == 2);
+  CHECK(emulator::counts().foreign_uses == 0);
+  check_clean();
+  for (std::uint64_t n = 1; n <= calls; ++n) {
+    const std::uint64_t foreign_before = emulator::counts().foreign_uses;
+    emulator::fail_call(n, cudaErrorUnknown);
+    use_all(file, 1);
+    const std::string failed = emulator::failed_call();
+    emulator::fail_call(0, cudaSuccess);
+    CAPTURE(n, calls, failed);
+    CHECK(cudaPeekAtLastError() == cudaSuccess);
+    CHECK(emulator::leaks() == "");
+    if (failed == "cudaSetDevice" || failed == "cudaGetDevice") {  // What it has to be restored with.
+      REQUIRE(cudaSetDevice(2) == cudaSuccess);
+      continue;
+    }
+    CHECK(current_device() == 2);
+    CHECK(emulator::counts().foreign_uses == foreign_before);
+  }
+  check_clean();
+}
+
+TEST_CASE("upload: a device that is current already is not chosen") {
+  const FreshDevice fresh;
+  use_all(small_file(), 0);
+  CHECK(emulator::counts().device_choices == 0);
+  CHECK(emulator::counts().foreign_uses == 0);
+}
+
+TEST_CASE("upload: an error that was pending before a call is pending after it") {
+  const FreshDevice fresh;
+  emulator::settings().devices = 2;
+  const SavedFile file = small_file();
+  for (const int device : {0, 1}) {
+    CHECK(cudaSetDevice(99) == cudaErrorInvalidDevice);
+    use_all(file, device);
+    CHECK(cdna_cuda_device_supported(device, nullptr) == CDNA_CUDA_OK);
+    CHECK(cudaGetLastError() == cudaErrorInvalidDevice);
+    CHECK(cudaGetLastError() == cudaSuccess);
+  }
+}
