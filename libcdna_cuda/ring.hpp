@@ -34,6 +34,7 @@ struct RingTimes {
 class Ring {
  public:
   static constexpr std::uint64_t kBytesMin = 8192;
+  static constexpr std::uint64_t kBytesMax = std::uint64_t{1} << 36;
 
   class Buffer {
    public:
@@ -48,8 +49,8 @@ class Ring {
     bool permutes_ = false;
   };
 
-  // `bytes` of pinned memory in two buffers or more, and as many on the device. Requires: bytes >= kBytesMin, a current
-  // device.
+  // `bytes` of pinned memory in two buffers or more, and as many on the device. Requires: kBytesMin <= bytes <=
+  // kBytesMax, a current device.
   static Result<std::unique_ptr<Ring>> create(std::uint64_t bytes, cudaStream_t stream);
   ~Ring();  // Waits for what is under way.
 

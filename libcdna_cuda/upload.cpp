@@ -134,12 +134,12 @@ Result<void> Upload::choose(const std::optional<std::string>& pattern) {
 }
 
 Result<void> Upload::allocate(const cdna_cuda::Device& device) {
-  const std::uint64_t needed = device_bytes_ + options_.pinned_bytes;
-  if (options_.device_bytes_max != 0 && needed > options_.device_bytes_max) {
+  const std::uint64_t allowed = options_.device_bytes_max;
+  if (allowed != 0 && (options_.pinned_bytes > allowed || device_bytes_ > allowed - options_.pinned_bytes)) {
     return fail(Code::limit, "",
-                std::to_string(needed) + " bytes of the device are needed (" + std::to_string(device_bytes_) +
-                    " for tensors, " + std::to_string(options_.pinned_bytes) + " for the buffer), and " +
-                    std::to_string(options_.device_bytes_max) + " are allowed");
+                std::to_string(device_bytes_ + options_.pinned_bytes) + " bytes of the device are needed (" +
+                    std::to_string(device_bytes_) + " for tensors, " + std::to_string(options_.pinned_bytes) +
+                    " for the buffer), and " + std::to_string(allowed) + " are allowed");
   }
   model_->ordinal = options_.ordinal;
   model_->device = device;

@@ -43,10 +43,14 @@ Result<UploadOptions> options_of(const cdna_cuda_upload_options* caller_options)
   UploadOptions options;
   options.ordinal = given.device;
   options.stream = static_cast<cudaStream_t>(given.stream);
+  if (options.stream == cudaStreamPerThread)
+    return bad_argument("stream is cudaStreamPerThread, which is another stream in each thread of the upload");
   options.slice = CDNA_TRY(slice_of(given));
   if (given.pinned_bytes != 0) options.pinned_bytes = given.pinned_bytes;
-  if (options.pinned_bytes < Ring::kBytesMin)
-    return bad_argument("pinned_bytes: at least " + std::to_string(Ring::kBytesMin) + " are needed");
+  if (options.pinned_bytes < Ring::kBytesMin || options.pinned_bytes > Ring::kBytesMax) {
+    return bad_argument("pinned_bytes is not " + std::to_string(Ring::kBytesMin) + " to " +
+                        std::to_string(Ring::kBytesMax));
+  }
   options.device_bytes_max = given.device_bytes_max;
   options.threads = given.threads;
   options.trust = CDNA_TRY(trust_of(given.trust));

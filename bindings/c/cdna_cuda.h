@@ -96,14 +96,15 @@ typedef int32_t (*cdna_cuda_progress)(void* context, uint64_t bytes_done, uint64
 typedef struct cdna_cuda_upload_options {
   uint32_t struct_size;
   int32_t device;     /* Ordinal. */
-  void* stream;       /* For the kernels that bring codes in order; copies have a stream of the call's own. */
+  void* stream;       /* For the kernels that bring codes in order; copies have a stream of the call's own. Not
+                         cudaStreamPerThread: it is another stream in each thread of the call (BAD_ARGUMENT). */
   uint64_t row_begin; /* Only rows row_begin to row_end - 1 of each tensor's matrix view; */
   uint64_t row_end;   /* 0: to the last. A tensor with fewer rows is a BAD_ARGUMENT. */
   /* Tensor-parallel slice: of tensors of two dimensions or more, rows rows * index / count to
    * rows * (index + 1) / count - 1; a count of 0: all. Not with row_begin and row_end. */
   uint32_t shard_index;
   uint32_t shard_count;
-  uint64_t pinned_bytes; /* Of the ring of pinned buffers, and of a device buffer as large; 0: 64 MiB; at least 8192. */
+  uint64_t pinned_bytes; /* Of the ring of pinned buffers, and of a device buffer as large; 0: 64 MiB; 8192 to 2^36. */
   uint64_t device_bytes_max;    /* Most that the call may hold on the device at any time; 0: what there is. */
   uint32_t threads;             /* Of the host, the caller's among them, for the length of the call; 0: one per core. */
   uint32_t trust;               /* CDNA_CUDA_TRUST_: how blocks of a file that may change meanwhile are verified. */

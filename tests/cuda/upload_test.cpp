@@ -423,7 +423,9 @@ TEST_CASE("upload: a budget is kept, and told what it would have to be") {
   options.device_bytes_max = report.device_bytes_peak;
   CHECK(differences(file, uploaded(file, options)) == "");
   emulator::reset();
-  --options.device_bytes_max;
+  options.device_bytes_max = (1 << 16) - 1;  // Not even the buffer.
+  CHECK(refused(file, options).code == CDNA_CUDA_LIMIT);
+  options.device_bytes_max = report.device_bytes_peak - 1;
   const cdna_cuda_error error = refused(file, options);
   CHECK(error.code == CDNA_CUDA_LIMIT);
   CHECK(std::string(error.message).find(std::to_string(report.device_bytes_peak)) != std::string::npos);
@@ -550,8 +552,17 @@ TEST_CASE("upload: the root that is expected, and files that are not there") {
   CHECK(cdna_cuda_upload("/nowhere/x.cdna", nullptr, nullptr, &model, &error) == CDNA_CUDA_NOT_FOUND);
   CHECK(std::string(error.message).find("/nowhere/x.cdna") != std::string::npos);
   CHECK(cdna_cuda_upload(nullptr, nullptr, nullptr, &model, &error) == CDNA_CUDA_BAD_ARGUMENT);
-  options = upload_options(8191);
-  CHECK(refused(file, options).code == CDNA_CUDA_BAD_ARGUMENT);
+  for (const std::uint64_t pinned : {std::uint64_t{8191}, (std::uint64_t{1} << 36) + 1, ~std::uint64_t{0}}) {
+    options = upload_options(pinned);
+    CHECK(refused(file, options).code == CDNA_CUDA_BAD_ARGUMENT);
+    options.device_bytes_max = 1 << 20;
+    CHECK(refused(file, options).code == CDNA_CUDA_BAD_ARGUMENT);
+  }
+  options = upload_options();
+  options.stream = cudaStreamPerThread;
+  const cdna_cuda_error per_thread = refused(file, options);
+  CHECK(per_thread.code == CDNA_CUDA_BAD_ARGUMENT);
+  CHECK(std::string(per_thread.message).find("cudaStreamPerThread") != std::string::npos);
   options = upload_options();
   options.trust = 3;
   CHECK(refused(file, options).code == CDNA_CUDA_BAD_ARGUMENT);
