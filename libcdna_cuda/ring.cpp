@@ -55,15 +55,22 @@ Result<Ring::Buffer*> Ring::acquire() {
   if (stopped_) return fail(Code::cancelled, "", "another thread has stopped the upload");
   Buffer* const buffer = free_.front();
   free_.pop_front();
+  lock.unlock();  // The buffer is this thread's alone now: others send theirs while it waits.
   CDNA_TRY(wait_for(*buffer));
+  lock.lock();
+  if (stopped_) return fail(Code::cancelled, "", "another thread has stopped the upload");
+  CDNA_TRY(note_times(*buffer));
   return buffer;
 }
 
-// The lock is held meanwhile: what waits for it is waiting for the same, the device.
-Result<void> Ring::wait_for(Buffer& buffer) {
+Result<void> Ring::wait_for(const Buffer& buffer) {
   if (!buffer.under_way_) return {};
-  CDNA_TRY(check(cudaEventSynchronize((buffer.permutes_ ? buffer.permuted_ : buffer.copied_).get()),
-                 "waiting for a copy to the device"));
+  return check(cudaEventSynchronize((buffer.permutes_ ? buffer.permuted_ : buffer.copied_).get()),
+               "waiting for a copy to the device");
+}
+
+Result<void> Ring::note_times(Buffer& buffer) {
+  if (!buffer.under_way_) return {};
   buffer.under_way_ = false;
   times_.copy_seconds += CDNA_TRY(seconds_between(buffer.copy_begins_, buffer.copied_));
   if (buffer.permutes_) times_.permute_seconds += CDNA_TRY(seconds_between(buffer.permute_begins_, buffer.permuted_));
@@ -115,7 +122,10 @@ void Ring::stop() {
 
 Result<void> Ring::finish() {
   const std::lock_guard lock(mutex_);
-  for (Buffer& buffer : buffers_) CDNA_TRY(wait_for(buffer));
+  for (Buffer& buffer : buffers_) {
+    CDNA_TRY(wait_for(buffer));
+    CDNA_TRY(note_times(buffer));
+  }
   CDNA_TRY(check(cudaStreamSynchronize(copies_.get()), "waiting for copies to the device"));
   return check(cudaStreamSynchronize(stream_), "waiting for the device");
 }

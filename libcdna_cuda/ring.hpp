@@ -66,7 +66,7 @@ class Ring {
   // Waits until all is there.
   Result<void> finish();
 
-  // One after the other, as all calls of CUDA here.
+  // One after the other, as all calls of CUDA here but waits.
   Result<void> clear(void* destination, std::uint64_t bytes);
   Result<void> choose_device(int ordinal);
 
@@ -75,7 +75,8 @@ class Ring {
  private:
   explicit Ring(cudaStream_t stream) : stream_(stream) {}
   Result<void> create_buffers(std::uint64_t bytes);
-  Result<void> wait_for(Buffer& buffer);
+  static Result<void> wait_for(const Buffer& buffer);
+  Result<void> note_times(Buffer& buffer);  // Of one that is no longer under way.
   Result<void> copy(Buffer& buffer, const Shipment& shipment);
   Result<void> permute(Buffer& buffer, const Shipment& shipment);
 
@@ -86,7 +87,7 @@ class Ring {
   std::vector<Buffer> buffers_;
   std::uint64_t buffer_bytes_ = 0;
 
-  std::mutex mutex_;  // Of all below, and of every call of CUDA.
+  std::mutex mutex_;  // Of all below, and of every call of CUDA but the waiting for a buffer.
   std::condition_variable returned_;
   std::deque<Buffer*> free_;  // In the order in which they were sent.
   bool stopped_ = false;
