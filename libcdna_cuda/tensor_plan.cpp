@@ -16,8 +16,10 @@
 namespace cdna::cuda {
 namespace {
 
-constexpr std::uint64_t kPartAlignment = 256;                         // As cudaMalloc's own.
-constexpr std::uint64_t kOutlierColumnsMax = std::uint64_t{1} << 28;  // kernels/cuda/linear.h: column << 4 in 32 bits.
+constexpr std::uint64_t kPartAlignment = 256;  // As cudaMalloc's own.
+// What linear.cu checks. Of columns: outliers have 28 bits for theirs.
+constexpr std::uint64_t kColumnsEnd = std::uint64_t{1} << 28;
+constexpr std::uint64_t kNumberMax = std::numeric_limits<std::uint32_t>::max();  // Of rows, tiles, outliers.
 constexpr std::uint64_t kDeviceBytesMax = std::uint64_t{1} << 62;
 constexpr std::uint32_t kSegmentBits = 4;  // pwl has 16 segments.
 
@@ -116,12 +118,18 @@ Result<void> count_outliers(TensorPlan& plan, const ItemView& view) {
   for (std::uint64_t block = plan.block_begin; block < plan.block_end; ++block)
     plan.outliers_max += touched.entry(block).decoded_length() / each;
   if (plan.outliers_max == 0) return {};
-  if (plan.cols > kOutlierColumnsMax || plan.outliers_max > std::numeric_limits<std::uint32_t>::max())
-    return refuse(plan.tensor, Code::unsupported, "more columns or outliers than kernels can number");
+  if (plan.outliers_max > kNumberMax)
+    return refuse(plan.tensor, Code::unsupported, "more outliers than kernels can number");
   return {};
 }
 
+Result<void> check_size(const TensorPlan& plan) {
+  if (plan.rows() <= kNumberMax && plan.cols < kColumnsEnd && plan.tiles() <= kNumberMax) return {};
+  return refuse(plan.tensor, Code::unsupported, "more rows, columns or tiles than kernels can number");
+}
+
 Result<void> take_codebook(TensorPlan& plan, const ItemView& view) {
+  CDNA_TRY(check_size(plan));
   const std::uint32_t bits = view.planes[0].bits();
   plan.device_bits = cdna_cuda::device_bits(bits);
   if (plan.device_bits == 0)
@@ -191,12 +199,7 @@ Result<TensorPlan> TensorPlan::of(const Tensor& tensor, const Slice& slice, std:
   CDNA_TRY(choose_rows(plan, slice));
   choose_blocks(plan, view);
   plan.is_codebook = view.type == kCodebookEncoding;
-  if (plan.is_codebook) {
-    constexpr std::uint64_t kMost = std::numeric_limits<std::uint32_t>::max();
-    if (plan.rows() > kMost || plan.cols > kMost)
-      return refuse(tensor, Code::unsupported, "more rows or columns than kernels can number");
-    CDNA_TRY(take_codebook(plan, view));
-  }
+  if (plan.is_codebook) CDNA_TRY(take_codebook(plan, view));
   CDNA_TRY(lay_out(plan, view, offset));
   return plan;
 }

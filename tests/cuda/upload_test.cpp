@@ -296,9 +296,9 @@ TEST_CASE("upload: outliers lie by tile, column and row, with their difference t
 
 TEST_CASE("upload: what kernels cannot multiply with is refused, with its name, before anything is allocated") {
   const FreshDevice fresh;
-  const auto error_of = [](const CodebookPlanes& planes) {
+  const auto error_of = [](const CodebookPlanes& planes, const BlockLayout& layout = {}) {
     const std::size_t launches = emulator::counts().launches;
-    const cdna_cuda_error error = refused(SavedFile(file_of(planes)));
+    const cdna_cuda_error error = refused(SavedFile(file_of(planes, layout)));
     CHECK(std::string(error.tensor) == "w");
     CHECK(emulator::counts().device_bytes_peak == 0);
     CHECK(emulator::counts().launches == launches);
@@ -310,6 +310,13 @@ TEST_CASE("upload: what kernels cannot multiply with is refused, with its name, 
   shape.bits = 9;
   CHECK(error_of(random_planes(shape, 1)).code == CDNA_CUDA_UNSUPPORTED);
   shape.bits = 8;
+  shape.rows = 0;
+  shape.cols = std::uint64_t{1} << 28;
+  BlockLayout cut_rows;
+  cut_rows.rows_per_block = 0;
+  CHECK(error_of(random_planes(shape, 1), cut_rows).code == CDNA_CUDA_UNSUPPORTED);
+  shape.rows = 20;
+  shape.cols = 40;
   CodebookPlanes planes = random_planes(shape, 1);
   planes.nonfinite = true;
   const cdna_cuda_error nonfinite = error_of(planes);
