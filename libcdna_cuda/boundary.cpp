@@ -22,9 +22,9 @@ cdna_cuda_code code_of(const Error& error) {
   return out_of_memory ? CDNA_CUDA_NO_MEMORY : static_cast<cdna_cuda_code>(error.code);
 }
 
-// What is wrong, with the file if there is one.
+// What is wrong, then the file if there is one: of what does not fit, the end of its path goes.
 std::string message_of(const Error& error) {
-  return error.file.empty() ? error.message : escape(error.file) + ": " + error.message;
+  return error.file.empty() ? error.message : error.message + ": " + escape(error.file);
 }
 
 }  // namespace
@@ -55,6 +55,7 @@ cdna_cuda_code tell(const Error& error, cdna_cuda_error* out) noexcept {
 extern "C" const char* cdna_cuda_code_name(cdna_cuda_code code) {
   if (code == CDNA_CUDA_OK) return "ok";
   if (code == CDNA_CUDA_DEVICE) return "device";
+  if (static_cast<cdna::Code>(code) == cdna::Code::exists) return "";  // Nothing here creates files.
   const std::string_view name = cdna::name_of(static_cast<cdna::Code>(code));
   return name == "unknown" ? "" : name.data();
 }

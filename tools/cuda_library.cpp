@@ -5,6 +5,9 @@
 
 #include <charconv>
 #include <cstdlib>
+#include <mutex>
+#include <set>
+#include <string>
 
 namespace cdna::tools {
 namespace {
@@ -16,13 +19,12 @@ Error not_found(std::string message) {
   return error;
 }
 
-// The static storage that Error::rule wants.
+// The static storage that Error::rule wants: of each rule that was ever told, there are few.
 const char* kept_rule(const char* rule) {
-  const std::string_view known[] = {"D1"};
-  for (const std::string_view each : known) {
-    if (each == rule) return each.data();
-  }
-  return "";
+  static std::mutex mutex;
+  static std::set<std::string> kept;
+  const std::lock_guard lock(mutex);
+  return kept.emplace(rule).first->c_str();
 }
 
 }  // namespace

@@ -70,7 +70,7 @@ typedef struct cdna_cuda_error {
   uint64_t offset;    /* In the file; CDNA_CUDA_NO_OFFSET: of no byte. */
   char rule[8];       /* Of spec/format.md, "D1"; "": none. */
   char tensor[256];   /* "": none. */
-  char message[256];
+  char message[256];  /* The reason, then the file's path. */
 } cdna_cuda_error;
 
 /* "unsupported"; "" for other numbers. Static storage. */
@@ -143,7 +143,8 @@ enum {
 };
 
 typedef struct cdna_cuda_stage {
-  uint64_t bytes;              /* READ: as stored in the file. Else: as they are written. */
+  uint64_t bytes;              /* READ: codes and elements as stored in the file; scales and outliers do not count.
+                                  Else: as they are written. */
   double seconds;              /* That it worked: of host stages the sum over threads, divided by their number. */
   double gigabytes_per_second; /* bytes / seconds / 1e9; 0 if there is nothing to tell. */
 } cdna_cuda_stage;
@@ -262,7 +263,8 @@ typedef struct cdna_cuda_host_result {
   uint64_t blocks;
   uint64_t workspace_bytes;
   uint64_t device_bytes; /* Allocated for x, y and the workspace during the call. */
-  double seconds;        /* Of the product on the device, copies apart. */
+  double seconds;        /* Of the product on the device, copies apart. The first call with kernels that the process
+                            has not used yet includes loading them. */
 } cdna_cuda_host_result;
 
 /* The same for x, y and bias in the host's memory: allocates what it needs on the device, copies, multiplies, waits,

@@ -388,6 +388,15 @@ TEST_CASE("upload: numbers that are not finite although the tensor says so are d
   CHECK(error_of(planes).code == CDNA_CUDA_MALFORMED);
 }
 
+TEST_CASE("upload: names of codes are those of the header") {
+  for (std::int32_t code = 0; code <= 70; ++code) {
+    CAPTURE(code);
+    const bool is_known = code <= CDNA_CUDA_LIMIT || code == CDNA_CUDA_IO || code == CDNA_CUDA_NO_MEMORY ||
+                          (code >= CDNA_CUDA_NOT_FOUND && code <= CDNA_CUDA_CANCELLED) || code == CDNA_CUDA_DEVICE;
+    CHECK((std::string(cdna_cuda_code_name(code)) != "") == is_known);
+  }
+}
+
 TEST_CASE("upload: devices that cannot are refused with the reason") {
   const FreshDevice fresh;
   const SavedFile file(model_bytes(Codec::raw));
@@ -557,7 +566,12 @@ TEST_CASE("upload: the root that is expected, and files that are not there") {
   cdna_cuda_model* model = nullptr;
   cdna_cuda_error error{};
   CHECK(cdna_cuda_upload("/nowhere/x.cdna", nullptr, nullptr, &model, &error) == CDNA_CUDA_NOT_FOUND);
-  CHECK(std::string(error.message).find("/nowhere/x.cdna") != std::string::npos);
+  const std::string reason(error.message, std::string(error.message).find(": /nowhere/x.cdna"));
+  CHECK(!reason.empty());
+  std::string long_path = "/nowhere";
+  while (long_path.size() < 1000) long_path += "/folder";
+  CHECK(cdna_cuda_upload(long_path.c_str(), nullptr, nullptr, &model, &error) == CDNA_CUDA_NOT_FOUND);
+  CHECK(std::string(error.message) == (reason + ": " + long_path).substr(0, sizeof error.message - 1));
   CHECK(cdna_cuda_upload(nullptr, nullptr, nullptr, &model, &error) == CDNA_CUDA_BAD_ARGUMENT);
   for (const std::uint64_t pinned : {std::uint64_t{8191}, (std::uint64_t{1} << 36) + 1, ~std::uint64_t{0}}) {
     options = upload_options(pinned);
