@@ -737,6 +737,21 @@ class DeviceTest(MatmulTest):
             self.assert_refused(self.matmul(*arguments, device, code=USAGE, **self.library()), '--device')
             self.assert_no_result()
 
+    def test_a_file_that_is_replaced_before_the_upload_is_refused(self):
+        self.write_codes('wider.cdna', rows=24, cols=961)
+        self.write_codes(rows=24, cols=96)
+        self.write_x(Array(SEED, 1, 96))
+        library = os.path.join(runner.build_directory, 'tests', 'cuda', 'libcdna_cuda_emulated_replacing.so')
+        replaced = {
+            'CDNA_CUDA_LIBRARY': library,
+            'CDNA_TEST_REPLACE_FROM': self.path('wider.cdna'),
+            'CDNA_TEST_REPLACE_TO': self.path('m.cdna'),
+        }
+        arguments = ['m.cdna', 'w', 'x.npy', 'y.npy', '--device', 'cuda']
+        done = self.matmul(*arguments, code=ERRORS_LEFT, env={**os.environ, **replaced})
+        self.assert_refused(done, '[root_mismatch T4]')
+        self.assert_no_result()
+
     def test_what_a_device_cannot_do_is_refused(self):
         self.write_codes()
         self.write_x(Array(SEED, 1, 96))

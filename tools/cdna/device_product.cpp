@@ -60,6 +60,7 @@ Result<DeviceProduct> multiply_on_device(const DeviceRequest& request) {
   options.row_end = request.row_end;
   options.threads = request.threads;
   options.trust = request.trust;
+  options.expected_root = reinterpret_cast<const std::uint8_t*>(request.root.data());
   cdna_cuda_model* handle = nullptr;
   if (library->upload(request.file.c_str(), pattern_of(request.tensor).c_str(), &options, &handle, &error) !=
       CDNA_CUDA_OK)

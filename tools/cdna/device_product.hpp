@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "cdna/digest.hpp"
 #include "cdna/matmul.hpp"
 #include "cdna_cuda.h"
 
@@ -12,6 +13,7 @@ namespace cdna::tools {
 struct DeviceRequest {
   std::string file;
   std::string tensor;
+  Digest root{};  // Of the file that x, y and the rows were checked against: another one is refused.
   std::uint64_t row_begin = 0;
   std::uint64_t row_end = 0;  // > row_begin
   std::int32_t ordinal = 0;

@@ -300,7 +300,8 @@ void print_summary(const Finished& finished) {
 // ---- On a device ----
 
 // Options that say how the CPU multiplies. Errors: bad_argument.
-Result<DeviceRequest> device_request(const Options& options, const WeightRows& weights, const ConstMatrix& x) {
+Result<DeviceRequest> device_request(const Options& options, const Reader& reader, const WeightRows& weights,
+                                     const ConstMatrix& x) {
   const std::pair<const char*, bool> refused[] = {{"--transpose", options.transpose},
                                                   {"--mode", options.mode != "f32"},
                                                   {"--isa", !options.isa.empty()},
@@ -315,6 +316,7 @@ Result<DeviceRequest> device_request(const Options& options, const WeightRows& w
   DeviceRequest request;
   request.file = options.file;
   request.tensor = options.tensor;
+  request.root = reader.root();
   request.row_begin = weights.row_begin;
   request.row_end = weights.row_end;
   request.ordinal = cuda_ordinal(options.device).value();
@@ -363,9 +365,9 @@ void print_device_summary(const Options& options, const Output& output, const De
              format_bytes(done.upload.device_bytes), stage_name(done.upload.bottleneck));
 }
 
-Result<void> multiply_with_device(const Options& options, const WeightRows& weights, const NpyFile& array,
-                                  const ConstMatrix& x, const std::atomic<bool>& stop) {
-  auto request = device_request(options, weights, x);
+Result<void> multiply_with_device(const Options& options, const Reader& reader, const WeightRows& weights,
+                                  const NpyFile& array, const ConstMatrix& x, const std::atomic<bool>& stop) {
+  auto request = device_request(options, reader, weights, x);
   if (!request) return request.error();
   auto sink = create_destination(options);
   if (!sink) return std::move(sink).error();
@@ -396,7 +398,7 @@ Result<void> multiply(const Options& options, const std::atomic<bool>& stop) {
   if (!array) return array.error();
   auto x = matrix_of(options, array->header, *weights);
   if (!x) return x.error();
-  if (!options.device.empty()) return multiply_with_device(options, *weights, *array, *x, stop);
+  if (!options.device.empty()) return multiply_with_device(options, *reader, *weights, *array, *x, stop);
   Workers workers(options.threads);
   const MatmulOptions how = matmul_options(options, workers);
   const auto plan = describe(std::span(&*weights, 1), x->rows, how);
