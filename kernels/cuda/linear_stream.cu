@@ -52,6 +52,8 @@ StreamSegment stream_segment(const Segment& segment) {
   const Weights& weights = segment.weights;
   StreamSegment result = {};
   result.tiles = static_cast<const unsigned char*>(weights.tiles);
+  // Of no columns nothing is read, but places are computed.
+  if (result.tiles == nullptr) result.tiles = reinterpret_cast<const unsigned char*>(weights.codebook);
   result.codebook = weights.codebook;
   result.row_scales = weights.row_scales;
   result.group_scales = static_cast<const unsigned char*>(weights.group_scales);
