@@ -147,8 +147,17 @@ CDNA_DEVICE void end_block(const StreamSums<row_tiles, columns>& sums, const Str
   store_sums<row_tiles, columns>(arguments, block, all_sums, flag);
 }
 
+// What ptxas keeps registers for: where a multiprocessor has 100 KiB of shared memory, only one block fits.
+#if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ == 860 || __CUDA_ARCH__ == 890)
+constexpr unsigned blocks_to_fit(unsigned, unsigned, ScaleType) { return 1; }
+#else
+constexpr unsigned blocks_to_fit(unsigned bits, unsigned columns, ScaleType scale_type) {
+  return stream_blocks_per_multiprocessor(bits, columns, scale_type);
+}
+#endif
+
 template <unsigned bits, Half half, unsigned columns, ScaleType scale_type>
-__global__ void __launch_bounds__(kStreamThreads, stream_blocks_per_multiprocessor(bits, columns, scale_type))
+__global__ void __launch_bounds__(kStreamThreads, blocks_to_fit(bits, columns, scale_type))
     stream_kernel(const StreamArguments arguments) {
   constexpr unsigned row_tiles = row_tiles_per_warp(bits, columns, scale_type);
   CDNA_SHARED(memory);
