@@ -1,7 +1,6 @@
 // Rules D3 and D4.
 #include "libcdna/codebook_statements.hpp"
 
-#include <array>
 #include <cmath>
 #include <string>
 
@@ -13,10 +12,8 @@
 namespace cdna {
 namespace {
 
-constexpr double kEntropyTolerance = 1e-6;  // spec/format.md, D4.
 constexpr std::size_t kStatisticsKnown = 3;
-constexpr std::size_t kBytesWorthCounting = 4096;  // Adding up 256 counters costs as much.
-constexpr std::uint32_t kSegmentBits = 4;          // pwl has 16 segments.
+constexpr std::uint32_t kSegmentBits = 4;  // pwl has 16 segments.
 
 bool states_codebook(const wire::Plane& plane) { return plane.role() == kPwl || plane.role() == kAffine; }
 
@@ -46,61 +43,17 @@ double half_at(std::span<const std::byte> entries, std::size_t index) {
 CodebookStatements::CodebookStatements(const ItemView& view) : view_(view) {
   for (const wire::Plane& plane : view.planes) {
     codebook_stated_ = codebook_stated_ || states_codebook(plane);
-    if (plane.role() == kStatistics) code_counts_.resize(std::size_t{1} << view.planes[0].bits());
+    if (plane.role() == kStatistics) codes_.emplace(view.planes[0].bits());
   }
 }
 
 void CodebookStatements::add(const wire::Plane& plane, std::uint64_t block, std::span<const std::byte> values) {
-  if (plane.role() == kCodes && !code_counts_.empty()) count_codes(block, values);
+  if (plane.role() == kCodes && codes_) {
+    const BlockPlace place = block_place(plane, view_.matrix(), block);
+    codes_->add(values, place.row_count, place.entry_count);
+  }
   if (plane.role() == kCodebook && codebook_stated_) codebook_.insert(codebook_.end(), values.begin(), values.end());
   if (plane.role() == kOutliers) outlier_count_ += values.size() * 8 / bits_of(static_cast<DType>(plane.dtype()));
-}
-
-void CodebookStatements::count_codes(std::uint64_t block, std::span<const std::byte> codes) {
-  const BlockPlace place = block_place(view_.planes[0], view_.matrix(), block);
-  if (8 % view_.planes[0].bits() == 0 && codes.size() >= kBytesWorthCounting) {
-    count_bytes(place, codes);
-  } else {
-    count_bits(place, codes);
-  }
-}
-
-// Where bytes hold whole codes, bytes are counted. The unused bits at the end of a row are zero (E4): no codes 0.
-void CodebookStatements::count_bytes(const BlockPlace& place, std::span<const std::byte> codes) {
-  std::array<std::uint64_t, 256> counts{};
-  for (const std::byte byte : codes) ++counts[std::to_integer<std::size_t>(byte)];
-  const std::uint32_t bits = view_.planes[0].bits();
-  for (std::uint32_t byte = 0; byte < counts.size(); ++byte) {
-    for (std::uint32_t at = 0; at < 8; at += bits) code_counts_[byte >> at & ((1U << bits) - 1)] += counts[byte];
-  }
-  code_counts_[0] -= codes.size() * (8 / bits) - place.row_count * place.entry_count;
-}
-
-void CodebookStatements::count_bits(const BlockPlace& place, std::span<const std::byte> codes) {
-  const std::uint32_t bits = view_.planes[0].bits();
-  const std::size_t row_bytes = codes.size() / place.row_count;
-  for (std::uint64_t row = 0; row < place.row_count; ++row) {
-    const std::byte* next = codes.data() + row * row_bytes;
-    std::uint32_t window = 0;
-    std::uint32_t held = 0;  // Bits in the window.
-    for (std::uint64_t i = 0; i < place.entry_count; ++i) {
-      for (; held < bits; held += 8) window |= std::to_integer<std::uint32_t>(*next++) << held;
-      ++code_counts_[window & ((1U << bits) - 1)];
-      window >>= bits;
-      held -= bits;
-    }
-  }
-}
-
-double CodebookStatements::entropy() const {
-  double total = 0;
-  for (const std::uint64_t count : code_counts_) total += static_cast<double>(count);
-  double entropy = 0;
-  for (const std::uint64_t count : code_counts_) {
-    const double share = static_cast<double>(count) / total;
-    if (count != 0) entropy -= share * std::log2(share);
-  }
-  return entropy;
 }
 
 Result<void> CodebookStatements::check(const File& file, std::uint32_t item) const {
@@ -152,7 +105,7 @@ Result<void> CodebookStatements::check_statistics(std::span<const std::byte> ent
   }
   CDNA_CHECK(known[0] == static_cast<double>(outlier_count_), Code::malformed, "D4",
              "it does not state the number of outliers, " + std::to_string(outlier_count_));
-  const double found = entropy();
+  const double found = codes_->entropy_bits();
   CDNA_CHECK(std::abs(known[2] - found) <= kEntropyTolerance, Code::malformed, "D4",
              "it does not state the entropy of the codes, " + std::to_string(found));
   return {};

@@ -3,9 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
+#include "libcdna/code_histogram.hpp"
 #include "libcdna/file.hpp"
 #include "libcdna/format/geometry.hpp"
 
@@ -25,17 +27,13 @@ class CodebookStatements {
   Result<void> check(const File& file, std::uint32_t item) const;
 
  private:
-  void count_codes(std::uint64_t block, std::span<const std::byte> codes);
-  void count_bytes(const BlockPlace& place, std::span<const std::byte> codes);
-  void count_bits(const BlockPlace& place, std::span<const std::byte> codes);
-  double entropy() const;
   Result<void> check_codebook(const wire::Plane& plane, std::span<const std::byte> entries) const;
   Result<void> check_statistics(std::span<const std::byte> entries) const;
 
   ItemView view_;
   bool codebook_stated_ = false;
-  std::vector<std::byte> codebook_;         // As it is decoded, if anything is stated of it.
-  std::vector<std::uint64_t> code_counts_;  // [2^bits]. Empty without statistics.
+  std::vector<std::byte> codebook_;     // As it is decoded, if anything is stated of it.
+  std::optional<CodeHistogram> codes_;  // None without statistics.
   std::uint64_t outlier_count_ = 0;
 };
 

@@ -101,6 +101,22 @@ Result<void> decode_exact(const File& file, std::uint32_t number) {
   return {};
 }
 
+// A reader's source, which stays the reader's.
+class BorrowedSource final : public Source {
+ public:
+  explicit BorrowedSource(const Source& source) : source_(source) {}
+  std::uint64_t size_bytes() const override { return source_.size_bytes(); }
+  Result<void> read_at(std::uint64_t offset, std::span<std::byte> out) const override {
+    return source_.read_at(offset, out);
+  }
+  std::string_view name() const override { return source_.name(); }
+  std::string_view backend() const override { return source_.backend(); }
+  std::string_view reason() const override { return source_.reason(); }
+
+ private:
+  const Source& source_;
+};
+
 // ---- The check ----
 
 class Checker {
@@ -379,13 +395,13 @@ class Checker {
   std::atomic<bool> stop_seen_{false};
 };
 
-}  // namespace
-
-FsckReport fsck(std::unique_ptr<Source> source, const FsckOptions& options) {
+// `source` gives the source, and may throw std::bad_alloc.
+template <class GiveSource>
+FsckReport check(const FsckOptions& options, GiveSource&& source) {
   FsckReport report;
   const auto done = no_throw([&]() -> Result<void> {
     Checker checker(options, report);
-    checker.run(std::move(source));
+    checker.run(source());
     CDNA_CHECK(!checker.stop_seen(), Code::cancelled, "", "stopped on request");
     return {};
   });
@@ -399,6 +415,16 @@ FsckReport fsck(std::unique_ptr<Source> source, const FsckOptions& options) {
   }
   report.valid = report.problem_count == 0;
   return report;
+}
+
+}  // namespace
+
+FsckReport fsck(std::unique_ptr<Source> source, const FsckOptions& options) {
+  return check(options, [&] { return std::move(source); });
+}
+
+FsckReport fsck(const Reader& reader, const FsckOptions& options) {
+  return check(options, [&]() -> std::unique_ptr<Source> { return std::make_unique<BorrowedSource>(reader.source()); });
 }
 
 }  // namespace cdna

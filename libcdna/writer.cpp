@@ -53,6 +53,10 @@ Result<std::uint32_t> Writer::add_codebook(const TensorSpec& spec, const Codeboo
   return no_throw([&] { return named(session_->add_codebook(spec, options, data), spec.name); });
 }
 
+Result<std::uint32_t> Writer::add_encoded(const TensorSpec& spec, const EncodedPlanes& planes) {
+  return no_throw([&] { return named(session_->add_encoded(spec, planes), spec.name); });
+}
+
 Result<std::uint32_t> Writer::add_alias(const std::string& name, std::uint32_t tensor) {
   return no_throw([&] { return named(session_->add_alias(name, tensor), name); });
 }

@@ -100,6 +100,21 @@ Result<EncodedMatrix> encode(DType dtype, std::uint64_t rows, std::uint64_t cols
   });
 }
 
+EncodedPlanes view(const EncodedMatrix& matrix) {
+  EncodedPlanes planes;
+  planes.bits = matrix.bits;
+  planes.group = matrix.group;
+  planes.codebook = matrix.codebook;
+  planes.codes = matrix.codes;
+  planes.row_scales = matrix.row_scales;
+  planes.group_scales = matrix.group_scales;
+  planes.scale_table = matrix.scale_table;
+  planes.outlier_values = matrix.outlier_values;
+  planes.outlier_positions = matrix.outlier_positions;
+  planes.statistics = matrix.statistics;
+  return planes;
+}
+
 void decode(const EncodedMatrix& matrix, std::span<float> out) {
   for (std::uint64_t row = 0; row < matrix.rows; ++row) {
     const std::uint64_t groups = matrix.group == 0 ? 0 : (matrix.cols + matrix.group - 1) / matrix.group;

@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -26,6 +27,7 @@ int FileSystem::openat(int directory, const char* path, int flags, mode_t mode) 
   return or_errno(::openat(directory, path, flags, mode));
 }
 int FileSystem::close(int fd) { return or_errno(::close(fd)); }
+int FileSystem::duplicate(int fd) { return or_errno(::fcntl(fd, F_DUPFD_CLOEXEC, 0)); }
 int FileSystem::fstat(int fd, struct stat* out) { return or_errno(::fstat(fd, out)); }
 int FileSystem::fstatat(int directory, const char* path, struct stat* out, int flags) {
   return or_errno(::fstatat(directory, path, out, flags));
@@ -44,6 +46,11 @@ int64_t FileSystem::pread(int fd, void* out, std::size_t size, std::uint64_t off
 int64_t FileSystem::write(int fd, const void* data, std::size_t size) {
   return or_errno(static_cast<int64_t>(::write(fd, data, size)));
 }
+int FileSystem::fadvise(int fd, std::uint64_t offset, std::uint64_t size, int advice) {
+  return -::posix_fadvise(fd, static_cast<off_t>(offset), static_cast<off_t>(size), advice);
+}
+int FileSystem::mlock(const void* begin, std::size_t size) { return or_errno(::mlock(begin, size)); }
+int FileSystem::munlock(const void* begin, std::size_t size) { return or_errno(::munlock(begin, size)); }
 int FileSystem::fsync(int fd) { return or_errno(::fsync(fd)); }
 int FileSystem::fchmod(int fd, mode_t mode) { return or_errno(::fchmod(fd, mode)); }
 int FileSystem::flock(int fd, int operation) { return or_errno(::flock(fd, operation)); }

@@ -54,7 +54,17 @@ class FileSource : public Source {
     });
   }
 
+  // Advice: what comes of it shows nowhere but in time.
+  void prefetch(std::uint64_t offset, std::uint64_t size) const override {
+    if (size != 0) file_system().fadvise(fd(), offset, size, POSIX_FADV_WILLNEED);
+  }
+
+  void release(std::uint64_t offset, std::uint64_t size) const override {
+    if (size != 0) file_system().fadvise(fd(), offset, size, POSIX_FADV_DONTNEED);
+  }
+
   int fd() const { return descriptor_.get(); }
+  FileSystem& file_system() const { return descriptor_.file_system(); }
   void set_reason(std::string reason) { reason_ = std::move(reason); }
 
  private:
@@ -97,7 +107,25 @@ class MappedSource final : public FileSource {
     if (size != 0) advise(offset, size, MADV_DONTNEED);
   }
 
+  Result<void> lock(std::uint64_t offset, std::uint64_t size) const override {
+    if (size == 0) return {};
+    const int result = retrying(file_system(), &FileSystem::mlock, address_of(offset), static_cast<std::size_t>(size));
+    if (result == 0) return {};
+    return no_throw([&]() -> Result<void> {
+      Error error = fail_io("cannot lock " + std::to_string(size) + " bytes in memory", result, std::string(name()));
+      error.code = Code::io;  // ENOMEM is over RLIMIT_MEMLOCK here.
+      error.offset = offset;
+      return error;
+    });
+  }
+
+  void unlock(std::uint64_t offset, std::uint64_t size) const override {
+    if (size != 0) file_system().munlock(address_of(offset), static_cast<std::size_t>(size));
+  }
+
  private:
+  const void* address_of(std::uint64_t offset) const { return mapping().data() + offset; }
+
   int advise(std::uint64_t offset, std::uint64_t size, int advice) const {
     static const auto page_bytes = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
     const auto begin = reinterpret_cast<std::uintptr_t>(mapping().data()) + offset;
@@ -177,8 +205,36 @@ Result<std::unique_ptr<Source>> map_file(FileSource file, bool asked_for) {
 Result<void> Source::populate(std::uint64_t, std::uint64_t) const { return {}; }
 void Source::prefetch(std::uint64_t, std::uint64_t) const {}
 void Source::release(std::uint64_t, std::uint64_t) const {}
+void Source::unlock(std::uint64_t, std::uint64_t) const {}
+
+Result<void> Source::lock(std::uint64_t, std::uint64_t) const {
+  return no_throw([&]() -> Result<void> {
+    Error error = fail(Code::unsupported, "",
+                       "pages can be locked in memory only in a mapped file; this source is " + std::string(backend()));
+    error.file = name();
+    return error;
+  });
+}
 
 namespace {
+
+// Of a descriptor that is ours.
+Result<std::unique_ptr<Source>> open_descriptor(Descriptor descriptor, const std::string& name, Io io) {
+  FileSystem& file_system = descriptor.file_system();
+  struct stat info {};
+  if (const int result = retrying(file_system, &FileSystem::fstat, descriptor.get(), &info); result < 0)
+    return fail_io("cannot stat", result, name);
+  if (!S_ISREG(info.st_mode)) {
+    Error error = fail(Code::bad_argument, "", S_ISDIR(info.st_mode) ? "is a directory" : "is not a regular file");
+    error.file = name;
+    return error;
+  }
+  Choice choice{io, "asked for"};
+  if (io == Io::automatic) choice = choose_backend(file_system, descriptor.get());
+  FileSource file(std::move(descriptor), static_cast<std::uint64_t>(info.st_size), name, std::move(choice.reason));
+  if (choice.io == Io::mmap) return map_file(std::move(file), io == Io::mmap);
+  return read_file(std::move(file));
+}
 
 Result<std::unique_ptr<Source>> open_file(const std::string& path, Io io, FileSystem& file_system) {
   const int fd = open_retrying(file_system, AT_FDCWD, path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
@@ -187,26 +243,24 @@ Result<std::unique_ptr<Source>> open_file(const std::string& path, Io io, FileSy
     if (fd == -ENOENT) error.code = Code::not_found;
     return error;
   }
-  Descriptor descriptor(fd, file_system);
-  struct stat info {};
-  if (const int result = retrying(file_system, &FileSystem::fstat, fd, &info); result < 0)
-    return fail_io("cannot stat", result, path);
-  if (!S_ISREG(info.st_mode)) {
-    Error error = fail(Code::bad_argument, "", S_ISDIR(info.st_mode) ? "is a directory" : "is not a regular file");
-    error.file = path;
-    return error;
-  }
-  Choice choice{io, "asked for"};
-  if (io == Io::automatic) choice = choose_backend(file_system, fd);
-  FileSource file(std::move(descriptor), static_cast<std::uint64_t>(info.st_size), path, std::move(choice.reason));
-  if (choice.io == Io::mmap) return map_file(std::move(file), io == Io::mmap);
-  return read_file(std::move(file));
+  return open_descriptor(Descriptor(fd, file_system), path, io);
+}
+
+Result<std::unique_ptr<Source>> open_duplicate(int descriptor, Io io, FileSystem& file_system) {
+  const std::string name = "fd " + std::to_string(descriptor);
+  const int fd = retrying(file_system, &FileSystem::duplicate, descriptor);
+  if (fd < 0) return fail_io("cannot duplicate the descriptor", fd, name);
+  return open_descriptor(Descriptor(fd, file_system), name, io);
 }
 
 }  // namespace
 
 Result<std::unique_ptr<Source>> open_source(const std::string& path, Io io, FileSystem& file_system) {
   return no_throw([&] { return open_file(path, io, file_system); });
+}
+
+Result<std::unique_ptr<Source>> open_source(int descriptor, Io io, FileSystem& file_system) {
+  return no_throw([&] { return open_duplicate(descriptor, io, file_system); });
 }
 
 std::unique_ptr<Source> memory_source(std::span<const std::byte> bytes, bool mapped) {

@@ -11,6 +11,7 @@
 #include "libcdna/format/encoding_rules.hpp"
 #include "libcdna/ordered_run.hpp"
 #include "libcdna/try.hpp"
+#include "libcdna/write/codebook_planes.hpp"
 #include "libcdna/write/writer_session.hpp"
 
 namespace cdna {
@@ -25,11 +26,11 @@ struct CodebookBlock {
   PreparedBlock outliers;
 };
 
-// Bytes of a plane of scope 1, cut into its blocks.
+// Bytes of a plane of scope 1, cut into its blocks. Without the plane there are none.
 class SidePlane {
  public:
-  SidePlane(std::size_t plane, std::uint64_t row_bytes, std::uint32_t rows_per_block)
-      : plane_(plane), block_bytes_(row_bytes * rows_per_block) {}
+  SidePlane(const CodebookPlan& plan, std::size_t plane)
+      : plane_(plane), block_bytes_(row_bytes_of(plan.planes[plane]) * plan.planes[plane].rows_per_block()) {}
 
   Result<void> append(PacketWriter& packet, BlockEncoder& encoder, std::span<const std::byte> rows) {
     pending_.insert(pending_.end(), rows.begin(), rows.end());
@@ -62,7 +63,10 @@ class Writer::Session::CodebookTensor {
         coding_{rows.dtype,       rows.matrix.cols, options, &fit.fitted.codebook, &ScaleTable::of(options.entries),
                 fit.outlier_bound},
         buffers_(session.pool_.size()),
-        packet_(session.sink_, session.alignment_, std::move(draft), plan_planes()) {}
+        plan_(plan_codebook_planes(shape())),
+        row_scales_(plan_, plan_.row_scales),
+        group_scales_(plan_, plan_.group_scales),
+        packet_(session.sink_, session.alignment_, std::move(draft), plan_.planes) {}
 
   Result<std::uint32_t> write() {
     CDNA_TRY(append_tables());
@@ -70,41 +74,24 @@ class Writer::Session::CodebookTensor {
         session_.pool_, [this](std::size_t i, unsigned worker) { return make_block(i, worker); },
         [this](std::size_t i, CodebookBlock& block) { return take_block(i, block); });
     CDNA_TRY(run.run(rows_.block_count()));
-    for (SidePlane& side : sides_) CDNA_TRY(side.finish(packet_, session_.encoders_[0]));
+    CDNA_TRY(row_scales_.finish(packet_, session_.encoders_[0]));
+    CDNA_TRY(group_scales_.finish(packet_, session_.encoders_[0]));
     return close();
   }
 
  private:
-  // The planes in the order of spec/format.md, 13.2; outliers are left out in the end where there are none.
-  std::vector<wire::Plane> plan_planes() {
-    const Codebook& codebook = fit_.fitted.codebook;
-    std::vector<wire::Plane> planes;
-    const auto add = [&planes](const PlaneShape& shape) {
-      planes.push_back(make_plane(shape));
-      return planes.size() - 1;
-    };
-    add({kCodes, DType::none, codebook.bits(), kRows, coding_.cols, rows_.rows_per_block, codec_});
-    codebook_at_ = add({kCodebook, DType::f16, 16, kWhole, codebook.halves().size(), 1, Codec::raw});
-    const auto add_side = [&](PlaneRole role, DType dtype, std::uint32_t bits, std::uint64_t entries) {
-      const std::uint64_t row_bytes = entries * bits / 8;
-      const std::uint32_t rows_per_block = plan_side_rows_per_block(row_bytes, rows_.rows_per_block);
-      const std::size_t plane = add({role, dtype, bits, kRows, entries, rows_per_block, Codec::raw});
-      sides_.emplace_back(plane, row_bytes, rows_per_block);
-      return plane;
-    };
-    add_side(kRowScale, DType::f32, 32, 1);
-    if (options_.group != 0) {
-      planes[add_side(kGroupScale, DType::u8, 8, coding_.group_count())].mutate_group(
-          static_cast<std::uint16_t>(options_.group));
-      scale_table_at_ = add({kScaleTable, DType::f32, 32, kWhole, 256, 1, Codec::raw});
-    }
-    outliers_at_ = add({kOutliers, rows_.dtype, 8, kPerBlock, 0, 0, codec_});
-    if (!fit_.fitted.claim.empty()) {
-      const PlaneRole role = options_.codebook_class == CodebookClass::affine ? kAffine : kPwl;
-      claim_at_ = add({role, DType::f16, 16, kWhole, fit_.fitted.claim.size(), 1, Codec::raw});
-    }
-    statistics_at_ = add({kStatistics, DType::f64, 64, kWhole, kStatisticsEntries, 1, Codec::raw});
-    return planes;
+  // Outliers are left out in the end where there are none.
+  CodebookShape shape() const {
+    CodebookShape shape;
+    shape.cols = coding_.cols;
+    shape.bits = fit_.fitted.codebook.bits();
+    shape.rows_per_block = rows_.rows_per_block;
+    shape.codec = codec_;
+    shape.group = options_.group;
+    shape.outlier_dtype = rows_.dtype;
+    shape.claim = options_.codebook_class == CodebookClass::affine ? kAffine : kPwl;
+    shape.claim_entries = fit_.fitted.claim.size();
+    return shape;
   }
 
   Result<void> append_table(std::size_t plane, std::span<const std::byte> bytes) {
@@ -112,10 +99,10 @@ class Writer::Session::CodebookTensor {
   }
 
   Result<void> append_tables() {
-    CDNA_TRY(append_table(codebook_at_, std::as_bytes(fit_.fitted.codebook.halves())));
-    if (scale_table_at_ != 0)
-      CDNA_TRY(append_table(scale_table_at_, std::as_bytes(std::span(coding_.scales->table().values))));
-    if (claim_at_ != 0) CDNA_TRY(append_table(claim_at_, std::as_bytes(std::span(fit_.fitted.claim))));
+    CDNA_TRY(append_table(plan_.codebook, std::as_bytes(fit_.fitted.codebook.halves())));
+    if (plan_.scale_table != 0)
+      CDNA_TRY(append_table(plan_.scale_table, std::as_bytes(std::span(coding_.scales->table().values))));
+    if (plan_.claim != 0) CDNA_TRY(append_table(plan_.claim, std::as_bytes(std::span(fit_.fitted.claim))));
     return {};
   }
 
@@ -147,12 +134,11 @@ class Writer::Session::CodebookTensor {
   Result<void> take_block(std::uint64_t, const CodebookBlock& block) {
     source_hasher_.update_pieces(block.source_pieces);
     CDNA_TRY(packet_.append(0, block.codes));
-    CDNA_TRY(packet_.append(outliers_at_, block.outliers));
+    CDNA_TRY(packet_.append(plan_.outliers, block.outliers));
     sums_.add(block.rows.sums);
     has_nonfinite_ = has_nonfinite_ || block.rows.has_nonfinite;
-    CDNA_TRY(sides_[0].append(packet_, session_.encoders_[0], std::as_bytes(std::span(block.rows.row_scales))));
-    if (sides_.size() == 1) return {};
-    return sides_[1].append(packet_, session_.encoders_[0], std::as_bytes(std::span(block.rows.group_scales)));
+    CDNA_TRY(row_scales_.append(packet_, session_.encoders_[0], std::as_bytes(std::span(block.rows.row_scales))));
+    return group_scales_.append(packet_, session_.encoders_[0], std::as_bytes(std::span(block.rows.group_scales)));
   }
 
   Result<std::uint32_t> close() {
@@ -161,16 +147,14 @@ class Writer::Session::CodebookTensor {
     const TensorStatistics& known = written.statistics;
     const std::array<double, kStatisticsEntries> entries{static_cast<double>(known.outlier_count),
                                                          known.excess_kurtosis, known.code_entropy_bits};
-    CDNA_TRY(append_table(statistics_at_, std::as_bytes(std::span(entries))));
-    if (known.outlier_count == 0) packet_.drop(outliers_at_);
+    CDNA_TRY(append_table(plan_.statistics, std::as_bytes(std::span(entries))));
+    if (known.outlier_count == 0) packet_.drop(plan_.outliers);
     set_bytes(packet_.item().mutable_source_digest(), source_hasher_.finish());
     packet_.item().mutate_sum_squares(known.sum_squares);
     packet_.item().mutate_sum_squared_error(known.sum_squared_error);
     if (has_nonfinite_) packet_.item().mutate_optional_features(kOptionalNonfinite);
     return session_.close_item(packet_, written);
   }
-
-  static constexpr std::size_t kStatisticsEntries = 3;
 
   Session& session_;
   Codec codec_;
@@ -179,13 +163,9 @@ class Writer::Session::CodebookTensor {
   const FittedTensor& fit_;
   RowCoding coding_;
   std::vector<std::vector<std::byte>> buffers_;  // Of source bytes, per worker.
-  std::vector<SidePlane> sides_;                 // Row scales, then group scales.
-  // Numbers of planes; 0 where there is none.
-  std::size_t codebook_at_ = 0;
-  std::size_t scale_table_at_ = 0;
-  std::size_t outliers_at_ = 0;
-  std::size_t claim_at_ = 0;
-  std::size_t statistics_at_ = 0;
+  CodebookPlan plan_;
+  SidePlane row_scales_;
+  SidePlane group_scales_;
   PacketWriter packet_;
   BulkHasher source_hasher_;
   ErrorSums sums_;

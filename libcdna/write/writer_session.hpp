@@ -31,6 +31,7 @@ class Writer::Session {
   Result<std::uint32_t> copy_from(const ByteReader& data);
 
   Result<std::uint32_t> add_codebook(const TensorSpec& spec, const CodebookOptions& options, const ByteReader& data);
+  Result<std::uint32_t> add_encoded(const TensorSpec& spec, const EncodedPlanes& planes);
   Result<std::uint32_t> add_alias(const std::string& name, std::uint32_t tensor);
   Result<std::uint32_t> add_asset(const std::string& name, const std::string& media_type, std::uint64_t size_bytes,
                                   Codec codec, const ByteReader& data);
@@ -61,6 +62,7 @@ class Writer::Session {
   Result<void> check_stop() const;
 
   class CodebookTensor;
+  class EncodedTensor;
 
   std::uint64_t alignment_;
   PositionedSink sink_;

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -32,6 +33,25 @@ struct EncodedMatrix {
   std::uint64_t payload_bytes() const;  // Of all planes, as a file would hold them without its index and gaps.
   double bits_per_weight() const;       // 8 * payload_bytes() / (rows * cols).
 };
+
+// Planes of cdna.codebook that exist already, for Writer::add_encoded(), whoever made them. Views: whoever fills them
+// keeps what they view alive and unchanged. Rows, columns and the dtype of the outliers are those of the TensorSpec.
+struct EncodedPlanes {
+  std::uint32_t bits = 0;                            // b, per code: 1..16.
+  std::uint32_t group = 0;                           // 32, 64 or 128; 0: no group scales.
+  std::span<const float> codebook;                   // [2^b], ascending, finite.
+  std::span<const std::byte> codes;                  // [rows, ceil(cols * b / 8)], as in spec/format.md, 8.2.
+  std::span<const float> row_scales;                 // [rows], finite; empty: none.
+  std::span<const std::uint8_t> group_scales;        // [rows, ceil(cols / group)], numbers of scale_table.
+  std::span<const float> scale_table;                // [256], finite, with group scales.
+  std::span<const std::byte> outlier_values;         // [outliers], in the tensor's dtype, little-endian; not aligned.
+  std::span<const std::uint64_t> outlier_positions;  // [outliers], row-major in the matrix, ascending.
+  // Of the source against what the planes decode to. Without: unknown. NaN kurtosis or entropy: these two are unknown.
+  std::optional<TensorStatistics> statistics;
+};
+
+// All of a matrix, statistics included. Valid while it lives and does not change.
+EncodedPlanes view(const EncodedMatrix& matrix);
 
 // Encodes row-major elements as a writer would. Requires: data.size() == rows * cols * size of dtype.
 // Errors: bad_argument (not F16, BF16, F32 or F64; no elements; over 2^24 columns; options; a value that is not finite,

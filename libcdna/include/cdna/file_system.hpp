@@ -12,20 +12,23 @@
 namespace cdna {
 
 // Each call mirrors the system call of its name and returns its result, or -errno. The library calls nothing
-// else on files, save that mmap works on a descriptor opened here. Callers retry EINTR and short counts, not the seam;
-// an interrupted close counts as done, as Linux does it.
-// Threads: may be called from any thread.
+// else on files, save that mmap and madvise work on a descriptor opened here. Callers retry EINTR and short counts, not
+// the seam; an interrupted close counts as done, as Linux does it. Threads: may be called from any thread.
 class FileSystem {
  public:
   virtual ~FileSystem() = default;
   virtual int openat(int directory, const char* path, int flags, mode_t mode);
   virtual int close(int fd);
+  virtual int duplicate(int fd);  // fcntl with F_DUPFD_CLOEXEC.
   virtual int fstat(int fd, struct stat* out);
   virtual int fstatat(int directory, const char* path, struct stat* out, int flags);
   virtual int64_t readlinkat(int directory, const char* path, char* out, std::size_t size);
   virtual int64_t fstatfs_type(int fd);  // f_type of fstatfs, >= 0, or -errno.
   virtual int64_t pread(int fd, void* out, std::size_t size, std::uint64_t offset);
   virtual int64_t write(int fd, const void* data, std::size_t size);
+  virtual int fadvise(int fd, std::uint64_t offset, std::uint64_t size, int advice);  // posix_fadvise.
+  virtual int mlock(const void* begin, std::size_t size);
+  virtual int munlock(const void* begin, std::size_t size);
   virtual int fsync(int fd);
   virtual int fchmod(int fd, mode_t mode);
   virtual int flock(int fd, int operation);

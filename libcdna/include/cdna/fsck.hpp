@@ -12,6 +12,7 @@
 #include "cdna/digest.hpp"
 #include "cdna/error.hpp"
 #include "cdna/limits.hpp"
+#include "cdna/reader.hpp"
 #include "cdna/sink.hpp"
 #include "cdna/source.hpp"
 
@@ -60,6 +61,12 @@ struct FsckReport {
 
 // Never writes. Errors are in the report, lack of memory too.
 FsckReport fsck(std::unique_ptr<Source> source, const FsckOptions& options = {});
+
+// The same check of the source of an open reader, which stays open; also of sources that cannot be opened twice.
+// Nothing that the reader has read or verified is relied on: everything is read anew, with Source::read_at. The
+// reader's own state and statistics do not change. Requires: `reader` lives during the call. Threads: the reader may be
+// used meanwhile.
+FsckReport fsck(const Reader& reader, const FsckOptions& options = {});
 
 struct RebuildReport {
   bool complete = false;  // The metadata item was found: no item is missing. Otherwise a salvage.

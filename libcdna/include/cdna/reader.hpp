@@ -50,16 +50,24 @@ struct OpenOptions {
   Io io = Io::automatic;
   Trust trust = Trust::automatic;  // zero_copy on a source without a mapping is refused.
   Limits limits;
+  // What all Pins of the file together may keep in memory, in whole pages. 0: no pinning.
+  std::uint64_t pinned_bytes_max = 0;
   std::optional<Digest> expected_root;  // Nothing but the tail is used before the root has been compared.
   FileSystem* file_system = &posix_file_system();
 };
 
-// Counts since open, of all threads together.
+// Counts since open, of all threads together. Each is exact; together they are of no single moment while threads read.
 struct ReadStatistics {
   std::uint64_t bytes_read = 0;       // Copied from the source.
   std::uint64_t bytes_hashed = 0;     // Of blocks and indices.
+  std::uint64_t bytes_decoded = 0;    // Made by codecs.
   std::uint64_t blocks_verified = 0;  // Times a block was hashed.
+  std::uint64_t blocks_reused = 0;    // Times a block had been verified before and was used as it is (zero_copy only).
   std::uint64_t blocks_decoded = 0;   // Times a codec ran.
+  // Nanoseconds of wall time, summed over threads.
+  std::uint64_t read_ns = 0;    // In the source: reading, and bringing a mapping's pages in.
+  std::uint64_t verify_ns = 0;  // Hashing blocks and indices.
+  std::uint64_t decode_ns = 0;  // In codecs.
 };
 
 enum class ItemKind : std::uint16_t {
@@ -122,6 +130,21 @@ class Item {
   // item's index, if nothing else has. Requires: index < plane_count(). Errors: io, corrupt, malformed, unsupported,
   // limit.
   Result<std::uint32_t> filters(std::uint32_t index) const;
+
+  // All bytes of a plane, verified, as one pointer into the mapping; valid while the Reader lives. Every block of the
+  // plane must be stored as it is (no codec, no filter). What the bytes are (spec/format.md, 8.2 and 13.2):
+  // - data, codes, row and group scales: the rows one after the other, each [ceil(row_entries * bits / 8)] bytes;
+  // - codebook, scale table, pwl, affine, statistics: one such row;
+  // - outliers, which come by blocks of plane 0: of block i its n values, then its n positions in that block (u32), not
+  //   aligned; then zeros up to the next multiple of 64 from the plane's first byte. What n is says Block, not the
+  //   plane.
+  // - a plane in packed layout: its blocks, with such zeros between them. (Blocks of our writer's raw planes but
+  //   outliers lie without gaps: PlaneInfo::layout 0.)
+  // Empty for a plane without blocks. Requires: index < plane_count(). Errors: bad_argument where the source is not
+  // mapped, the trust is strict, or a block has a codec or filter; io, corrupt (a digest; a gap that is not zero),
+  // malformed (padding bits, E4), unsupported (layout), limit. Cost: verifies the blocks of this plane that have not
+  // been.
+  Result<std::span<const std::byte>> plane_bytes(std::uint32_t index) const;
 
   std::uint64_t source_bytes() const;  // Of the row-major source; 0 for an unknown dtype.
   std::uint64_t stored_bytes() const;  // Planes and block index; without record and alignment gaps.
@@ -211,6 +234,30 @@ class BlockRange {
   Result<Block> current_;
 };
 
+// Pages of a file that stay in memory while this lives (see Tensor::pin). Keeps the file open, so that it may outlive
+// the Reader. Movable; a Pin that was moved from holds nothing. Threads: destroy it on any.
+class Pin {
+ public:
+  Pin(Pin&& other) noexcept;
+  Pin& operator=(Pin&& other) noexcept;
+  ~Pin();
+  std::uint64_t bytes() const { return bytes_; }  // Of its pages, those shared with other pins included.
+
+ private:
+  friend class Tensor;
+  // A run of the file's bytes, whole pages.
+  struct Pages {
+    std::uint64_t begin = 0;
+    std::uint64_t end = 0;
+  };
+  Pin(std::shared_ptr<const File> file, std::vector<Pages> pages);
+  void unlock() noexcept;
+
+  std::shared_ptr<const File> file_;
+  std::vector<Pages> pages_;
+  std::uint64_t bytes_ = 0;
+};
+
 class Tensor : public Item {
  public:
   using Item::Item;
@@ -237,9 +284,30 @@ class Tensor : public Item {
   // limit; bad_argument for another dtype. Cost: touches only the covering blocks.
   Result<void> read_rows(std::uint64_t begin, std::uint64_t end, DType dtype, std::span<std::byte> out) const;
 
-  // The whole verified plane of an exact tensor as one pointer into the mapping. Errors: those of verify();
-  // bad_argument where it is compressed, strict, or not mapped.
+  // plane_bytes(0) of an exact tensor in contiguous layout: its row-major elements. Errors: those of plane_bytes() and
+  // check_supported(); bad_argument for another encoding or layout.
   Result<std::span<const std::byte>> contiguous() const;
+
+  // Asks the system to read the blocks that cover rows [begin, end) ahead, of all planes that decoding needs; returns
+  // before they are there. What a source does: Source::prefetch. Blocks are neither verified nor decoded.
+  // Requires: begin <= end <= rows(). Errors: unsupported; of the index io, corrupt, malformed, limit. That nothing
+  // could be read ahead is no error.
+  Result<void> prefetch(std::uint64_t begin, std::uint64_t end) const;
+
+  // Gives back the memory that holds those blocks: what a source does is Source::release. What has been verified stays
+  // so (zero_copy), and all pointers into the mapping stay valid: pages come back from the page cache or the disk when
+  // they are touched. Blocks share pages at their ends, so that a neighbour may lose one; a pinned page stays, and with
+  // it possibly the block that begins there. Requires and Errors: as of prefetch().
+  Result<void> evict(std::uint64_t begin, std::uint64_t end) const;
+
+  // Verifies those blocks and keeps their pages in memory (mlock) until the Pin is destroyed. A page that several pins
+  // hold is counted once against OpenOptions::pinned_bytes_max and stays until the last of them is gone.
+  // Requires: begin <= end <= rows(). Errors: those of prefetch(); limit (over pinned_bytes_max, with the bytes needed;
+  // nothing has been verified then); unsupported (strict, or a source that cannot lock: not a mapped file); those of
+  // verify(); io with errno (ENOMEM or EPERM: RLIMIT_MEMLOCK; EAGAIN: some pages could not be locked). After an error
+  // nothing more is locked than before. Cost: reads the blocks. Threads: pinning and unpinning of one file wait for one
+  // another.
+  Result<Pin> pin(std::uint64_t begin, std::uint64_t end) const;
 
   // What is recorded about the error and the values: the sums of the item, which are known at open, and the statistics
   // plane (spec/format.md, 13.3). Without such a plane kurtosis and entropy are NaN, and the outliers are counted from

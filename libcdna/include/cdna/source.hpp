@@ -31,11 +31,20 @@ class Source {
   // a signal later. Does nothing without a mapping. Errors: io.
   virtual Result<void> populate(std::uint64_t offset, std::uint64_t size) const;
 
-  // Tells that a range of the mapping will be needed soon, so that a disk can read it meanwhile. May do nothing.
+  // Tells that a range will be needed soon, so that a disk can read it meanwhile. May do nothing. Files: MADV_WILLNEED
+  // where they are mapped, else POSIX_FADV_WILLNEED. Memory: nothing.
   virtual void prefetch(std::uint64_t offset, std::uint64_t size) const;
 
-  // Lets the pages of a range of the mapping go; they come back when they are touched. May do nothing.
+  // Lets the pages of a range go; they come back when they are touched or read. May do nothing. Mapped files:
+  // MADV_DONTNEED, which takes the pages from this process and leaves them in the page cache. Files that are read:
+  // POSIX_FADV_DONTNEED, which takes whole pages from the page cache, for all processes. Memory: nothing.
   virtual void release(std::uint64_t offset, std::uint64_t size) const;
+
+  // Keeps the pages of a range of the mapping in memory until unlock(); pages are not counted, so that one unlock()
+  // undoes any number of lock()s. Mapped files: mlock. Errors: io with errno (ENOMEM, EPERM: RLIMIT_MEMLOCK);
+  // unsupported where there is nothing to lock, which is what every other source says.
+  virtual Result<void> lock(std::uint64_t offset, std::uint64_t size) const;
+  virtual void unlock(std::uint64_t offset, std::uint64_t size) const;
 
   virtual std::string_view name() const { return {}; }           // For messages: the path.
   virtual std::string_view backend() const { return "custom"; }  // "mmap", "pread", "memory", "custom".
@@ -48,6 +57,12 @@ enum class Io : std::uint8_t { automatic, mmap, pread };
 // `automatic` maps files on known local file systems and reads all others with pread (spec/format.md, 16.3).
 // Errors: io, not_found, bad_argument (not a regular file).
 Result<std::unique_ptr<Source>> open_source(const std::string& path, Io io = Io::automatic,
+                                            FileSystem& file_system = posix_file_system());
+
+// The same of a descriptor that is open for reading. The source works on a duplicate of it (close-on-exec): the caller
+// keeps its own and may close it at once; its file position is neither used nor moved. Named "fd N" in messages.
+// Errors: as above, but for not_found; io also for a descriptor that is not open.
+Result<std::unique_ptr<Source>> open_source(int descriptor, Io io = Io::automatic,
                                             FileSystem& file_system = posix_file_system());
 
 // A source over bytes that the caller keeps alive and unchanged. `mapped`: whether mapping() offers them.
