@@ -37,9 +37,8 @@ Result<std::shared_ptr<const File>> File::open(std::unique_ptr<Source> source, c
   CDNA_TRY(check_sha256_kernel());
   CDNA_TRY(check_isa());
   const std::string name(source->name());
-  std::shared_ptr<File> file(new File());
+  std::shared_ptr<File> file(new File(options));
   file->source_ = std::move(source);
-  file->limits_ = options.limits;
   auto result = file->read_ends(options);
   if (result) result = file->read_footer();
   if (result && head == Head::checked) result = file->check_head();
@@ -82,9 +81,20 @@ Result<void> File::check_head() const {
 
 Result<std::vector<std::byte>> File::read(std::uint64_t offset, std::uint64_t size) const {
   std::vector<std::byte> bytes(size);
-  CDNA_TRY(source_->read_at(offset, bytes));
-  counters_.bytes_read += size;
+  CDNA_TRY(read_into(offset, bytes));
   return bytes;
+}
+
+Result<void> File::read_into(std::uint64_t offset, std::span<std::byte> out) const {
+  const Stopwatch reading(counters_.read_ns);
+  auto result = source_->read_at(offset, out);
+  if (result) counters_.bytes_read += out.size();
+  return result;
+}
+
+Result<void> File::populate(std::uint64_t offset, std::uint64_t size) const {
+  const Stopwatch reading(counters_.read_ns);
+  return source_->populate(offset, size);
 }
 
 Error File::placed(Error error, std::uint32_t item) const {
@@ -110,10 +120,8 @@ Result<std::unique_ptr<TouchedItem>> File::load_index(std::uint32_t item) const 
              "the metadata is over 64 MiB");
   auto touched = std::make_unique<TouchedItem>(view.item->entry_count());
   const std::span<std::byte> bytes = std::as_writable_bytes(std::span(touched->entries));
-  if (!bytes.empty()) CDNA_TRY(source_->read_at(view.item->index_offset(), bytes));
-  counters_.bytes_read += bytes.size();
-  counters_.bytes_hashed += bytes.size();
-  CDNA_TRY(check_index(view, touched->entries));
+  if (!bytes.empty()) CDNA_TRY(read_into(view.item->index_offset(), bytes));
+  CDNA_TRY(verify_index(view, touched->entries));
   CDNA_TRY(check_decoded_limit(view, touched->entries));
   touched->filters_known = check_filters(view, touched->entries).has_value();
   touched->planes = planes_of(view, touched->entries);
@@ -131,7 +139,14 @@ Result<void> File::check_decoded_limit(const ItemView& view, std::span<const wir
   return {};
 }
 
+Result<void> File::verify_index(const ItemView& view, std::span<const wire::IndexEntry> entries) const {
+  const Stopwatch verifying(counters_.verify_ns);
+  counters_.bytes_hashed += entries.size_bytes();
+  return check_index(view, entries);
+}
+
 Result<void> File::verify_stored(const wire::IndexEntry& entry, std::span<const std::byte> bytes) const {
+  const Stopwatch verifying(counters_.verify_ns);
   counters_.bytes_hashed += bytes.size();
   ++counters_.blocks_verified;
   CDNA_CHECK(bulk_digest(bytes) == digest_in(entry.digest()), Code::corrupt, "B1",
@@ -161,11 +176,10 @@ Result<std::span<const std::byte>> File::verified_block(const TouchedPlane& plan
   std::span<const std::byte> bytes;
   if (zero_copy_) {
     bytes = source_->mapping().subspan(offset, size);
-    if (auto result = source_->populate(offset, size); !result) return located(std::move(result).error());
+    if (auto result = populate(offset, size); !result) return located(std::move(result).error());
   } else {
     const std::span<std::byte> copy = buffer.first(size);
-    if (auto result = source_->read_at(offset, copy); !result) return located(std::move(result).error());
-    counters_.bytes_read += size;
+    if (auto result = read_into(offset, copy); !result) return located(std::move(result).error());
     bytes = copy;
   }
   if (auto result = verify_stored(plane.entry(block), bytes); !result) {

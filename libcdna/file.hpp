@@ -11,6 +11,8 @@
 #include "kernels/cpu/matmul.h"
 #include "libcdna/format/footer.hpp"
 #include "libcdna/format/tail.hpp"
+#include "libcdna/pinned_pages.hpp"
+#include "libcdna/stopwatch.hpp"
 
 namespace cdna {
 
@@ -78,7 +80,7 @@ struct TouchedPlane {
   std::uint64_t offset_of(std::uint64_t block) const { return plane->offset() + entry(block).offset(); }
 };
 
-class File {
+class File : public std::enable_shared_from_this<File> {
  public:
   // Checks tail, footer and head. A checker passes over the head here, so that its damage hides no other.
   enum class Head : bool { unchecked, checked };
@@ -101,15 +103,17 @@ class File {
   // The verified stored bytes of a block: in the mapping, or read into `buffer` (at least stored_length bytes).
   Result<std::span<const std::byte>> stored_block(const TouchedPlane& plane, std::uint64_t block,
                                                   std::span<std::byte> buffer) const {
-    if (zero_copy_ && plane.touched->bits.verified(plane.first_entry + block))
+    if (zero_copy_ && plane.touched->bits.verified(plane.first_entry + block)) {
+      counters_.blocks_reused.fetch_add(1, std::memory_order_relaxed);
       return source_->mapping().subspan(plane.offset_of(block), plane.entry(block).stored_length());
+    }
     return verified_block(plane, block, buffer);
   }
 
   // Brings a block's pages back that release() let go.
   Result<void> bring_back(const TouchedPlane& plane, std::uint64_t block) const {
     if (!zero_copy_ || !plane.touched->bits.verified(plane.first_entry + block)) return {};
-    return source_->populate(plane.offset_of(block), plane.entry(block).stored_length());
+    return populate(plane.offset_of(block), plane.entry(block).stored_length());
   }
 
   // Lets a block's pages of the mapping go, until they are touched again.
@@ -135,15 +139,22 @@ class File {
   Error placed(Error error, std::uint32_t item) const;
 
   struct Counters {
-    std::atomic<std::uint64_t> bytes_read{0}, bytes_hashed{0}, blocks_verified{0}, blocks_decoded{0};
+    std::atomic<std::uint64_t> bytes_read{0}, bytes_hashed{0}, bytes_decoded{0}, blocks_verified{0}, blocks_decoded{0};
+    std::atomic<std::uint64_t> read_ns{0}, verify_ns{0}, decode_ns{0};
+    std::atomic<std::uint64_t> blocks_reused{0};
   };
   Counters& counters() const { return counters_; }
 
+  PinnedPages& pinned_pages() const { return pinned_pages_; }
+
  private:
-  File() = default;
+  explicit File(const OpenOptions& options) : limits_(options.limits), pinned_pages_(options.pinned_bytes_max) {}
   Result<void> read_ends(const OpenOptions& options);
   Result<void> read_footer();
   Result<std::vector<std::byte>> read(std::uint64_t offset, std::uint64_t size) const;
+  Result<void> read_into(std::uint64_t offset, std::span<std::byte> out) const;
+  Result<void> populate(std::uint64_t offset, std::uint64_t size) const;
+  Result<void> verify_index(const ItemView& view, std::span<const wire::IndexEntry> entries) const;
   Result<std::unique_ptr<TouchedItem>> load_index(std::uint32_t item) const;
   Result<void> check_decoded_limit(const ItemView& view, std::span<const wire::IndexEntry> entries) const;
   Result<std::span<const std::byte>> verified_block(const TouchedPlane& plane, std::uint64_t block,
@@ -158,6 +169,7 @@ class File {
   Footer footer_;
   std::unique_ptr<std::atomic<TouchedItem*>[]> touched_;  // Per item; null until touched.
   mutable Counters counters_;
+  mutable PinnedPages pinned_pages_;
 };
 
 inline const File& file_of(const Item& item) { return *item.file_; }

@@ -56,6 +56,16 @@ Result<std::span<const std::byte>> PlaneReader::fetch(std::uint64_t block) {
   return current_;
 }
 
+Result<void> PlaneReader::run_codec(const BlockCoding& coding, std::span<const std::byte> stored,
+                                    std::span<std::byte> out) {
+  File::Counters& counters = file_->counters();
+  const Stopwatch decoding(counters.decode_ns);
+  ++counters.blocks_decoded;
+  auto result = decoder_.decode(coding, stored, out);
+  if (result) counters.bytes_decoded += out.size();
+  return result;
+}
+
 Result<std::span<const std::byte>> PlaneReader::decode(std::uint64_t block) {
   if (block + 1 < end_) file_->prefetch(plane_, block + 1);
   std::span<const std::byte> bytes = CDNA_TRY(file_->stored_block(plane_, block, stored_));
@@ -65,8 +75,7 @@ Result<std::span<const std::byte>> PlaneReader::decode(std::uint64_t block) {
   in_place_ = entry.codec() == 0 && file_->zero_copy();
   if (entry.codec() != 0) {
     const std::span<std::byte> out = std::span(decoded_).first(entry.decoded_length());
-    ++file_->counters().blocks_decoded;
-    CDNA_TRY(decoder_.decode(coding_of(*plane_.plane, entry), bytes, out));
+    CDNA_TRY(run_codec(coding_of(*plane_.plane, entry), bytes, out));
     bytes = out;
   }
   if (plane_.plane->scope() != kPerBlock)

@@ -35,6 +35,7 @@ class PlaneReader {
   PlaneReader(const File& file, const TouchedPlane& plane)
       : file_(&file), plane_(plane), matrix_(file.footer().item(plane.item).matrix()) {}
   Result<std::span<const std::byte>> decode(std::uint64_t block);
+  Result<void> run_codec(const BlockCoding& coding, std::span<const std::byte> stored, std::span<std::byte> out);
 
   const File* file_;
   TouchedPlane plane_;

@@ -289,13 +289,7 @@ Result<std::span<const std::byte>> Tensor::contiguous() const {
     const wire::Plane& plane = view_of(*file_, number_).planes[0];
     CDNA_CHECK(encoding() == kExactEncoding && plane.layout() == kContiguous && file_->zero_copy(), Code::bad_argument,
                "", "only an exact tensor in contiguous layout has one pointer, and only in zero-copy mode");
-    CDNA_TRY(verify());
-    if (plane.block_count() >
-        0) {  // Only the end of the last row can have padding bits: rows of sub-byte tensors are whole bytes, or one.
-      PlaneReader reader = CDNA_TRY(PlaneReader::create(*file_, number_, 0, plane.block_count()));
-      CDNA_TRY(reader.fetch(plane.block_count() - 1));
-    }
-    return file_->source().mapping().subspan(plane.offset(), plane.stored_length());
+    return plane_bytes(0);
   });
 }
 
@@ -362,7 +356,17 @@ const Source& Reader::source() const { return file_->source(); }
 
 ReadStatistics Reader::statistics() const {
   const File::Counters& counters = file_->counters();
-  return {counters.bytes_read, counters.bytes_hashed, counters.blocks_verified, counters.blocks_decoded};
+  ReadStatistics statistics;
+  statistics.bytes_read = counters.bytes_read;
+  statistics.bytes_hashed = counters.bytes_hashed;
+  statistics.bytes_decoded = counters.bytes_decoded;
+  statistics.blocks_verified = counters.blocks_verified;
+  statistics.blocks_reused = counters.blocks_reused;
+  statistics.blocks_decoded = counters.blocks_decoded;
+  statistics.read_ns = counters.read_ns;
+  statistics.verify_ns = counters.verify_ns;
+  statistics.decode_ns = counters.decode_ns;
+  return statistics;
 }
 
 std::uint32_t Reader::item_count() const { return file_->footer().item_count(); }

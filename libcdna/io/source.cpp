@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <boost/interprocess/mapped_region.hpp>
 #include <cerrno>
@@ -12,6 +11,7 @@
 #include <cstring>
 
 #include "libcdna/io/descriptor.hpp"
+#include "libcdna/io/pages.hpp"
 #include "libcdna/no_throw.hpp"
 #include "libcdna/try.hpp"
 
@@ -127,9 +127,8 @@ class MappedSource final : public FileSource {
   const void* address_of(std::uint64_t offset) const { return mapping().data() + offset; }
 
   int advise(std::uint64_t offset, std::uint64_t size, int advice) const {
-    static const auto page_bytes = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
     const auto begin = reinterpret_cast<std::uintptr_t>(mapping().data()) + offset;
-    const std::uintptr_t page = begin - begin % page_bytes;
+    const std::uintptr_t page = begin - begin % page_bytes();
     return ::madvise(reinterpret_cast<void*>(page), begin + size - page, advice);
   }
 

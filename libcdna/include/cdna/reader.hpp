@@ -142,8 +142,8 @@ class Item {
   //   outliers lie without gaps: PlaneInfo::layout 0.)
   // Empty for a plane without blocks. Requires: index < plane_count(). Errors: bad_argument where the source is not
   // mapped, the trust is strict, or a block has a codec or filter; io, corrupt (a digest; a gap that is not zero),
-  // malformed (padding bits, E4), unsupported (layout), limit. Cost: verifies the blocks of this plane that have not
-  // been.
+  // malformed (padding bits, E4), unsupported (layout), limit. What values must obey (E3, E5, E6) is checked where
+  // blocks are read. Cost: verifies the blocks of this plane that have not been.
   Result<std::span<const std::byte>> plane_bytes(std::uint32_t index) const;
 
   std::uint64_t source_bytes() const;  // Of the row-major source; 0 for an unknown dtype.
@@ -238,24 +238,16 @@ class BlockRange {
 // the Reader. Movable; a Pin that was moved from holds nothing. Threads: destroy it on any.
 class Pin {
  public:
-  Pin(Pin&& other) noexcept;
-  Pin& operator=(Pin&& other) noexcept;
+  Pin(Pin&&) noexcept;
+  Pin& operator=(Pin&&) noexcept;
   ~Pin();
-  std::uint64_t bytes() const { return bytes_; }  // Of its pages, those shared with other pins included.
+  std::uint64_t bytes() const;  // Of its pages, those shared with other pins included.
 
  private:
   friend class Tensor;
-  // A run of the file's bytes, whole pages.
-  struct Pages {
-    std::uint64_t begin = 0;
-    std::uint64_t end = 0;
-  };
-  Pin(std::shared_ptr<const File> file, std::vector<Pages> pages);
-  void unlock() noexcept;
-
-  std::shared_ptr<const File> file_;
-  std::vector<Pages> pages_;
-  std::uint64_t bytes_ = 0;
+  struct Held;
+  explicit Pin(std::unique_ptr<const Held> held);
+  std::unique_ptr<const Held> held_;
 };
 
 class Tensor : public Item {

@@ -76,7 +76,7 @@ class Writer {
   // Differs from add_codebook() on the data that the planes were made of in what only the data can tell: the source
   // digest is unknown, every block has the whole tensor's max_abs_error, a codebook of class pwl or affine is not
   // claimed to be one, and without statistics the sums and bounds are +Inf (unknown) and there is no statistics plane.
-  // Outlier values may be NaN or infinite: the item then says so, as with Nonfinite::keep.
+  // Outlier values may be NaN or infinite: the item then says so, as with Nonfinite::exact.
   //
   // Requires of the planes, or bad_argument with what is wrong: dtype, rows and columns as for add_codebook(), rows of
   // at most 2^24 bytes of codes; bits, group and sizes as EncodedPlanes says; a codebook that ascends; codebook and
