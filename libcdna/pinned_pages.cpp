@@ -34,9 +34,9 @@ Result<void> PinnedPages::check_locked(std::span<const PageRun> runs) const {
 
 std::uint64_t PinnedPages::missing_bytes(const PageRun& run) const {
   std::uint64_t missing = run.end - run.begin;
-  auto next = boundaries_.upper_bound(run.begin);
-  if (next == boundaries_.begin()) return missing;
-  for (auto at = std::prev(next); at != boundaries_.end() && at->first < run.end; at = next) {
+  auto at = boundaries_.upper_bound(run.begin);
+  if (at != boundaries_.begin()) --at;
+  for (auto next = at; at != boundaries_.end() && at->first < run.end; at = next) {
     next = std::next(at);
     if (at->second.holders == 0) continue;  // Behind the last run, and between runs.
     missing -= std::min(next->first, run.end) - std::max(at->first, run.begin);

@@ -14,6 +14,7 @@
 #include <fstream>
 #include <new>
 
+#include "cdna/encode.hpp"
 #include "cdna/fsck.hpp"
 #include "cdna/import.hpp"
 #include "cdna/policy.hpp"
@@ -272,6 +273,30 @@ TEST_CASE("allocation failure: opening a path, by mmap and pread") {
   }
 }
 
+TEST_CASE("allocation failure: rows are pinned and planes handed out, or nothing is locked") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "a name beyond the small string buffer.cdna";
+  save_file(path, sample());
+  cdna::OpenOptions options;
+  options.io = cdna::Io::mmap;
+  options.pinned_bytes_max = 1 << 20;
+  fail_everywhere("pin", [&] {
+    const auto reader = cdna::Reader::open(path, options);
+    TRY_OUTCOME(outcome_of(reader));
+    const cdna::Tensor tensor = reader->find("layers.0.attention.weight").value();
+    const auto pin_all = [&] {
+      const auto first = tensor.pin(0, 1);
+      TRY_OUTCOME(outcome_of(first));
+      return outcome_of(tensor.pin(0, tensor.rows()));
+    };
+    TRY_OUTCOME(outcome_of(tensor.prefetch(0, tensor.rows())));
+    const Outcome outcome = pin_all();
+    if (outcome == Outcome::no_memory && granted_to_test(pin_all) != Outcome::right) return Outcome::wrong;
+    TRY_OUTCOME(outcome);
+    return outcome_of(tensor.plane_bytes(0));
+  });
+}
+
 TEST_CASE("allocation failure: errors about damage stay errors about damage, or are no_memory") {
   Bytes damaged = sample();
   const cdna::Reader pristine = must(cdna::Reader::open(cdna::memory_source(sample())));
@@ -365,6 +390,9 @@ std::vector<Kind> kinds(const Bytes& half, const cdna::ByteReader& reader) {
   const auto codebook = [&reader, spec](cdna::Writer& writer) {
     return outcome_of(writer.add_codebook(spec, {}, reader));
   };
+  const auto encoded = [spec, matrix = must(cdna::encode(spec.dtype, 10, 100, half))](cdna::Writer& writer) {
+    return outcome_of(writer.add_encoded(spec, cdna::view(matrix)));
+  };
   const auto planes = [&reader, spec](cdna::Writer& writer) {
     auto filtered = granted_to_test([&] { return spec; });
     filtered.filter = cdna::Filter::byte_planes;
@@ -394,6 +422,7 @@ std::vector<Kind> kinds(const Bytes& half, const cdna::ByteReader& reader) {
           exact("write brotli", cdna::Codec::brotli),
           {"write byte planes", planes},
           {"write codebook", codebook},
+          {"write encoded planes", encoded},
           {"write alias", alias},
           {"write asset", asset},
           {"write in parts", parts},

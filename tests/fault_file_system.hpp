@@ -80,6 +80,18 @@ class FaultFileSystem : public cdna::FileSystem {
       return FileSystem::write(fd, data, taken);
     });
   }
+  int duplicate(int fd) override {
+    return done<int>("duplicate", [&] { return FileSystem::duplicate(fd); });
+  }
+  int fadvise(int fd, std::uint64_t offset, std::uint64_t size, int advice) override {
+    return done<int>("fadvise", [&] { return FileSystem::fadvise(fd, offset, size, advice); });
+  }
+  int mlock(const void* begin, std::size_t size) override {
+    return done<int>("mlock", [&] { return FileSystem::mlock(begin, size); });
+  }
+  int munlock(const void* begin, std::size_t size) override {
+    return done<int>("munlock", [&] { return FileSystem::munlock(begin, size); });
+  }
   int fsync(int fd) override {
     return done<int>("fsync", [&] { return FileSystem::fsync(fd); });
   }

@@ -7,10 +7,12 @@
 #include <atomic>
 #include <catch2/catch.hpp>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "cdna/fsck.hpp"
 #include "libcdna/format/wire.hpp"
@@ -323,6 +325,70 @@ TEST_CASE("reader: a second touch hashes and reads nothing in zero-copy mode") {
   CHECK(second.blocks_verified == first.blocks_verified);
   CHECK(second.bytes_hashed == first.bytes_hashed);
   CHECK(second.bytes_read == first.bytes_read);
+  CHECK(second.read_ns == first.read_ns);
+  CHECK(second.verify_ns == first.verify_ns);
+}
+
+TEST_CASE("reader: statistics count what codecs make, and blocks that were verified before") {
+  const cdna::Reader reader = open_memory(blocks_file());
+  const cdna::Tensor raw = reader.find("exact.raw").value();
+  REQUIRE(read_rows(raw, 0, raw.rows(), cdna::DType::u8));
+  const cdna::ReadStatistics first = reader.statistics();
+  CHECK(first.blocks_reused == 0);
+  CHECK(first.blocks_decoded == 0);
+  CHECK(first.bytes_decoded == 0);
+  CHECK(first.decode_ns == 0);
+  CHECK(first.verify_ns > 0);
+  REQUIRE(read_rows(raw, 0, raw.rows(), cdna::DType::u8));
+  CHECK(reader.statistics().blocks_reused == raw.block_count());
+  REQUIRE(raw.verify());
+  CHECK(reader.statistics().blocks_reused == 2 * raw.block_count());
+
+  const cdna::Tensor zstd = reader.find("exact.zstd").value();
+  std::uint64_t decoded_bytes = 0;
+  cdna::BlockRange range = must(zstd.blocks());
+  for (const cdna::Result<cdna::Block>& block : range) {
+    REQUIRE(block);
+    if (!block->in_place) decoded_bytes += block->data.size();
+  }
+  CHECK(decoded_bytes > 0);
+  CHECK(reader.statistics().bytes_decoded == decoded_bytes);
+  CHECK(reader.statistics().decode_ns > 0);
+
+  cdna::OpenOptions options;
+  options.trust = cdna::Trust::strict;
+  const cdna::Reader strict = open_memory(blocks_file(), true, options);
+  for (int turn = 0; turn < 2; ++turn) REQUIRE(strict.find("exact.raw")->verify());
+  CHECK(strict.statistics().blocks_reused == 0);
+}
+
+TEST_CASE("reader: the time of reading is the time that the source takes, of all threads together") {
+  static constexpr std::chrono::milliseconds kEach{2};
+  class SlowSource final : public cdna::Source {
+   public:
+    explicit SlowSource(std::atomic<std::uint64_t>& reads) : reads_(reads) {}
+    std::uint64_t size_bytes() const override { return blocks_file().size(); }
+    cdna::Result<void> read_at(std::uint64_t offset, std::span<std::byte> out) const override {
+      std::this_thread::sleep_for(kEach);
+      std::copy_n(blocks_file().begin() + static_cast<std::ptrdiff_t>(offset), out.size(), out.begin());
+      ++reads_;
+      return {};
+    }
+
+   private:
+    std::atomic<std::uint64_t>& reads_;
+  };
+  std::atomic<std::uint64_t> reads{0};
+  const cdna::Reader reader = must(cdna::Reader::open(std::make_unique<SlowSource>(reads)));
+  const auto least_ns = [&] {
+    return static_cast<std::uint64_t>(std::chrono::nanoseconds(kEach).count()) * reads.load();
+  };
+  CHECK(reads.load() >= 3);  // Tail, footer, head.
+  CHECK(reader.statistics().read_ns >= least_ns());
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) threads.emplace_back([&reader] { (void)reader.find("exact.raw")->verify().has_value(); });
+  for (std::thread& thread : threads) thread.join();
+  CHECK(reader.statistics().read_ns >= least_ns());
 }
 
 // ---- Row ranges ----
