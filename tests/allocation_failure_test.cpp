@@ -390,7 +390,9 @@ std::vector<Kind> kinds(const Bytes& half, const cdna::ByteReader& reader) {
   const auto codebook = [&reader, spec](cdna::Writer& writer) {
     return outcome_of(writer.add_codebook(spec, {}, reader));
   };
-  const auto encoded = [spec, matrix = must(cdna::encode(spec.dtype, 10, 100, half))](cdna::Writer& writer) {
+  cdna::CodebookOptions any_value;
+  any_value.nonfinite = cdna::Nonfinite::exact;
+  const auto encoded = [spec, matrix = must(cdna::encode(spec.dtype, 10, 100, half, any_value))](cdna::Writer& writer) {
     return outcome_of(writer.add_encoded(spec, cdna::view(matrix)));
   };
   const auto planes = [&reader, spec](cdna::Writer& writer) {
