@@ -1,5 +1,5 @@
 // Tied tensors are found exactly, and finding them reads each byte of the model at most once, whatever the model.
-#include "tools/cdna/tied_tensors.hpp"
+#include "libcdna/convert/tied_tensors.hpp"
 
 #include <algorithm>
 #include <catch2/catch.hpp>
@@ -78,7 +78,7 @@ TEST_CASE("tied tensors: a model whose embeddings differ in their last byte only
   CountingModel model;
   for (unsigned i = 0; i < 200; ++i) model.add(zeros_but(20'000, 19'999, i));
   const std::atomic<bool> stop{false};
-  const auto aliases = cdna::tools::find_tied_tensors(model, embeddings(model), stop);
+  const auto aliases = cdna::find_tied_tensors(model, embeddings(model), &stop);
   REQUIRE(aliases);
   CHECK(*aliases == Aliases(200));
   CHECK(model.read_bytes <= model.all_bytes());
@@ -91,7 +91,7 @@ TEST_CASE("tied tensors: the bytes read grow as the model does") {
     CountingModel model;
     for (unsigned i = 0; i < count; ++i) model.add(zeros_but(100'000, i % 2 == 0 ? 4096 : 99'999, i));
     const std::atomic<bool> stop{false};
-    REQUIRE(cdna::tools::find_tied_tensors(model, embeddings(model), stop));
+    REQUIRE(cdna::find_tied_tensors(model, embeddings(model), &stop));
     CHECK(model.read_bytes <= model.all_bytes());
     read.push_back(model.read_bytes);
   }
@@ -103,7 +103,7 @@ TEST_CASE("tied tensors: embeddings that begin differently cost one small read e
   CountingModel model;
   for (unsigned i = 0; i < 100; ++i) model.add(zeros_but(1'000'000, i, 1));
   const std::atomic<bool> stop{false};
-  REQUIRE(cdna::tools::find_tied_tensors(model, embeddings(model), stop));
+  REQUIRE(cdna::find_tied_tensors(model, embeddings(model), &stop));
   CHECK(model.read_bytes == 100 * 4096);
 }
 
@@ -121,7 +121,7 @@ TEST_CASE("tied tensors: what is found is what comparing all with all finds") {
                 random() % 4 == 0 ? cdna::DType::f32 : cdna::DType::i32);
     }
     const std::atomic<bool> stop{false};
-    const auto aliases = cdna::tools::find_tied_tensors(model, embeddings(model), stop);
+    const auto aliases = cdna::find_tied_tensors(model, embeddings(model), &stop);
     REQUIRE(aliases);
     CHECK(*aliases == expected_aliases(model));
     CHECK(model.read_bytes <= model.all_bytes());
@@ -135,7 +135,7 @@ TEST_CASE("tied tensors: a tensor of another role is not read") {
   model.add(Bytes(5000));
   model.add(Bytes(5000));
   const std::atomic<bool> stop{false};
-  const auto aliases = cdna::tools::find_tied_tensors(model, {cdna::Role::output_head, cdna::Role::matrix}, stop);
+  const auto aliases = cdna::find_tied_tensors(model, {cdna::Role::output_head, cdna::Role::matrix}, &stop);
   REQUIRE(aliases);
   CHECK(*aliases == Aliases(2));
   CHECK(model.read_bytes == 0);  // Nothing to compare with.
@@ -147,7 +147,7 @@ TEST_CASE("tied tensors: the stop flag ends the search") {
   std::atomic<bool> stop{false};
   model.stop = &stop;
   model.stop_after_bytes = 300'000;
-  const auto aliases = cdna::tools::find_tied_tensors(model, embeddings(model), stop);
+  const auto aliases = cdna::find_tied_tensors(model, embeddings(model), &stop);
   REQUIRE_FALSE(aliases);
   CHECK(aliases.error().code == cdna::Code::cancelled);
   CHECK(model.read_bytes < 600'000);

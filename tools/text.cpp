@@ -1,8 +1,7 @@
-// Formatting and matching.
+// Formatting.
 #include "tools/text.hpp"
 
 #include <fmt/format.h>
-#include <fnmatch.h>
 #include <unistd.h>
 
 #include <array>
@@ -47,10 +46,6 @@ std::string format_dtype(DType dtype) {
 bool is_capable_terminal(int fd) {
   const char* const term = std::getenv("TERM");
   return isatty(fd) != 0 && term != nullptr && std::string_view(term) != "dumb";
-}
-
-bool matches_glob(const std::string& pattern, std::string_view name) {
-  return fnmatch(pattern.c_str(), std::string(name).c_str(), 0) == 0;
 }
 
 bool has_suffix(std::string_view path, std::string_view suffix) {

@@ -21,8 +21,6 @@ std::string format_dtype(DType dtype);  // "BF16"; the number of an unknown one.
 // Whether a descriptor is a terminal that understands control sequences.
 bool is_capable_terminal(int fd);
 
-// Shell pattern (* ? [...]) against a whole name.
-bool matches_glob(const std::string& pattern, std::string_view name);
 bool has_suffix(std::string_view path, std::string_view suffix);
 
 }  // namespace cdna::tools

@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 
+#include "cdna/convert.hpp"
 #include "cdna/policy.hpp"
 #include "cdna/preset.hpp"
 #include "cdna/statistics.hpp"

@@ -6,11 +6,11 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "tools/cdna/convert_arguments.hpp"
 #include "tools/json.hpp"
 #include "tools/text.hpp"
 
@@ -19,34 +19,9 @@ namespace {
 
 constexpr std::size_t kRuleTextMax = 72;  // Of a rule's text within the table of decisions.
 
-// Sums over the tensors that are stored: an alias is none.
-struct Totals {
-  std::uint64_t source_bytes = 0;
-  std::uint64_t stored_bytes = 0;
-  double elements = 0;
-
-  double bits_per_weight() const { return elements == 0 ? 0 : static_cast<double>(stored_bytes) * 8 / elements; }
-  double ratio() const {
-    return stored_bytes == 0 ? 1 : static_cast<double>(source_bytes) / static_cast<double>(stored_bytes);
-  }
-};
-
-Totals totals_of(const Finished& finished) {
-  Totals totals;
-  for (std::size_t i = 0; i < finished.plan.tensors.size(); ++i) {
-    if (finished.plan.tensors[i].alias_of) continue;
-    const ModelTensor& tensor = finished.model.tensors()[i];
-    totals.source_bytes += tensor.size_bytes;
-    totals.stored_bytes += finished.conversion.written(i).stored_bytes;
-    totals.elements += elements_of(tensor);
-  }
-  return totals;
-}
-
-std::uint64_t file_bytes_of(const Finished& finished) {
-  std::error_code error;
-  const auto bytes = std::filesystem::file_size(finished.options.destination, error);
-  return error ? 0 : static_cast<std::uint64_t>(bytes);
+double ratio_of(const ConvertReport& report) {
+  if (report.stored_bytes == 0) return 1;
+  return static_cast<double>(report.source_bytes) / static_cast<double>(report.stored_bytes);
 }
 
 double to_db(double relative_error) { return -10 * std::log10(relative_error); }
@@ -59,7 +34,8 @@ std::string cut(std::string text) {
 std::string decided_by(const Plan& plan, const TensorPlan& tensor) {
   if (tensor.rule) {
     const PlanRule& rule = plan.rules[*tensor.rule];
-    return rule.number ? cut(rule.origin + ": " + rule.rule.text()) : rule.origin;
+    const bool is_numbered = rule.origin == PlanRule::Origin::policy;
+    return is_numbered ? cut(origin_text(rule) + ": " + rule.rule.text()) : origin_text(rule);
   }
   return tensor.forecast && tensor.forecast->choices > 1 ? "budget" : "default";
 }
@@ -68,9 +44,9 @@ std::string number_or_dash(double value, const char* format) {
   return value > 0 ? fmt::format(fmt::runtime(format), value) : "-";
 }
 
-std::string reason_of(const Model& model, const TensorPlan& tensor) {
+std::string reason_of(const Model& model, const Plan& plan, const TensorPlan& tensor) {
   if (tensor.alias_of) return "the same bytes as " + escape(model.tensors()[*tensor.alias_of].name);
-  return tensor.decision.reason;
+  return reason_text(plan, tensor);
 }
 
 // The cells of a line of the table of decisions.
@@ -89,7 +65,7 @@ std::vector<std::string> cells_of(const Model& model, const Plan& plan, std::siz
     cells.push_back(number_or_dash(forecast.place.price_wanted, "{:.2e}"));
   }
   cells.push_back(decided_by(plan, tensor));
-  cells.push_back(reason_of(model, tensor));
+  cells.push_back(reason_of(model, plan, tensor));
   return cells;
 }
 
@@ -160,16 +136,16 @@ ordered_json budget_json(const Finished& finished) {
 
 ordered_json tensor_json(const Finished& finished, std::size_t i) {
   const TensorPlan& plan = finished.plan.tensors[i];
-  const WrittenItem& written = finished.conversion.written(i);
+  const WrittenItem& written = finished.report.tensors[i].written;
+  const PlanRule* const rule = plan.rule ? &finished.plan.rules[*plan.rule] : nullptr;
   ordered_json out{{"name", finished.model.tensors()[i].name}, {"role", name_of(plan.decision.role)}};
   out["preset"] = plan.alias_of ? ordered_json(nullptr) : ordered_json(name_of(plan.decision.preset));
   out["alias_of"] = plan.alias_of ? ordered_json(finished.model.tensors()[*plan.alias_of].name) : ordered_json(nullptr);
-  out["reason"] = plan.decision.reason;
+  out["reason"] = reason_text(finished.plan, plan);
   const bool chosen = plan.forecast && plan.forecast->choices > 1;
-  out["decided_by"] = plan.rule ? finished.plan.rules[*plan.rule].origin : chosen ? "budget" : "default";
-  out["rule"] = plan.rule && finished.plan.rules[*plan.rule].number
-                    ? ordered_json(*finished.plan.rules[*plan.rule].number)
-                    : ordered_json(nullptr);
+  out["decided_by"] = rule != nullptr ? origin_text(*rule) : chosen ? "budget" : "default";
+  const bool is_numbered = rule != nullptr && rule->origin == PlanRule::Origin::policy;
+  out["rule"] = is_numbered ? ordered_json(rule->number) : ordered_json(nullptr);
   out["stored_bytes"] = written.stored_bytes;
   const bool has_error = written.statistics.sum_squared_error > 0;
   out["snr_db"] =
@@ -186,7 +162,7 @@ void print_explanation(const Model& model, const Plan& plan) {
   for (const RoleRule& rule : role_rules()) fmt::print("  {:<12} {}\n", rule.name, rule.patterns);
   if (!plan.rules.empty()) fmt::print("\nRules; the first that fits decides:\n");
   for (const PlanRule& rule : plan.rules)
-    fmt::print("  {:<12} {} -> {}\n", rule.origin, escape(rule.rule.text()), name_of(rule.rule.preset));
+    fmt::print("  {:<12} {} -> {}\n", origin_text(rule), escape(rule.rule.text()), name_of(rule.rule.preset));
   if (plan.budget) print_budget(*plan.budget);
   print_decisions(model, plan);
   for (const std::string& note : model.notes()) fmt::print("  not stored: {}\n", note);
@@ -194,41 +170,39 @@ void print_explanation(const Model& model, const Plan& plan) {
 }
 
 void print_summary(const Finished& finished) {
-  const Totals totals = totals_of(finished);
-  fmt::print("{}: {} tensors, {} -> {}, ratio {:.2f}, {:.2f} bits/weight\n", escape(finished.options.destination),
-             finished.plan.tensors.size(), format_bytes(totals.source_bytes), format_bytes(totals.stored_bytes),
-             totals.ratio(), totals.bits_per_weight());
+  const ConvertReport& report = finished.report;
+  fmt::print("{}: {} tensors, {} -> {}, ratio {:.2f}, {:.2f} bits/weight\n", escape(finished.destination),
+             report.tensors.size(), format_bytes(report.source_bytes), format_bytes(report.stored_bytes),
+             ratio_of(report), report.bits_per_weight());
   if (finished.plan.budget) {
     const BudgetPlan& budget = *finished.plan.budget;
-    const std::string reached = budget.bits_per_weight ? fmt::format("{:.3f}", totals.bits_per_weight())
-                                                       : fmt::format("{} bytes", file_bytes_of(finished));
+    const std::string reached = budget.bits_per_weight ? fmt::format("{:.3f}", report.bits_per_weight())
+                                                       : fmt::format("{} bytes", report.file_bytes);
     fmt::print("wanted {}, reached {}{}\n", wanted_text(budget), reached,
                budget.all_best ? ": every tensor has its best candidate" : "");
   }
-  fmt::print("root {}\n", to_hex(finished.root));
+  fmt::print("root {}\n", to_hex(report.root));
 }
 
 void print_document(const Finished& finished) {
-  const Totals totals = totals_of(finished);
-  ordered_json out{
-      {"schema", "cdna.convert/1"}, {"destination", finished.options.destination}, {"root", to_hex(finished.root)}};
-  out["totals"] = {{"tensors", finished.plan.tensors.size()},
-                   {"source_bytes", totals.source_bytes},
-                   {"stored_bytes", totals.stored_bytes},
-                   {"bits_per_weight", totals.bits_per_weight()},
-                   {"file_bytes", file_bytes_of(finished)}};
+  const ConvertReport& report = finished.report;
+  ordered_json out{{"schema", "cdna.convert/1"}, {"destination", finished.destination}, {"root", to_hex(report.root)}};
+  out["totals"] = {{"tensors", report.tensors.size()},
+                   {"source_bytes", report.source_bytes},
+                   {"stored_bytes", report.stored_bytes},
+                   {"bits_per_weight", report.bits_per_weight()},
+                   {"file_bytes", report.file_bytes}};
   out["budget"] = budget_json(finished);
   out["rules"] = ordered_json::array();
   for (const PlanRule& rule : finished.plan.rules) {
-    ordered_json item = rule.rule.json();
-    item["origin"] = rule.origin;
+    ordered_json item = ordered_json::parse(rule.rule.json());
+    item["origin"] = origin_text(rule);
     out["rules"].push_back(std::move(item));
   }
   out["tensors"] = ordered_json::array();
   for (std::size_t i = 0; i < finished.plan.tensors.size(); ++i) out["tensors"].push_back(tensor_json(finished, i));
   out["notes"] = ordered_json::array();
-  for (const std::string& note : finished.model.notes()) out["notes"].push_back(note);
-  for (const std::string& note : finished.plan.notes) out["notes"].push_back(note);
+  for (const std::string& note : report.notes) out["notes"].push_back(note_with_option_names(note));
   tools::print_json(out);
 }
 

@@ -1,11 +1,9 @@
 // What cdna convert prints: the decisions before the work, the result after it.
 #pragma once
 
-#include "cdna/digest.hpp"
-#include "cdna/import.hpp"
-#include "tools/cdna/conversion.hpp"
-#include "tools/cdna/convert_options.hpp"
-#include "tools/cdna/plan.hpp"
+#include <string>
+
+#include "cdna/convert.hpp"
 
 namespace cdna::tools {
 
@@ -13,11 +11,10 @@ namespace cdna::tools {
 void print_explanation(const Model& model, const Plan& plan);
 
 struct Finished {
-  const ConvertOptions& options;
+  const std::string& destination;
   const Model& model;
   const Plan& plan;
-  const Conversion& conversion;
-  Digest root;
+  const ConvertReport& report;
 };
 
 // Two or three lines for people, or the document cdna.convert/1.

@@ -1,20 +1,19 @@
 // cdna convert: a model, tensor by tensor in name order, into a container.
+#include "cdna/convert.hpp"
+
 #include <fmt/format.h>
 
-#include <atomic>
+#include <cstdint>
 #include <cstdio>
 #include <memory>
 
 #include "cdna/import.hpp"
-#include "cdna/writer.hpp"
 #include "tools/cdna/commands.hpp"
-#include "tools/cdna/conversion.hpp"
 #include "tools/cdna/conversion_report.hpp"
-#include "tools/cdna/convert_options.hpp"
-#include "tools/cdna/convert_request.hpp"
-#include "tools/cdna/plan.hpp"
+#include "tools/cdna/convert_arguments.hpp"
 #include "tools/exit_code.hpp"
 #include "tools/interrupt.hpp"
+#include "tools/progress.hpp"
 #include "tools/text.hpp"
 
 namespace cdna::tools {
@@ -29,36 +28,41 @@ int report_about(const std::string& source, Error error) {
   return code == kUsage ? static_cast<int>(kErrorsLeft) : code;
 }
 
-int run_convert(const ConvertOptions& options) {
-  if (!has_suffix(options.destination, ".cdna")) {
-    fmt::print(stderr, "{}: {}: the destination must end in .cdna\n", kProgram, escape(options.destination));
+// With a line of progress that is gone afterwards.
+template <class Work>
+auto with_progress(const char* label, ConvertOptions& options, const Work& work) {
+  Progress progress(label);
+  options.progress = [&progress](std::uint64_t done, std::uint64_t total) { progress.show(done, total); };
+  auto result = work();
+  options.progress = nullptr;
+  return result;
+}
+
+int run_convert(const ConvertArguments& arguments) {
+  if (!has_suffix(arguments.destination, ".cdna")) {
+    fmt::print(stderr, "{}: {}: the destination must end in .cdna\n", kProgram, escape(arguments.destination));
     return kUsage;
   }
-  const auto request = parse_request(options);
-  if (!request) return report(kProgram, request.error());
-  const std::atomic<bool>& stop = stop_on_signals();
-  auto model = open_model(options.source);
+  auto options = parse_arguments(arguments);
+  if (!options) return report(kProgram, options.error());
+  options->stop = &stop_on_signals();
+  auto model = open_model(arguments.source);
   if (!model) return report(kProgram, model.error());
   FileSinkOptions sink_options;
-  sink_options.force = options.force;
+  sink_options.force = arguments.force;
   // Before the long work: a destination that is refused is refused at once.
-  auto sink = create_file(options.destination, sink_options);
+  auto sink = create_file(arguments.destination, sink_options);
   if (!sink) return report(kProgram, sink.error());
-  const auto plan = make_plan(options, *request, **model, stop);
-  if (!plan) return report(kProgram, plan.error());
-  for (const std::string& note : plan->notes) fmt::print(stderr, "{}: note: {}\n", kProgram, escape(note));
-  if (options.explain && !options.json) print_explanation(**model, *plan);
-  WriterOptions writer_options;
-  writer_options.threads = options.threads;
-  writer_options.stop = &stop;
-  auto writer = Writer::create(*std::move(sink), writer_options);
-  if (!writer) return report(kProgram, writer.error());
-  const auto conversion = std::make_unique<Conversion>(**model, *plan, *codec_of(options.codec),
-                                                       metadata_of(options, *request, **model), *std::move(writer));
-  auto root = conversion->run();
-  if (!root) return report_about(options.source, std::move(root).error());
-  const Finished finished{options, **model, *plan, *conversion, *root};
-  if (options.json) {
+  auto plan = with_progress("measuring", *options, [&] { return make_plan(**model, *options); });
+  if (!plan) return report(kProgram, with_option_names(arguments, std::move(plan).error()));
+  for (const std::string& note : plan->notes)
+    fmt::print(stderr, "{}: note: {}\n", kProgram, escape(note_with_option_names(note)));
+  if (arguments.explain && !arguments.json) print_explanation(**model, *plan);
+  auto converted =
+      with_progress("converting", *options, [&] { return convert(**model, *plan, *std::move(sink), *options); });
+  if (!converted) return report_about(arguments.source, std::move(converted).error());
+  const Finished finished{arguments.destination, **model, *plan, *converted};
+  if (arguments.json) {
     print_document(finished);
   } else {
     print_summary(finished);
@@ -69,7 +73,7 @@ int run_convert(const ConvertOptions& options) {
 }  // namespace
 
 std::function<int()> add_convert(CLI::App& app) {
-  auto options = std::make_shared<ConvertOptions>();
+  auto options = std::make_shared<ConvertArguments>();
   app.add_option("SRC", options->source, "A .safetensors file, or a Hugging Face directory (config.json and shards)")
       ->required();
   app.add_option("DST", options->destination, "The .cdna file to write")->required();

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <utility>
 
+#include "cdna/convert.hpp"
 #include "tools/interrupt.hpp"
 #include "tools/parallel.hpp"
 #include "tools/source_digest.hpp"

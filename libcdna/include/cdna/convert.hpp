@@ -205,7 +205,7 @@ struct ExportOptions {
 // SafetensorsWriter wrote come out as that file, byte for byte. Values are rounded as Tensor::read_rows() says.
 // Requires: a sink. Memory: 4 MiB, or one row. After an error the sink has been destroyed, which leaves no file.
 // Errors: bad_argument (dtype; a sub-byte tensor that is not whole bytes), unsupported, corrupt, malformed, io, exists,
-// limit (a codebook tensor with a row over 256 MiB; the header's), cancelled.
+// limit (a row over 256 MiB to be decoded; the header's), cancelled.
 Result<void> export_safetensors(const Reader& reader, std::unique_ptr<Sink> sink, const ExportOptions& options = {});
 
 }  // namespace cdna

@@ -9,12 +9,12 @@
 #include "cdna/import.hpp"
 #include "cdna/policy.hpp"
 
-namespace cdna::tools {
+namespace cdna {
 
 // For each tensor of the model the earlier one whose alias it becomes, or nothing. Only tensors whose role is embedding
 // or output head are compared: byte for byte, after dtype and shape. Cost: reads each byte at most once. Errors: io;
-// cancelled when `stop` is set.
+// cancelled when `stop`, which may be null, is set.
 Result<std::vector<std::optional<std::size_t>>> find_tied_tensors(const Model& model, const std::vector<Role>& roles,
-                                                                  const std::atomic<bool>& stop);
+                                                                  const std::atomic<bool>* stop);
 
-}  // namespace cdna::tools
+}  // namespace cdna

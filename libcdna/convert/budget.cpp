@@ -1,22 +1,22 @@
 // What may be tried on each tensor, what it costs in the file, and the choice.
-#include "tools/cdna/budget.hpp"
-
-#include <fmt/format.h>
+#include "libcdna/convert/budget.hpp"
 
 #include <algorithm>
 #include <bit>
 #include <cmath>
 #include <memory>
 #include <span>
-#include <thread>
+#include <string>
 #include <utility>
 
 #include "cdna/writer.hpp"
-#include "tools/cdna/item_overhead.hpp"
-#include "tools/progress.hpp"
-#include "tools/text.hpp"
+#include "libcdna/convert/conversion.hpp"
+#include "libcdna/convert/counting_sink.hpp"
+#include "libcdna/convert/item_overhead.hpp"
+#include "libcdna/convert/number_text.hpp"
+#include "libcdna/try.hpp"
 
-namespace cdna::tools {
+namespace cdna {
 namespace {
 
 constexpr int kEmbeddingBitsMin = 8;  // Below, perplexity suffers out of proportion to the mean error.
@@ -45,7 +45,7 @@ Choices choices_of(const ConvertRequest& request, const ModelTensor& tensor, con
     if (decision.preset != candidate) {
       if (candidate.method == Preset::Method::codebook) choices.constraint = decision.reason;
     } else if (embedding && is_coarse(candidate)) {
-      choices.constraint = fmt::format("{}: 8 bits at least", name_of(decision.role));
+      choices.constraint = std::string(name_of(decision.role)) + ": 8 bits at least";
     } else {
       choices.presets.push_back(candidate);
     }
@@ -54,38 +54,22 @@ Choices choices_of(const ConvertRequest& request, const ModelTensor& tensor, con
   return choices;
 }
 
-// Takes what is written to it for written.
-class CountingSink final : public Sink {
- public:
-  explicit CountingSink(std::uint64_t& bytes) : bytes_(bytes) {}
-  Result<void> write(std::span<const std::byte> bytes) override {
-    bytes_ += bytes.size();
-    return {};
-  }
-  Result<void> commit() override { return {}; }
-
- private:
-  std::uint64_t& bytes_;
-};
+// "384x384"; "scalar" for rank 0.
+std::string shape_text(std::span<const std::uint64_t> shape) {
+  std::string text;
+  for (const std::uint64_t dim : shape) text += (text.empty() ? "" : "x") + std::to_string(dim);
+  return text.empty() ? "scalar" : text;
+}
 
 // Of the file without its tensors: assets, metadata, footer and tail.
-Result<std::uint64_t> bytes_without_tensors(const ConvertOptions& options, const ConvertRequest& request,
-                                            const Model& model, const std::atomic<bool>& stop) {
+Result<std::uint64_t> bytes_without_tensors(const ConvertOptions& options, const Model& model, const Plan& plan) {
   std::uint64_t bytes = 0;
   WriterOptions writer_options;
   writer_options.threads = options.threads;
-  writer_options.stop = &stop;
-  auto writer = Writer::create(std::make_unique<CountingSink>(bytes), writer_options);
-  if (!writer) return std::move(writer).error();
-  for (std::size_t i = 0; i < model.assets().size(); ++i) {
-    const ModelAsset& asset = model.assets()[i];
-    const auto read = [&model, i](std::uint64_t offset, std::span<std::byte> out) {
-      return model.read_asset(i, offset, out);
-    };
-    auto item = writer->add_asset(asset.name, asset.media_type, asset.size_bytes, *codec_of(options.codec), read);
-    if (!item) return std::move(item).error();
-  }
-  if (auto root = writer->finish(metadata_of(options, request, model)); !root) return std::move(root).error();
+  writer_options.stop = options.stop;
+  Writer writer = CDNA_TRY(Writer::create(std::make_unique<CountingSink>(bytes), writer_options));
+  CDNA_TRY(add_assets(model, options.codec, writer));
+  CDNA_TRY(writer.finish(metadata_of(model, plan)));
   return bytes;
 }
 
@@ -93,15 +77,15 @@ Result<std::uint64_t> bytes_without_tensors(const ConvertOptions& options, const
 class Spending {
  public:
   Spending(const ConvertOptions& options, const ConvertRequest& request, const Model& model, Plan& plan)
-      : options_(options), request_(request), model_(model), plan_(plan), progress_("measuring") {
+      : options_(options), request_(request), model_(model), plan_(plan) {
     for (std::size_t i = 0; i < plan.tensors.size(); ++i) {
       if (!plan.tensors[i].alias_of) add(i);
     }
   }
 
-  Result<void> run(const std::atomic<bool>& stop) {
-    if (auto result = measure_all(stop); !result) return result;
-    if (auto result = find_overhead(stop); !result) return result;
+  Result<void> run() {
+    CDNA_TRY(measure_all());
+    CDNA_TRY(find_overhead());
     return choose();
   }
 
@@ -117,30 +101,27 @@ class Spending {
     budget_.elements += elements_of(tensor);
   }
 
-  Result<void> measure_all(const std::atomic<bool>& stop) {
+  Result<void> measure_all() {
     TrialOptions options;
-    options.codec = *codec_of(options_.codec);
+    options.codec = options_.codec;
     options.threads = options_.threads;
-    options.stop = &stop;
-    const std::thread::id thread = std::this_thread::get_id();
+    options.stop = options_.stop;
+    Progress progress(options_.progress, all_bytes_);
     const auto read = [&](std::size_t trial, std::uint64_t offset, std::span<std::byte> out) {
-      if (std::this_thread::get_id() == thread) progress_.show(bytes_before_[trial], all_bytes_);
+      progress.show(bytes_before_[trial]);
       return model_.read(numbers_[trial], offset, out);
     };
-    auto points = measure(trials_, read, options);
-    progress_.clear();
-    if (!points) return std::move(points).error();
-    points_ = *std::move(points);
+    points_ = CDNA_TRY(measure(trials_, read, options));
+    progress.finish();
     return {};
   }
 
-  Result<void> find_overhead(const std::atomic<bool>& stop) {
+  Result<void> find_overhead() {
     budget_.bits_per_weight = request_.bits_per_weight;
     budget_.target_bytes = request_.target_bytes;
     if (!request_.target_bytes) return {};
-    auto bytes = bytes_without_tensors(options_, request_, model_, stop);
-    if (!bytes) return std::move(bytes).error();
-    budget_.overhead_bytes = *bytes + kFooterPaddingBytesMax;
+    const std::uint64_t bytes = CDNA_TRY(bytes_without_tensors(options_, model_, plan_));
+    budget_.overhead_bytes = bytes + kFooterPaddingBytesMax;
     for (std::size_t i = 0; i < plan_.tensors.size(); ++i) {
       if (plan_.tensors[i].alias_of) budget_.overhead_bytes += overhead_of_alias(model_.tensors()[i]);
     }
@@ -149,7 +130,7 @@ class Spending {
 
   std::uint64_t overhead(std::size_t trial, std::size_t choice) const {
     if (!request_.target_bytes) return 0;
-    return overhead_of(model_.tensors()[numbers_[trial]], trials_[trial].presets[choice], *codec_of(options_.codec),
+    return overhead_of(model_.tensors()[numbers_[trial]], trials_[trial].presets[choice], options_.codec,
                        points_[trial][choice].stored_bytes);
   }
 
@@ -172,18 +153,16 @@ class Spending {
   }
 
   Error below_least(std::uint64_t bytes_min) const {
-    Error error;
-    error.code = Code::bad_argument;
     if (request_.bits_per_weight) {
       const double least = static_cast<double>(bytes_min) * 8 / budget_.elements;
-      error.message = fmt::format("--bits-per-weight {}: the least possible for this model is {:.3f}",
-                                  *options_.bits_per_weight, std::ceil(least * 1000) / 1000);
-    } else {
-      const double least = static_cast<double>(bytes_min + budget_.overhead_bytes) / (1 - kSampleMargin);
-      error.message = fmt::format("--target-size {}: the least possible for this model is {} bytes",
-                                  *options_.target_size, static_cast<std::uint64_t>(std::ceil(least)) + 1);
+      return fail(Code::bad_argument, "",
+                  "bits_per_weight " + number_text(*request_.bits_per_weight) +
+                      ": the least possible for this model is " + thousandths_text(std::ceil(least * 1000) / 1000));
     }
-    return error;
+    const double least = static_cast<double>(bytes_min + budget_.overhead_bytes) / (1 - kSampleMargin);
+    return fail(Code::bad_argument, "",
+                "target_bytes " + std::to_string(*request_.target_bytes) + ": the least possible for this model is " +
+                    std::to_string(static_cast<std::uint64_t>(std::ceil(least)) + 1) + " bytes");
   }
 
   Result<void> choose() {
@@ -192,12 +171,11 @@ class Spending {
     const double bytes = budget_bytes();
     if (bytes < static_cast<double>(range.bytes_min)) return below_least(range.bytes_min);
     budget_.all_best = bytes >= static_cast<double>(range.bytes_max);
-    auto allocation =
-        allocate(tensors, budget_.all_best ? range.bytes_max : static_cast<std::uint64_t>(std::floor(bytes)));
-    if (!allocation) return std::move(allocation).error();
-    budget_.price = allocation->price;
-    budget_.mean_error = budget_.elements > 0 ? allocation->weighted_error / budget_.elements : 0;
-    for (std::size_t trial = 0; trial < trials_.size(); ++trial) accept(trial, allocation->tensors[trial]);
+    const Allocation allocation =
+        CDNA_TRY(allocate(tensors, budget_.all_best ? range.bytes_max : static_cast<std::uint64_t>(std::floor(bytes))));
+    budget_.price = allocation.price;
+    budget_.mean_error = budget_.elements > 0 ? allocation.weighted_error / budget_.elements : 0;
+    for (std::size_t trial = 0; trial < trials_.size(); ++trial) accept(trial, allocation.tensors[trial]);
     plan_.budget = budget_;
     return {};
   }
@@ -211,7 +189,7 @@ class Spending {
     if (plan.rule) return;
     plan.decision.preset = trials_[trial].presets[chosen.point];
     const bool choice = trials_[trial].presets.size() > 1;
-    plan.decision.reason = choice ? "planned, " + format_shape(tensor.shape) : constraints_[trial];
+    plan.decision.reason = choice ? "planned, " + shape_text(tensor.shape) : constraints_[trial];
     if (choice && !constraints_[trial].empty()) plan.decision.reason += "; " + constraints_[trial];
   }
 
@@ -219,7 +197,6 @@ class Spending {
   const ConvertRequest& request_;
   const Model& model_;
   Plan& plan_;
-  Progress progress_;
   BudgetPlan budget_;
   std::uint64_t all_bytes_ = 0;
   // Of each stored tensor:
@@ -233,8 +210,8 @@ class Spending {
 }  // namespace
 
 Result<void> spend_budget(const ConvertOptions& options, const ConvertRequest& request, const Model& model,
-                          const std::atomic<bool>& stop, Plan& plan) {
-  return Spending(options, request, model, plan).run(stop);
+                          Plan& plan) {
+  return Spending(options, request, model, plan).run();
 }
 
-}  // namespace cdna::tools
+}  // namespace cdna

@@ -1,7 +1,8 @@
 // Strict: every key, type and value that is not in the table of tools/README.md is an error.
-#include "tools/cdna/policy_file.hpp"
+#include "libcdna/convert/policy_rules.hpp"
 
-#include <fmt/format.h>
+#include <fnmatch.h>
+#include <locale.h>
 
 #include <algorithm>
 #include <optional>
@@ -9,24 +10,20 @@
 #include <span>
 #include <utility>
 
-#include "cdna/source.hpp"
-#include "tools/text.hpp"
+#include "libcdna/no_throw.hpp"
+#include "libcdna/try.hpp"
 
-namespace cdna::tools {
+namespace cdna {
 namespace {
 
-constexpr std::uint64_t kBytesMax = std::uint64_t{1} << 20;
+using nlohmann::ordered_json;
+
 constexpr std::size_t kRulesMax = 256;
 constexpr std::size_t kGlobsMax = 1024;
 constexpr int kDepthMax = 8;
 constexpr std::size_t kShownMax = 100;  // Of a text from the file, in messages.
 
-Error wrong(std::string message, Code code = Code::malformed) {
-  Error error;
-  error.code = code;
-  error.message = std::move(message);
-  return error;
-}
+Error wrong(std::string message, Code code = Code::malformed) { return fail(code, "", std::move(message)); }
 
 std::string shown(std::string_view text) {
   return "'" + std::string(text.substr(0, kShownMax)) + (text.size() > kShownMax ? "...'" : "'");
@@ -105,8 +102,7 @@ Result<Role> role_called(const std::string& name) {
 Result<PolicyRule> rule_of(const ordered_json& value) {
   static constexpr std::array<std::string_view, 3> kKeys{"glob", "role", "preset"};
   if (!value.is_object()) return wrong("a rule is an object {\"glob\": ..., \"role\": ..., \"preset\": ...}");
-  if (auto keys = check_keys(value, kKeys, "a rule has 'preset', and may have 'glob' and 'role'"); !keys)
-    return std::move(keys).error();
+  CDNA_TRY(check_keys(value, kKeys, "a rule has 'preset', and may have 'glob' and 'role'"));
   PolicyRule rule;
   if (value.contains("glob")) {
     auto globs = strings_of(value["glob"], "glob");
@@ -155,16 +151,25 @@ std::string PolicyRule::text() const {
   return text.empty() ? "all tensors" : text;
 }
 
-ordered_json PolicyRule::json() const {
-  ordered_json out = ordered_json::object();
-  if (!globs.empty()) out["glob"] = globs;
-  for (const Role role : roles) out["role"].push_back(name_of(role));
-  out["preset"] = name_of(preset);
+std::string PolicyRule::json() const { return text_of(to_json(*this)); }
+
+nlohmann::ordered_json to_json(const PolicyRule& rule) {
+  nlohmann::ordered_json out = nlohmann::ordered_json::object();
+  if (!rule.globs.empty()) out["glob"] = rule.globs;
+  for (const Role role : rule.roles) out["role"].push_back(name_of(role));
+  out["preset"] = name_of(rule.preset);
   return out;
 }
 
-Result<std::vector<PolicyRule>> parse_policy(std::string_view text) {
+std::string text_of(const nlohmann::ordered_json& document) {
+  return document.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+namespace {
+
+Result<std::vector<PolicyRule>> rules_of(std::string_view text) {
   static constexpr std::array<std::string_view, 1> kKeys{"rules"};
+  if (text.size() > kPolicyBytesMax) return wrong("a policy file has at most 1 MiB", Code::limit);
   auto document = parse(text);
   if (!document) return std::move(document).error();
   const std::string right = "a policy is {\"rules\": [...]} with at least one rule";
@@ -173,39 +178,47 @@ Result<std::vector<PolicyRule>> parse_policy(std::string_view text) {
   if (!document->contains("rules") || !(*document)["rules"].is_array() || (*document)["rules"].empty())
     return wrong(right);
   const ordered_json& list = (*document)["rules"];
-  if (list.size() > kRulesMax) return wrong(fmt::format("over {} rules", kRulesMax), Code::limit);
+  if (list.size() > kRulesMax) return wrong("over " + std::to_string(kRulesMax) + " rules", Code::limit);
   std::vector<PolicyRule> rules;
   std::size_t globs = 0;
   for (const ordered_json& value : list) {
     auto rule = rule_of(value);
     if (!rule) {
-      rule.error().message = fmt::format("rule {}: {}", rules.size() + 1, rule.error().message);
+      rule.error().message = "rule " + std::to_string(rules.size() + 1) + ": " + rule.error().message;
       return std::move(rule).error();
     }
     globs += rule->globs.size();
-    if (globs > kGlobsMax) return wrong(fmt::format("over {} globs", kGlobsMax), Code::limit);
+    if (globs > kGlobsMax) return wrong("over " + std::to_string(kGlobsMax) + " globs", Code::limit);
     rules.push_back(*std::move(rule));
   }
   return rules;
 }
 
-Result<std::vector<PolicyRule>> read_policy(const std::string& path) {
-  const auto read = [&path]() -> Result<std::vector<PolicyRule>> {
-    auto source = open_source(path, Io::pread);
-    if (!source) {
-      source.error().code = Code::io;  // A folder is as little a policy as a file that is missing.
-      return std::move(source).error();
-    }
-    const std::uint64_t size = (*source)->size_bytes();
-    if (size > kBytesMax) return wrong("a policy file has at most 1 MiB", Code::limit);
-    std::string text(size, '\0');
-    if (auto done = (*source)->read_at(0, std::as_writable_bytes(std::span(text))); !done)
-      return std::move(done).error();
-    return parse_policy(text);
-  };
-  auto rules = read();
-  if (!rules && rules.error().file.empty()) rules.error().file = path;
-  return rules;
+// The C locale for the calling thread, whatever the program has set: what a pattern fits shows in files.
+class CLocale {
+ public:
+  CLocale() : before_(uselocale(c_locale())) {}
+  ~CLocale() { uselocale(before_); }
+  CLocale(const CLocale&) = delete;
+  CLocale& operator=(const CLocale&) = delete;
+
+ private:
+  static locale_t c_locale() {
+    static const locale_t locale = newlocale(LC_ALL_MASK, "C", locale_t{});  // Static storage in every C library.
+    return locale;
+  }
+  locale_t before_;
+};
+
+}  // namespace
+
+bool matches_glob(const std::string& pattern, std::string_view name) {
+  const CLocale locale;
+  return fnmatch(pattern.c_str(), std::string(name).c_str(), 0) == 0;
 }
 
-}  // namespace cdna::tools
+Result<std::vector<PolicyRule>> parse_policy(std::string_view text) {
+  return no_throw([&] { return rules_of(text); });
+}
+
+}  // namespace cdna

@@ -1,5 +1,5 @@
 // Sets of tensors that are equal so far are split by their next bytes, until a set has one tensor or no bytes are left.
-#include "tools/cdna/tied_tensors.hpp"
+#include "libcdna/convert/tied_tensors.hpp"
 
 #include <algorithm>
 #include <map>
@@ -8,9 +8,9 @@
 #include <tuple>
 #include <utility>
 
-#include "tools/interrupt.hpp"
+#include "libcdna/try.hpp"
 
-namespace cdna::tools {
+namespace cdna {
 namespace {
 
 // Most models' embeddings differ in their first bytes: one small read each.
@@ -42,16 +42,16 @@ std::vector<EqualSoFar> candidates_of(const Model& model, const std::vector<Role
 }
 
 // Appends to `out` the parts into which the next bytes split the set.
-Result<void> split(const Model& model, const EqualSoFar& set, const std::atomic<bool>& stop,
+Result<void> split(const Model& model, const EqualSoFar& set, const std::atomic<bool>* stop,
                    std::vector<EqualSoFar>& out) {
   const std::uint64_t size_bytes = model.tensors()[set.tensors.front()].size_bytes;
   const std::uint64_t end = set.offset + std::min(part_bytes(set), size_bytes - set.offset);
   std::map<std::string, EqualSoFar> sets;  // By their next bytes.
   for (const std::size_t tensor : set.tensors) {
-    if (stop.load()) return stopped();
+    CDNA_CHECK(stop == nullptr || !stop->load(), Code::cancelled, "", "stopped on request");
     std::string part(end - set.offset, '\0');
     const std::span<std::byte> bytes = std::as_writable_bytes(std::span(part));
-    if (auto result = model.read(tensor, set.offset, bytes); !result) return result;
+    CDNA_TRY(model.read(tensor, set.offset, bytes));
     EqualSoFar& equal = sets[std::move(part)];
     equal.tensors.push_back(tensor);
     equal.offset = end;
@@ -63,7 +63,7 @@ Result<void> split(const Model& model, const EqualSoFar& set, const std::atomic<
 }  // namespace
 
 Result<std::vector<std::optional<std::size_t>>> find_tied_tensors(const Model& model, const std::vector<Role>& roles,
-                                                                  const std::atomic<bool>& stop) {
+                                                                  const std::atomic<bool>* stop) {
   std::vector<std::optional<std::size_t>> alias_of(roles.size());
   std::vector<EqualSoFar> sets = candidates_of(model, roles);
   while (!sets.empty()) {
@@ -71,7 +71,7 @@ Result<std::vector<std::optional<std::size_t>>> find_tied_tensors(const Model& m
     sets.pop_back();
     if (set.tensors.size() == 1) continue;
     if (set.offset < model.tensors()[set.tensors.front()].size_bytes) {
-      if (auto result = split(model, set, stop, sets); !result) return std::move(result).error();
+      CDNA_TRY(split(model, set, stop, sets));
       continue;
     }
     for (const std::size_t tensor : set.tensors) {
@@ -81,4 +81,4 @@ Result<std::vector<std::optional<std::size_t>>> find_tied_tensors(const Model& m
   return alias_of;
 }
 
-}  // namespace cdna::tools
+}  // namespace cdna

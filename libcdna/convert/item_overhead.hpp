@@ -7,7 +7,7 @@
 #include "cdna/import.hpp"
 #include "cdna/preset.hpp"
 
-namespace cdna::tools {
+namespace cdna {
 
 // What the footer's padding may add once (spec/format.md, 5.2 and 6): before text, behind it, and before the tail.
 inline constexpr std::uint64_t kFooterPaddingBytesMax = 80;
@@ -20,4 +20,4 @@ std::uint64_t overhead_of(const ModelTensor& tensor, const Preset& preset, Codec
 
 std::uint64_t overhead_of_alias(const ModelTensor& tensor);
 
-}  // namespace cdna::tools
+}  // namespace cdna

@@ -1,5 +1,5 @@
 // The planes of spec/format.md, 13.1 to 13.3, and how they lie in a packet.
-#include "tools/cdna/item_overhead.hpp"
+#include "libcdna/convert/item_overhead.hpp"
 
 #include <bit>
 #include <string_view>
@@ -7,7 +7,7 @@
 
 #include "cdna/writer.hpp"
 
-namespace cdna::tools {
+namespace cdna {
 namespace {
 
 constexpr std::uint64_t kAlignment = 64;
@@ -103,4 +103,4 @@ std::uint64_t overhead_of(const ModelTensor& tensor, const Preset& preset, Codec
 
 std::uint64_t overhead_of_alias(const ModelTensor& tensor) { return entries_of(tensor, 1, 0, {}); }
 
-}  // namespace cdna::tools
+}  // namespace cdna
