@@ -8,6 +8,7 @@
 #include "libcdna/format/flat_vectors.hpp"
 #include "libcdna/format/utf8.hpp"
 #include "libcdna/format/wire.hpp"
+#include "libcdna/no_throw.hpp"
 #include "libcdna/try.hpp"
 
 namespace cdna {
@@ -129,14 +130,21 @@ Result<Metadata> parse_metadata(std::span<const std::byte> bytes) {
   return metadata;
 }
 
+Result<void> check_entry(const std::string& key, const MetadataValue& value) {
+  return no_throw([&]() -> Result<void> {
+    const bool is_text = value.index() == kString || value.index() == kJson;
+    CDNA_CHECK(!key.empty() && is_utf8(key) && (!is_text || is_utf8(pooled_of(value))), Code::bad_argument, "",
+               "metadata '" + key + "': the key is empty, or it or its text is not UTF-8");
+    return {};
+  });
+}
+
 Result<std::vector<std::byte>> append_metadata(const Metadata& metadata) {
   std::vector<wire::KeyValue> entries;
   std::string text;
   for (const auto& [key, value] : metadata) {
-    const bool is_text = value.index() == kString || value.index() == kJson;
+    CDNA_TRY(check_entry(key, value));
     const std::string_view pooled = pooled_of(value);
-    CDNA_CHECK(!key.empty() && is_utf8(key) && (!is_text || is_utf8(pooled)), Code::bad_argument, "",
-               "metadata '" + key + "': the key is empty, or it or its text is not UTF-8");
     CDNA_CHECK(key.size() + pooled.size() <= kMetadataBytesMax && text.size() <= kMetadataBytesMax, Code::limit, "M1",
                "the metadata is over 64 MiB");
     wire::KeyValue entry;
