@@ -16,7 +16,7 @@
  *  6 Borrowed pointers say until when they live. Nothing else that a call gives out has to be freed, but handles.
  *  7 A const handle may be used from any threads at once; any other one from one at a time.
  *  8 Nothing is printed, no exception or abort comes out, no signal handler is set, and no thread is started but where a
- *    function says so. Callbacks must return, not throw or longjmp. NULL for a handle, an output or a name that is asked
+ *    function says so; over 1024 of them are a LIMIT. Callbacks must return, not throw or longjmp. NULL for a handle, an output or a name that is asked
  *    for is a BAD_ARGUMENT; cdna_..._free(NULL) does nothing.
  *  9 A file that shrinks while it is mapped, and one rewritten in place: CDNA_TRUST_ says what happens. */
 #ifndef CDNA_H
@@ -614,7 +614,7 @@ typedef struct cdna_encoded_info {
 
 /* Encodes row-major elements of F16, BF16, F32 or F64 with a codebook preset. `threads` work during the call, 0: the
  * caller's alone; the result does not depend on them. Errors: BAD_ARGUMENT (not a codebook preset; a value that is not
- * finite, with its place; over 2^24 columns), NO_MEMORY. */
+ * finite, with its place; over 2^24 columns), LIMIT (threads), NO_MEMORY. */
 CDNA_API cdna_code cdna_encode(uint32_t dtype, uint64_t rows, uint64_t cols, const void* data, const char* preset,
                                uint32_t threads, cdna_encoded** ret_encoded, cdna_error* error);
 CDNA_API cdna_code cdna_encoded_describe(const cdna_encoded* encoded, cdna_encoded_info* ret_info, cdna_error* error);
@@ -624,10 +624,12 @@ CDNA_API void cdna_encoded_free(cdna_encoded* encoded);
 
 /* ---- Writing ---- */
 
-/* Writes a file front to back, in memory that does not grow with it. After an error a writer may only be freed. */
+/* Writes a file front to back, in memory that does not grow with it. After an error, and after cdna_writer_finish(), a
+ * writer may only be freed: every other call is a BAD_ARGUMENT. */
 typedef struct cdna_writer cdna_writer;
 
-/* Where bytes go, in order. */
+/* Where bytes go, in order. write and commit are called during calls with the writer, by one of their threads at a
+ * time. */
 typedef struct cdna_sink {
   uint32_t struct_size;
   uint32_t reserved;
@@ -635,7 +637,8 @@ typedef struct cdna_sink {
   int32_t (*write)(void* context, const void* data, uint64_t size); /* 0, or an errno (positive). */
   /* Makes what was written durable and visible; last. May be NULL. 0, or an errno. */
   int32_t (*commit)(void* context);
-  void (*close)(void* context); /* Once, whatever happened. May be NULL. */
+  /* Once, whatever happened: in cdna_writer_free(), or in a cdna_writer_create_sink() that fails. May be NULL. */
+  void (*close)(void* context);
 } cdna_sink;
 
 #define CDNA_SINK_INIT \
@@ -646,16 +649,21 @@ typedef struct cdna_writer_options {
   uint32_t alignment; /* Of large planes: a power of two, 64 to 65536; 0: 4096. */
   uint32_t threads;   /* During calls, the caller's among them; 0: the caller's alone. The bytes do not depend on it. */
   int32_t force;      /* Not 0: an existing regular file is replaced, by rename. */
-  cdna_progress progress; /* Or NULL: after each part of a tensor read, bytes of source done; bytes_total is 0. */
+  /* Or NULL: after parts of a tensor and after each. bytes_done: read of all tensors so far, twice where codes are made;
+   * bytes_total is 0. */
+  cdna_progress progress;
   void* progress_context;
 } cdna_writer_options;
 
 #define CDNA_WRITER_OPTIONS_INIT \
   { (uint32_t)sizeof(cdna_writer_options), 0, 0, 0, NULL, NULL }
 
-/* A new file `path`, of which nothing is seen before cdna_writer_finish(). Errors: IO, EXISTS, BAD_ARGUMENT. */
+/* A new file `path`, of which nothing is seen before cdna_writer_finish(). Errors: IO, EXISTS, BAD_ARGUMENT, LIMIT
+ * (threads), NO_MEMORY. */
 CDNA_API cdna_code cdna_writer_create(const char* path, const cdna_writer_options* options, cdna_writer** ret_writer,
                                       cdna_error* error);
+/* Calls sink->close also when it fails, unless `sink` is NULL or has no struct_size. Errors: IO, BAD_ARGUMENT, LIMIT,
+ * NO_MEMORY. */
 CDNA_API cdna_code cdna_writer_create_sink(const cdna_sink* sink, const cdna_writer_options* options,
                                            cdna_writer** ret_writer, cdna_error* error);
 /* Before cdna_writer_finish(): nothing is left of the file. */
@@ -692,10 +700,12 @@ CDNA_API cdna_code cdna_writer_add(cdna_writer* writer, const cdna_tensor_spec* 
 /* A tensor whose data are read as they are needed. */
 CDNA_API cdna_code cdna_writer_add_from(cdna_writer* writer, const cdna_tensor_spec* spec, cdna_tensor_reader reader,
                                         void* context, cdna_error* error);
-/* A matrix that is encoded already: spec->dtype and shape are its own; spec->preset is not used. */
+/* A matrix that is encoded already: spec->dtype and the matrix view of spec->shape are its own; preset, by_policy and
+ * keep_nonfinite are not used. The file says of the codes what is known without their source: no digest of it. */
 CDNA_API cdna_code cdna_writer_add_encoded(cdna_writer* writer, const cdna_tensor_spec* spec,
                                            const cdna_encoded* encoded, cdna_error* error);
-/* An exact tensor whose rows arrive in order, `row_count` of them at a time (rows of the matrix view). */
+/* A tensor of an exact preset whose rows arrive in order, `row_count` of them at a time: rows of the matrix view, each
+ * padded to whole bytes. A preset of codes is a BAD_ARGUMENT, unless by_policy keeps the tensor exact. */
 CDNA_API cdna_code cdna_writer_begin(cdna_writer* writer, const cdna_tensor_spec* spec, cdna_error* error);
 CDNA_API cdna_code cdna_writer_append_rows(cdna_writer* writer, const void* rows, uint64_t row_count,
                                            cdna_error* error);

@@ -1,0 +1,38 @@
+// What numbers from C may be.
+#include "bindings/c/arguments.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <limits>
+#include <string>
+
+#include "bindings/c/boundary.hpp"
+
+namespace cdna::c {
+
+Result<DType> need_dtype(std::uint32_t dtype, const char* name) {
+  if (dtype == 0 || dtype > kDTypeLast)
+    return bad_argument(std::string(name) + " " + std::to_string(dtype) + " is no element type");
+  return static_cast<DType>(dtype);
+}
+
+Result<Codec> need_codec(std::uint32_t codec, const char* name) {
+  if (codec > CDNA_CODEC_BROTLI)
+    return bad_argument(std::string(name) + " " + std::to_string(codec) + " is not one of CDNA_CODEC_");
+  return static_cast<Codec>(codec);
+}
+
+Result<unsigned> need_threads(std::uint32_t threads) {
+  constexpr std::uint32_t kThreadsMax = 1024;
+  CDNA_CHECK(threads <= kThreadsMax, Code::limit, "", std::to_string(threads) + " threads: at most 1024");
+  return std::max(1U, threads);
+}
+
+Error callback_failed(const char* what, std::int32_t returned) {
+  Error error = fail(Code::io, "", what);
+  error.os_errno = returned == std::numeric_limits<std::int32_t>::min() ? EIO : std::abs(returned);
+  return error;
+}
+
+}  // namespace cdna::c

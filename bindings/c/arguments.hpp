@@ -1,0 +1,22 @@
+// Numbers from C as the library's types.
+#pragma once
+
+#include <cstdint>
+
+#include "cdna/codec.hpp"
+#include "cdna/dtype.hpp"
+#include "cdna/error.hpp"
+
+namespace cdna::c {
+
+// Errors: bad_argument (names the argument and the number).
+Result<DType> need_dtype(std::uint32_t dtype, const char* name);
+Result<Codec> need_codec(std::uint32_t codec, const char* name);
+
+// For the library, where 0 is the caller's alone. Errors: limit (over 1024).
+Result<unsigned> need_threads(std::uint32_t threads);
+
+// Of a callback of the caller's that returned what is not 0: an errno, with either sign.
+Error callback_failed(const char* what, std::int32_t returned);
+
+}  // namespace cdna::c
