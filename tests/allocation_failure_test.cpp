@@ -18,169 +18,30 @@
 #include "cdna/fsck.hpp"
 #include "cdna/import.hpp"
 #include "cdna/policy.hpp"
+#include "failing_allocations.hpp"
 #include "libcdna/thread_pool.hpp"
 #include "sample_file.hpp"
 #include "temporary_folder.hpp"
-
-// ---- The allocator of this whole process: operator new, zstd, brotli and OpenSSL end here too ----
-
-namespace {
-
-constexpr std::uint64_t kNever = ~std::uint64_t{0};
-
-constinit std::atomic<bool> armed{false};
-constinit std::atomic<std::uint64_t> asked{0};  // Allocations while armed; the first has number 0.
-constinit std::atomic<std::uint64_t> fail_begin{kNever};
-constinit std::atomic<std::uint64_t> fail_end{kNever};
-constinit std::atomic<std::uint64_t> failed{0};
-constinit std::atomic<std::int64_t> live{0};  // Always counted.
-
-bool granted() {
-  if (!armed) return true;
-  const std::uint64_t number = asked++;
-  if (number < fail_begin || number >= fail_end) return true;
-  ++failed;
-  errno = ENOMEM;
-  return false;
-}
-
-void* counted(void* memory) {
-  if (memory != nullptr) ++live;
-  return memory;
-}
-
-}  // namespace
-
-extern "C" {
-
-void* __libc_malloc(std::size_t);
-void* __libc_calloc(std::size_t, std::size_t);
-void* __libc_realloc(void*, std::size_t);
-void* __libc_memalign(std::size_t, std::size_t);
-void __libc_free(void*);
-
-#define CDNA_INTERPOSED __attribute__((visibility("default")))
-
-CDNA_INTERPOSED void* malloc(std::size_t size) { return granted() ? counted(__libc_malloc(size)) : nullptr; }
-CDNA_INTERPOSED void* calloc(std::size_t count, std::size_t size) {
-  return granted() ? counted(__libc_calloc(count, size)) : nullptr;
-}
-CDNA_INTERPOSED void* realloc(void* old, std::size_t size) {
-  if (size != 0 && !granted()) return nullptr;
-  void* const memory = __libc_realloc(old, size);
-  if (old == nullptr && memory != nullptr) ++live;
-  if (old != nullptr && memory == nullptr && size == 0) --live;
-  return memory;
-}
-CDNA_INTERPOSED void* memalign(std::size_t alignment, std::size_t size) {
-  return granted() ? counted(__libc_memalign(alignment, size)) : nullptr;
-}
-CDNA_INTERPOSED void* aligned_alloc(std::size_t alignment, std::size_t size) { return memalign(alignment, size); }
-CDNA_INTERPOSED int posix_memalign(void** out, std::size_t alignment, std::size_t size) {
-  void* const memory = memalign(alignment, size);
-  if (memory == nullptr) return ENOMEM;
-  *out = memory;
-  return 0;
-}
-CDNA_INTERPOSED void free(void* memory) {
-  if (memory != nullptr) --live;
-  __libc_free(memory);
-}
-
-}  // extern "C"
 
 namespace {
 
 namespace fs = std::filesystem;
 using cdna::Code;
 using cdna::Result;
+using cdna::test::fail_everywhere;
+using cdna::test::Failure;
+using cdna::test::Granted;
+using cdna::test::granted_to_test;
 using cdna::test::must;
+using cdna::test::Outcome;
 using cdna::test::save_file;
 using cdna::test::TemporaryFolder;
 using Bytes = std::vector<std::byte>;
-
-// What the test itself needs in the middle of an operation is granted.
-class Granted {
- public:
-  Granted() : was_(armed.exchange(false)) {}
-  ~Granted() { armed = was_; }
-
- private:
-  bool was_;
-};
-
-template <class Make>
-auto granted_to_test(const Make& make) {
-  const Granted granted;
-  return make();
-}
-
-// An operation says what came of it; `wrong` is a success with a wrong result.
-enum class Outcome { right, wrong, no_memory, other_error, escaped };
 
 Outcome outcome_of(Code code) { return code == Code::no_memory ? Outcome::no_memory : Outcome::other_error; }
 template <class T>
 Outcome outcome_of(const Result<T>& result) {
   return result ? Outcome::right : outcome_of(result.error().code);
-}
-
-#define TRY_OUTCOME(expression) \
-  if (const Outcome cdna_outcome_ = (expression); cdna_outcome_ != Outcome::right) return cdna_outcome_
-
-template <class Operation>
-Outcome run(const Operation& operation, std::uint64_t begin, std::uint64_t end) {
-  asked = 0;
-  failed = 0;
-  fail_begin = begin;
-  fail_end = end;
-  armed = true;
-  Outcome outcome = Outcome::escaped;
-  try {
-    outcome = operation();
-  } catch (const std::bad_alloc&) {
-  }
-  armed = false;
-  return outcome;
-}
-
-std::ptrdiff_t open_descriptors() {
-  return std::distance(fs::directory_iterator("/proc/self/fd"), fs::directory_iterator());
-}
-
-// What a failed allocation may lead to besides a right result.
-enum class Failure { error, exception, nothing };
-
-bool is_allowed(Outcome outcome, Failure failure) {
-  if (outcome == Outcome::right) return true;
-  return outcome == (failure == Failure::error ? Outcome::no_memory : Outcome::escaped) && failure != Failure::nothing;
-}
-
-// Runs the operation with every allocation failing in turn, once and from there on.
-template <class Operation>
-void fail_everywhere(const char* name, const Operation& operation, Failure failure = Failure::error) {
-  INFO(name);
-  for (int warm_up = 0; warm_up < 2; ++warm_up) REQUIRE(run(operation, kNever, kNever) == Outcome::right);
-  const std::uint64_t count = asked;
-  const std::int64_t live_before = live;
-  const std::ptrdiff_t descriptors_before = open_descriptors();
-  std::uint64_t refused = 0;
-  for (std::uint64_t number = 0; number < count; ++number) {
-    for (const bool once : {true, false}) {
-      const Outcome outcome = run(operation, number, once ? number + 1 : kNever);
-      const std::int64_t live_after = live;
-      refused += outcome != Outcome::right ? 1U : 0U;
-      if (is_allowed(outcome, failure) && failed > 0 && live_after == live_before) continue;
-      FAIL("allocation " << number << " of " << count << (once ? ", once" : ", from there on") << ": outcome "
-                         << static_cast<int>(outcome) << ", " << failed << " failures injected, "
-                         << live_after - live_before << " allocations left");
-    }
-  }
-  CHECK(open_descriptors() == descriptors_before);
-  CHECK(run(operation, kNever, kNever) == Outcome::right);
-  // Hardly an allocation can be done without; `failed` above shows that each was refused.
-  if (failure != Failure::nothing) CHECK(refused > count);
-  std::printf("%s: %llu allocations, each failed twice, %llu no_memory\n", name, static_cast<unsigned long long>(count),
-              static_cast<unsigned long long>(refused));
 }
 
 // ---- Reading ----
