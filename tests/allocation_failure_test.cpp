@@ -6,7 +6,6 @@
 #include <array>
 #include <atomic>
 #include <catch2/catch.hpp>
-#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>

@@ -724,17 +724,18 @@ CDNA_API cdna_code cdna_writer_finish(cdna_writer* writer, uint8_t* ret_root, cd
 typedef struct cdna_convert_options {
   uint32_t struct_size;
   uint32_t threads;       /* During the call; 0: the caller's alone. */
-  const char* encoding;   /* Preset of what nothing else decides; NULL: "exact". Not with policy or a budget. */
+  const char* encoding;   /* Preset of what nothing else decides; NULL: "exact". Not with policy or a budget: then it
+                             is a BAD_ARGUMENT. */
   const char* policy;     /* JSON text of rules (tools/README.md), or NULL. */
   const char* embeddings; /* Preset of embeddings and output heads, or NULL: exact. */
   const char* const* keep_exact; /* Shell patterns of names that stay exact. */
   uint32_t keep_exact_count;
   uint32_t codec;            /* CDNA_CODEC_ */
-  double bits_per_weight;    /* Budget; 0: none. */
-  uint64_t target_bytes;     /* Budget of the whole file; 0: none. */
+  double bits_per_weight;    /* Budget, up to 64; 0: none. */
+  uint64_t target_bytes;     /* Budget of the whole file, below 2^53; 0: none. Not with bits_per_weight. */
   int32_t keep_nonfinite;    /* As in cdna_tensor_spec. */
   int32_t force;             /* Not 0: an existing regular file is replaced. */
-  cdna_progress progress;
+  cdna_progress progress;    /* Or NULL. Bytes of tensors, each as often as it is read. */
   void* progress_context;
 } cdna_convert_options;
 
@@ -752,23 +753,25 @@ typedef struct cdna_convert_report {
 } cdna_convert_report;
 
 /* Converts a .safetensors file or a Hugging Face directory into the file `destination`, in memory that does not grow
- * with it; what `cdna convert` does. ret_report may be NULL. Errors: all codes but ROOT_MISMATCH and NOT_CDNA. */
+ * with it; what `cdna convert` does. Nothing is seen of the file before it is whole. ret_report may be NULL. Errors: all
+ * codes but ROOT_MISMATCH and NOT_CDNA. */
 CDNA_API cdna_code cdna_convert(const char* source, const char* destination, const cdna_convert_options* options,
                                 cdna_convert_report* ret_report, cdna_error* error);
 
 typedef struct cdna_export_options {
   uint32_t struct_size;
-  uint32_t dtype; /* CDNA_F32, _F16, _BF16 of tensors of float types that are compressed; NONE: the source's. */
-  int32_t force;
+  uint32_t dtype; /* What F16, BF16, F32 and F64 tensors become, one of these; NONE: each its source's. */
+  int32_t force;  /* Not 0: an existing regular file is replaced. */
   uint32_t reserved;
-  cdna_progress progress;
+  cdna_progress progress; /* Or NULL. Bytes written. */
   void* progress_context;
 } cdna_export_options;
 
 #define CDNA_EXPORT_OPTIONS_INIT \
   { (uint32_t)sizeof(cdna_export_options), 0, 0, 0, NULL, NULL }
 
-/* Writes all tensors, decoded, as a .safetensors file `destination`. */
+/* Writes all tensors, decoded, as a .safetensors file `destination`, of which nothing is seen before it is whole.
+ * Errors: those of reading, EXISTS, BAD_ARGUMENT (also: a tensor that is not whole bytes), CANCELLED. */
 CDNA_API cdna_code cdna_export(const cdna_reader* reader, const char* destination, const cdna_export_options* options,
                                cdna_error* error);
 
