@@ -1,4 +1,4 @@
-// What numbers from C may be.
+// What numbers and names from C may be.
 #include "bindings/c/arguments.hpp"
 
 #include <algorithm>
@@ -21,6 +21,13 @@ Result<Codec> need_codec(std::uint32_t codec, const char* name) {
   if (codec > CDNA_CODEC_BROTLI)
     return bad_argument(std::string(name) + " " + std::to_string(codec) + " is not one of CDNA_CODEC_");
   return static_cast<Codec>(codec);
+}
+
+Result<Preset> need_preset(const char* preset, const char* name) {
+  auto parsed = parse_preset(CDNA_TRY(text(preset, name)));
+  if (!parsed && parsed.error().code == Code::bad_argument)
+    return bad_argument(std::string(name) + " " + parsed.error().message);
+  return parsed;
 }
 
 Result<unsigned> need_threads(std::uint32_t threads) {

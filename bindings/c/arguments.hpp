@@ -1,4 +1,4 @@
-// Numbers from C as the library's types.
+// Numbers and names from C as the library's types.
 #pragma once
 
 #include <cstdint>
@@ -6,12 +6,14 @@
 #include "cdna/codec.hpp"
 #include "cdna/dtype.hpp"
 #include "cdna/error.hpp"
+#include "cdna/preset.hpp"
 
 namespace cdna::c {
 
-// Errors: bad_argument (names the argument and the number).
+// Errors: bad_argument (names the argument and its value).
 Result<DType> need_dtype(std::uint32_t dtype, const char* name);
 Result<Codec> need_codec(std::uint32_t codec, const char* name);
+Result<Preset> need_preset(const char* preset, const char* name);
 
 // For the library, where 0 is the caller's alone. Errors: limit (over 1024).
 Result<unsigned> need_threads(std::uint32_t threads);

@@ -14,12 +14,10 @@ namespace {
 constexpr std::uint64_t kElementsEnd = std::uint64_t{1} << 60;
 
 Result<CodebookOptions> codebook_preset(const char* preset) {
-  const std::string_view name = CDNA_TRY(text(preset, "preset"));
-  auto parsed = parse_preset(name);
-  if (!parsed) return bad_argument("preset " + parsed.error().message);
-  if (parsed->method != Preset::Method::codebook)
-    return bad_argument("preset '" + std::string(name) + "' makes no codes");
-  return parsed->codebook;
+  const Preset parsed = CDNA_TRY(need_preset(preset, "preset"));
+  if (parsed.method != Preset::Method::codebook)
+    return bad_argument("preset '" + std::string(preset) + "' makes no codes");
+  return parsed.codebook;
 }
 
 Result<void> encode_values(std::uint32_t dtype, std::uint64_t rows, std::uint64_t cols, const void* data,

@@ -45,11 +45,7 @@ void measure(TakenTensor& tensor) {
 
 Result<void> choose_preset(const cdna_tensor_spec& given, TakenTensor& tensor) {
   Preset wanted;
-  if (given.preset != nullptr) {
-    auto parsed = parse_preset(given.preset);
-    if (!parsed) return bad_argument("spec->preset " + parsed.error().message);
-    wanted = *parsed;
-  }
+  if (given.preset != nullptr) wanted = CDNA_TRY(need_preset(given.preset, "spec->preset"));
   if (given.keep_nonfinite != 0) wanted.codebook.nonfinite = Nonfinite::exact;
   TensorSpec& spec = tensor.spec;
   const Decision decision = decide(wanted, spec.name, spec.dtype, spec.shape);
