@@ -145,8 +145,16 @@ Result<BlockRange> Tensor::blocks(std::uint64_t begin, std::uint64_t end) const 
       first = block_at(plane, begin, 0);
       last = block_at(plane, end - 1, plane.row_entries() - 1) + 1;
     }
-    auto reader = CDNA_TRY(BlockReader::create(*file_, number_, first, last));
-    return BlockRange(std::move(reader), first, last);
+    return numbered_blocks(first, last);
+  });
+}
+
+Result<BlockRange> Tensor::numbered_blocks(std::uint64_t begin, std::uint64_t end) const {
+  return no_throw([&]() -> Result<BlockRange> {
+    CDNA_TRY(check_supported());
+    assert(begin <= end && end <= view_of(*file_, number_).planes[0].block_count());
+    auto reader = CDNA_TRY(BlockReader::create(*file_, number_, begin, end));
+    return BlockRange(std::move(reader), begin, end);
   });
 }
 

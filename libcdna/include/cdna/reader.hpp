@@ -263,6 +263,9 @@ class Tensor : public Item {
   // Requires: begin <= end <= rows(). Errors: io, corrupt, malformed, unsupported, limit (index and codebook).
   Result<BlockRange> blocks(std::uint64_t begin, std::uint64_t end) const;
   Result<BlockRange> blocks() const { return blocks(0, rows()); }
+  // Blocks [begin, end) of the first plane by number; a row of over 2^24 columns is many of them.
+  // Requires: begin <= end <= plane(0).block_count of a supported tensor. Errors: as of blocks().
+  Result<BlockRange> numbered_blocks(std::uint64_t begin, std::uint64_t end) const;
 
   // Bytes per row that read_rows() writes for elements of `dtype`; of a sub-byte exact tensor, rounded up.
   std::uint64_t row_bytes(DType dtype) const;
