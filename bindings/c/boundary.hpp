@@ -26,10 +26,11 @@ cdna_code guarded(cdna_error* out, Work&& work) noexcept {
     const Result<void> result = no_throw(std::forward<Work>(work));
     return result ? CDNA_OK : tell(result.error(), out);
   } catch (...) {
-    return tell(fail(Code::io, "", "something unforeseen went wrong"), out);
+    return tell(fail(Code::io, "", "not foreseen"), out);  // A text that fits into std::string itself.
   }
 }
 
+// Messages name the argument, and its value where it has one.
 inline Error bad_argument(std::string message) { return fail(Code::bad_argument, "", std::move(message)); }
 
 // Errors: bad_argument (null).

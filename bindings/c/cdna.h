@@ -11,8 +11,8 @@
  *    A struct_size of 0 is a BAD_ARGUMENT. Pointers to options may be NULL: all defaults.
  *  4 Sizes are bytes unless they are named _rows, _cols, _count, _stride or _begin and _end. Shapes are row-major; the
  *    matrix view of a tensor is [rows, cols] (spec/format.md, 7.1). All numbers in files and planes are little-endian.
- *  5 Strings are UTF-8 and end with 0. Names come from files: cdna_escape() makes them fit to print. Names may not
- *    contain 0 (N1), so no name is ever cut.
+ *  5 Strings are UTF-8 and end with 0. Names come from files: cdna_escape() makes them fit to print. Names and
+ *    types may not contain 0 (N3, N4), so none is ever cut.
  *  6 Borrowed pointers say until when they live. Nothing else that a call gives out has to be freed, but handles.
  *  7 A const handle may be used from any threads at once; any other one from one at a time.
  *  8 Nothing is printed, no exception or abort comes out, no signal handler is set, and no thread is started but where a
@@ -87,7 +87,7 @@ enum {
  * at a whole character), and can be printed as they are: escaped. */
 typedef struct cdna_error {
   cdna_code code;
-  int32_t os_errno;   /* With CDNA_IO, else 0. */
+  int32_t os_errno;   /* With CDNA_IO, and CDNA_NO_MEMORY where the system said so; else 0. */
   int64_t block;      /* Of the plane; -1: of no block. */
   uint64_t offset;    /* In the file; CDNA_NO_OFFSET: of no byte. */
   int32_t plane;      /* Of the tensor or asset; -1: of no plane. */
@@ -100,9 +100,10 @@ typedef struct cdna_error {
 /* One line with all of it: file, tensor, plane, block, byte offset, message, rule, text of os_errno. Writes at most
  * `size` bytes with the 0 and returns the length that all of it has without, like snprintf. */
 CDNA_API size_t cdna_error_describe(const cdna_error* error, char* out, size_t size);
-/* "corrupt"; "" for other numbers. Static storage. */
+/* "corrupt", "ok", "end"; "" for other numbers. Static storage. */
 CDNA_API const char* cdna_code_name(cdna_code code);
-/* `text` with everything escaped that could act on a terminal, as cdna_error_describe() does. Like snprintf. */
+/* `text` with everything escaped that could act on a terminal, as in the texts of errors. Like snprintf; NULL: "".
+ * Without memory for that, everything that is not ASCII is escaped. */
 CDNA_API size_t cdna_escape(const char* text, char* out, size_t size);
 
 /* Which build this is and what it found on this machine. Errors: BAD_ARGUMENT (also: CDNA_CPU or CDNA_SHA256 name
@@ -147,7 +148,7 @@ CDNA_API uint32_t cdna_dtype_bits(uint32_t dtype);
 
 /* ---- Threads ---- */
 
-/* Who does the work of a call. One call at a time may use a cdna_workers. */
+/* Who does the work of a call. One call at a time may use a cdna_workers: for another it is a BAD_ARGUMENT. */
 typedef struct cdna_workers cdna_workers;
 
 /* Calls body(body_context, i) once for every i in [0, count), from whatever threads it likes, and returns when all have
@@ -158,7 +159,8 @@ typedef void (*cdna_parallel_for)(void* context, uint64_t count, void (*body)(vo
 /* The calling thread and `threads` - 1 of the library's own, which live until cdna_workers_free(); 0: one per core.
  * Errors: NO_MEMORY, LIMIT (over 1024). */
 CDNA_API cdna_code cdna_workers_create(uint32_t threads, cdna_workers** ret_workers, cdna_error* error);
-/* The caller's threads: at most `concurrency` bodies are asked for at a time. Errors: NO_MEMORY, BAD_ARGUMENT. */
+/* The caller's threads: at most `concurrency` bodies are asked for at a time. Errors: NO_MEMORY, BAD_ARGUMENT,
+ * LIMIT (over 1024). A call whose bodies were not each run once is a BAD_ARGUMENT of that call. */
 CDNA_API cdna_code cdna_workers_create_with(uint32_t concurrency, cdna_parallel_for parallel_for, void* context,
                                             cdna_workers** ret_workers, cdna_error* error);
 /* How many bodies run at a time: fewer than asked for where the system refused threads. 0 for NULL. */
@@ -202,10 +204,11 @@ typedef struct cdna_source {
   uint32_t reserved;   /* 0 */
   uint64_t size_bytes; /* Of the file. */
   void* context;
-  /* Fills `out` with bytes [offset, offset + size), which lie within the file. 0, or an errno (positive). Called from
-   * any threads that use the reader, several at once. What it returns is verified before use. */
+  /* Fills `out` with bytes [offset, offset + size), which lie within the file. 0, or an errno (negative: the same as
+   * its absolute value): then the call that reads fails with CDNA_IO. Called from any threads that use the reader,
+   * several at once. What it fills in is verified before use. */
   int32_t (*read_at)(void* context, uint64_t offset, void* out, uint64_t size);
-  /* Once: when the reader is freed, or when opening has failed. May be NULL. */
+  /* Once: when the reader is freed, or before cdna_open_source() returns an error, whichever it is. May be NULL. */
   void (*close)(void* context);
   const char* name; /* For messages; copied. NULL: "". */
 } cdna_source;
@@ -392,7 +395,7 @@ typedef struct cdna_block {
   { (uint32_t)sizeof(cdna_block), 0, 0, 0, 0, 0, 0, NULL, 0, 0, NULL, NULL, 0, NULL, NULL, 0, NULL }
 
 /* Block `block` of a tensor. Its pointers live until cdna_block_release(), whatever the trust mode; then they are NULL.
- * Any thread may release it. Errors: those of reading. Requires: ret_block->struct_size. */
+ * Any thread may release it. Errors: those of reading; BAD_ARGUMENT (also: a struct_size that leaves out `owner`). */
 CDNA_API cdna_code cdna_block_acquire(const cdna_reader* reader, uint64_t tensor, uint64_t block, cdna_block* ret_block,
                                       cdna_error* error);
 CDNA_API void cdna_block_release(cdna_block* block);
@@ -489,6 +492,7 @@ typedef struct cdna_metadata_value {
   double real;
   const void* data; /* Of STRING, BYTES, JSON; a 0 follows. */
   uint64_t size;    /* Of data, without the 0. */
+  uint64_t key_size; /* When reading, without the 0: keys, other than names, may contain one. Else not used. */
 } cdna_metadata_value;
 
 /* In the order of keys, bytewise. The first call reads and verifies all of it. Errors: those of reading. */
@@ -522,7 +526,8 @@ CDNA_API cdna_code cdna_asset_read(const cdna_reader* reader, uint64_t asset, ui
 enum { CDNA_MATH_F32 = 0, CDNA_MATH_BF16 = 1, CDNA_MATH_INT8 = 2 };
 enum { CDNA_LINEAR = 0 /* y = x W^T */, CDNA_TRANSPOSED = 1 /* y = x W */ };
 
-/* Element (i, j) is at data + (i * row_stride + j * col_stride) * size of dtype. Strides may be 0 or negative. */
+/* Element (i, j) is at data + (i * row_stride + j * col_stride) * size of dtype. Strides may be negative, and but for y
+ * also 0. */
 typedef struct cdna_matrix {
   const void* data; /* Of y: written to. */
   uint32_t dtype;   /* CDNA_F32, _F16, _BF16; at any address. */
