@@ -123,7 +123,9 @@ Result<PolicyRule> rule_of(const ordered_json& value) {
   if (!value.contains("preset") || !value["preset"].is_string())
     return wrong("a rule needs 'preset', a string like \"cb8g64\" or \"exact\"");
   auto preset = parse_preset(value["preset"].get_ref<const std::string&>());
-  if (!preset) return wrong("'preset' " + with_short_quote(preset.error().message));
+  if (!preset && preset.error().code == Code::bad_argument)
+    return wrong("'preset' " + with_short_quote(preset.error().message));
+  if (!preset) return std::move(preset).error();
   rule.preset = *preset;
   return rule;
 }

@@ -31,7 +31,8 @@ void apply_nonfinite(const ConvertOptions& options, Preset& preset) {
 
 Result<Preset> preset_of(const ConvertOptions& options, const std::string& field, std::string_view text) {
   auto preset = parse_preset(text);
-  if (!preset) return wrong(field, preset.error().message);
+  if (!preset && preset.error().code == Code::bad_argument) return wrong(field, preset.error().message);
+  if (!preset) return preset;
   apply_nonfinite(options, *preset);
   return preset;
 }
