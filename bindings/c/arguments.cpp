@@ -8,6 +8,7 @@
 #include <string>
 
 #include "bindings/c/boundary.hpp"
+#include "bindings/c/workers.hpp"
 
 namespace cdna::c {
 
@@ -30,9 +31,8 @@ Result<Preset> need_preset(const char* preset, const char* name) {
   return parsed;
 }
 
-Result<unsigned> need_threads(std::uint32_t threads) {
-  constexpr std::uint32_t kThreadsMax = 1024;
-  CDNA_CHECK(threads <= kThreadsMax, Code::limit, "", std::to_string(threads) + " threads: at most 1024");
+Result<unsigned> need_threads(std::uint32_t threads, const char* name) {
+  CDNA_TRY(check_threads(threads, name));
   return std::max(1U, threads);
 }
 

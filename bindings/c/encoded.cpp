@@ -26,7 +26,7 @@ Result<void> encode_values(std::uint32_t dtype, std::uint64_t rows, std::uint64_
   CDNA_TRY(need(ret_encoded, "ret_encoded"));
   const DType type = CDNA_TRY(need_dtype(dtype, "dtype"));
   const CodebookOptions options = CDNA_TRY(codebook_preset(preset));
-  const unsigned thread_count = CDNA_TRY(need_threads(threads));
+  const unsigned thread_count = CDNA_TRY(need_threads(threads, "threads"));
   if (cols != 0 && rows >= kElementsEnd / cols) {
     return bad_argument("rows " + std::to_string(rows) + " times cols " + std::to_string(cols) +
                         " is 2^60 elements or more");

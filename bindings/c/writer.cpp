@@ -32,7 +32,7 @@ Result<NewWriter> take_options_of(const cdna_writer_options* given, cdna_writer*
   NewWriter made;
   made.handle = std::make_unique<cdna_writer>(known);
   if (known.alignment != 0) made.options.alignment = known.alignment;
-  made.options.threads = CDNA_TRY(need_threads(known.threads));
+  made.options.threads = CDNA_TRY(need_threads(known.threads, "options->threads"));
   made.options.stop = &made.handle->progress.stop();
   made.force = known.force != 0;
   return made;
