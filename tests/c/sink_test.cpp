@@ -146,7 +146,7 @@ TEST_CASE("C sink: it is closed also when it is refused") {
   refused(sink.c(), &options, CDNA_BAD_ARGUMENT, "alignment");
   options = CDNA_WRITER_OPTIONS_INIT;
   options.threads = 100'000;
-  refused(sink.c(), &options, CDNA_LIMIT, "100000 threads");
+  refused(sink.c(), &options, CDNA_LIMIT, "threads is 100000");
   options.struct_size = 0;
   refused(sink.c(), &options, CDNA_BAD_ARGUMENT, "options: struct_size is not set");
   struct Later {

@@ -458,7 +458,7 @@ TEST_CASE("C writer: files that cannot be created") {
   }
   options = CDNA_WRITER_OPTIONS_INIT;
   options.threads = 1025;
-  create(path.c_str(), &options, "1025 threads", CDNA_LIMIT);
+  create(path.c_str(), &options, "threads is 1025", CDNA_LIMIT);
   options = CDNA_WRITER_OPTIONS_INIT;
   options.struct_size = 0;
   create(path.c_str(), &options, "options: struct_size is not set", CDNA_BAD_ARGUMENT);
