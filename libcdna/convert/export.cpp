@@ -83,6 +83,7 @@ class Export {
       const bool as_stored = tensor.encoding() == "cdna.exact" && planned.dtype == tensor.dtype();
       CDNA_TRY(as_stored ? copy_blocks(tensor) : decode_rows(tensor, planned.dtype));
     }
+    CDNA_TRY(check_stop());  // Also what the last report of progress was answered with.
     CDNA_TRY(writer_.commit());
     progress_.finish();
     return {};
@@ -114,8 +115,13 @@ class Export {
     return {};
   }
 
-  Result<void> append(std::span<const std::byte> bytes) {
+  Result<void> check_stop() const {
     CDNA_CHECK(stop_ == nullptr || !stop_->load(), Code::cancelled, "", "stopped on request");
+    return {};
+  }
+
+  Result<void> append(std::span<const std::byte> bytes) {
+    CDNA_TRY(check_stop());
     done_bytes_ += bytes.size();
     progress_.show(done_bytes_);
     return writer_.append(bytes);
