@@ -686,7 +686,7 @@ typedef struct cdna_tensor_spec {
   const char* name;
   const uint64_t* shape; /* [rank] */
   uint32_t rank;
-  uint32_t codec;     /* CDNA_CODEC_ of exact tensors' blocks; blocks that gain less than 3 % are stored raw. */
+  uint32_t codec;     /* CDNA_CODEC_ of elements, codes and outliers; blocks that gain less than 3 % are stored raw. */
   const char* preset; /* NULL: "exact". */
   /* 0: exactly that preset, or an error. Not 0: as for a whole model: only matrices and convolutions become codes,
    * embeddings, output heads and whatever cannot be encoded stay exact (spec/format.md, section 21). */
