@@ -291,7 +291,7 @@ TEST_CASE("c: outputs of other versions get as much as they have room for") {
       [&part](auto* out) { return cdna_matmul_describe(&part, 1, 4, nullptr, out, nullptr); });
   check_output<cdna_block>([r](auto* out) {
     cdna_blocks* blocks = nullptr;
-    must_c([&](cdna_error* error) { return cdna_blocks_open(r, 1, 0, 3, &blocks, error); });
+    must_c([&](cdna_error* error) { return cdna_blocks_open(r, 1, 0, 1, &blocks, error); });
     const cdna_code code = cdna_blocks_next(blocks, out, nullptr);
     cdna_blocks_free(blocks);
     return code;
