@@ -23,14 +23,14 @@ VENV_PYTHON = "build/venv/bin/python"
 # -O1: optimized enough for the tests, and compiled in half the time of -O2; lines are all that reports need to know. The
 # tools are tested as users get them.
 SANITIZED = ["-Dbuildtype=debugoptimized", "-Doptimization=1", "-Db_lundef=false", "-Dtools=false",
-             "-Dcpp_args=-fno-sanitize-recover=all -gline-tables-only", "-Dcuda=disabled"]
-# Name: folder, compiler, meson options, what to build (nothing: all).
+             "-Dcpp_args=-fno-sanitize-recover=all -gline-tables-only", "-Dcuda=disabled", "-Ddefault_library=shared"]
+# Name: folder, compilers for C and C++, meson options, what to build (nothing: all).
 BUILDS = {
     # Kernels for GPUs are compiled by kernels/cuda/resources.py, and run on an emulated device.
-    "release": ("build/check-release", "g++", ["-Dbuildtype=release", "-Dcuda=disabled"], []),
-    "asan": ("build/check-asan", "clang++-14", [*SANITIZED, "-Db_sanitize=address,undefined", "-Dfuzz=true"], []),
+    "release": ("build/check-release", ("gcc", "g++"), ["-Dbuildtype=release", "-Dcuda=disabled", "-Ddefault_library=both"], []),
+    "asan": ("build/check-asan", ("clang-14", "clang++-14"), [*SANITIZED, "-Db_sanitize=address,undefined", "-Dfuzz=true"], []),
     # Without asserts: what a hostile file gets is decided by checks that stay in every build.
-    "tsan": ("build/check-tsan", "clang++-14", [*SANITIZED, "-Db_sanitize=thread", "-Db_ndebug=true"],
+    "tsan": ("build/check-tsan", ("clang-14", "clang++-14"), [*SANITIZED, "-Db_sanitize=thread", "-Db_ndebug=true"],
              ["tests/concurrency_test", "tests/conformance_test", "tests/hostile_test", "tests/hostile.stamp",
               "tests/matmul_determinism_test", "tests/sha256_test"]),
 }
@@ -48,9 +48,9 @@ REQUIRED_SCRIPTS = {"tests/cli/test_tools.py", "tests/python/test_safetensors_ro
 def builds():
     """One after the other: each uses all cores."""
     previous = ()
-    for name, (folder, compiler, options, targets) in BUILDS.items():
+    for name, (folder, compilers, options, targets) in BUILDS.items():
         yield Suite(f"build {name}", ["scripts/build.sh", folder, *options, "--", *targets], suite.no_test, after=previous,
-                    environment={"CXX": compiler})
+                    environment=dict(zip(("CC", "CXX"), compilers)))
         previous = (f"build {name}",)
 
 

@@ -1,0 +1,24 @@
+# Vectors, and what the reference decoder reads in them: floats that are compared with what the library gives.
+import sys
+from array import array
+
+import c_header
+
+sys.path.insert(0, str(c_header.ROOT / 'spec/reference'))
+import cdna_reference  # noqa: E402  pylint: disable=wrong-import-position
+
+GOOD = c_header.ROOT / 'spec/vectors/good'
+# Two and a half rows of codes with row scales and an outlier; a raw F32 tensor.
+CODES, EXACT = GOOD / 'codebook_worked_example.cdna', GOOD / 'rebuilt.cdna'
+
+
+def tensors(path):
+    """(name, rows, columns, elements as f32) of each tensor whose decoded form is f32, in the order of names."""
+    file = cdna_reference.File(path)
+    found = []
+    for item in file.items:
+        if item.kind == cdna_reference.TENSOR:
+            values = array('f', file.read_item(item.number))
+            rows = item.dims[0]
+            found.append((item.name.decode(), rows, len(values) // rows, list(values)))
+    return sorted(found)
