@@ -55,10 +55,10 @@ class Library:
         return SCALARS[self.header.aliases[name]] if name in self.header.aliases else \
             SCALARS[name] if name in SCALARS else self.structs[name]
 
-    def new(self, name, **fields):
+    def new(self, struct, /, **fields):
         """A struct with its struct_size, if it has one."""
-        made = self.structs[name](**fields)
-        if self.header.structs[name][0].name == 'struct_size':
+        made = self.structs[struct](**fields)
+        if self.header.structs[struct][0].name == 'struct_size':
             made.struct_size = ctypes.sizeof(made)
         return made
 

@@ -13,12 +13,13 @@ CODES, EXACT = GOOD / 'codebook_worked_example.cdna', GOOD / 'rebuilt.cdna'
 
 
 def tensors(path):
-    """(name, rows, columns, elements as f32) of each tensor whose decoded form is f32, in the order of names."""
+    """(name, rows, columns, elements) of each tensor and alias, in the order of names; for files whose tensors decode to f32."""
     file = cdna_reference.File(path)
     found = []
     for item in file.items:
-        if item.kind == cdna_reference.TENSOR:
-            values = array('f', file.read_item(item.number))
-            rows = item.dims[0]
+        if item.kind in (cdna_reference.TENSOR, cdna_reference.ALIAS):
+            tensor = file.find(item.name.decode())
+            values = array('f', file.read_item(tensor.number))
+            rows = tensor.dims[0]
             found.append((item.name.decode(), rows, len(values) // rows, list(values)))
     return sorted(found)

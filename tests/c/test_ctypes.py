@@ -146,7 +146,7 @@ class Calls(unittest.TestCase):
     def test_errors_have_their_fields(self):
         with self.assertRaises(c_types.Error) as caught:
             self.open('/nowhere/at all.cdna')
-        self.assertEqual((caught.exception.code, caught.exception.fields['os_errno']), (self.cdna.constants['CDNA_IO'], 2))
+        self.assertEqual((caught.exception.code, caught.exception.fields['os_errno']), (self.cdna.constants['CDNA_NOT_FOUND'], 2))
         self.assertEqual(text(caught.exception.fields['file']), '/nowhere/at all.cdna')
         reader = self.open(reference.CODES)
         with self.assertRaises(c_types.Error) as caught:
