@@ -6,6 +6,7 @@ import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 HEADER = ROOT / 'bindings/c/cdna.h'
+VERSION = re.search(r"^  version: '([\d.]+)'", (ROOT / 'meson.build').read_text(), re.MULTILINE)[1]  # Of the library.
 
 
 @dataclasses.dataclass

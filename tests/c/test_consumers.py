@@ -67,7 +67,7 @@ class Consumers(unittest.TestCase):
         environment = {**self.environment, 'LD_LIBRARY_PATH': str(self.libdir)}
         for vector in (reference.CODES, reference.EXACT):
             first, *lines = run([program, vector], env=environment).splitlines()
-            self.assertEqual(first, 'libcdna 0.1.0, 1')
+            self.assertEqual(first, f'libcdna {c_header.VERSION}, 1')
             printed = []
             for line in lines:
                 name, rows, cols, *values = line.split()
@@ -133,7 +133,9 @@ class Consumers(unittest.TestCase):
     def test_cmake_finds_versions_that_this_one_can_serve(self):
         source = self.folder / 'versions'
         source.mkdir()
-        wanted = {'0.1': '1', '0.1.0': '1', '0.0.9': '1', '0.1.1': '0', '0.2': '0', '1.0': '0'}
+        major, minor, patch = map(int, c_header.VERSION.split('.'))
+        wanted = {f'{major}.0': '1', f'{major}.{minor}': '1', c_header.VERSION: '1', f'{major}.{minor}.{patch + 1}': '0',
+                  f'{major}.{minor + 1}': '0', f'{major + 1}.0': '0'}
         source.joinpath('CMakeLists.txt').write_text(
             'cmake_minimum_required(VERSION 3.16)\nproject(versions LANGUAGES C)\n'
             f'foreach(version IN ITEMS {" ".join(wanted)})\n  unset(cdna_DIR CACHE)\n'

@@ -9,6 +9,7 @@ import tempfile
 import unittest
 
 import abi_record
+import c_header
 import c_types
 import reference
 import script
@@ -51,7 +52,7 @@ class Calls(unittest.TestCase):
             self.assertEqual([f'{offset} +{length} {field}' for field, offset, length in places], fields, name)
 
     def test_versions(self):
-        self.assertEqual(text(self.cdna.cdna_version()), '0.1.0')
+        self.assertEqual(text(self.cdna.cdna_version()), c_header.VERSION)
         info = self.describe('cdna_build', 'cdna_build_info')
         self.assertEqual(info.format_version, 3)
         self.assertIn(text(info.isa), text(info.isas).split())
