@@ -18,6 +18,7 @@ def run(command, **more):
 
 def empty_library(header_path, folder):
     """Compiles the functions of a header with nothing in them."""
+    header_path = pathlib.Path(header_path).resolve()
     header = c_header.parse(header_path)
     source, library = folder / 'functions.c', folder / SONAME
     bodies = ''.join(f'{function.text} {{ __builtin_trap(); }}\n' for function in header.functions.values())
@@ -29,7 +30,7 @@ def empty_library(header_path, folder):
 
 def functions(header_path, folder):
     """What abidw says of them, without places and names of this machine."""
-    library = empty_library(pathlib.Path(header_path).resolve(), folder)
+    library = empty_library(header_path, folder)
     text = run(['abidw', '--no-corpus-path', '--no-comp-dir-path', '--no-show-locs', '--no-elf-needed',
                 '--type-id-style', 'hash', library], check=True).stdout
     return re.sub(r"path='[^']*functions\.c'", "path='cdna.h'", text)
@@ -92,6 +93,11 @@ def function_breaks(new_library):
     result = run(['abidiff', '--no-added-syms', '--suppressions', GROWTH, FUNCTIONS, new_library])
     if result.returncode:
         yield result.stdout + result.stderr
+
+
+def functions_differ(new_library):
+    """Whether abidiff sees any difference from the record: not the text, which differs between versions of abidw."""
+    return run(['abidiff', FUNCTIONS, new_library]).returncode != 0
 
 
 def write(folder):

@@ -26,10 +26,9 @@ def compare(header_path):
         folder = pathlib.Path(name)
         new_layout = abi_record.layout(header_path, folder)
         old_layout = abi_record.LAYOUT.read_text()
-        new_functions = abi_record.functions(header_path, folder)
-        breaks = [*abi_record.layout_breaks(old_layout, new_layout),
-                  *abi_record.function_breaks(folder / abi_record.SONAME)]
-        return breaks, (new_layout, new_functions) != (old_layout, abi_record.FUNCTIONS.read_text())
+        library = abi_record.empty_library(header_path, folder)
+        breaks = [*abi_record.layout_breaks(old_layout, new_layout), *abi_record.function_breaks(library)]
+        return breaks, new_layout != old_layout or abi_record.functions_differ(library)
 
 
 class Record(unittest.TestCase):
