@@ -105,6 +105,22 @@ Result<void> Item::verify() const {
   });
 }
 
+Result<void> Item::read_plane(std::uint32_t index, std::span<std::byte> out) const {
+  return no_throw([&]() -> Result<void> {
+    const PlaneInfo info = plane(index);
+    CDNA_CHECK(info.role != kOutliers, Code::bad_argument, "", "outliers are read block by block");
+    PlaneReader reader = CDNA_TRY(PlaneReader::create(*file_, number_, index, info.block_count));
+    for (std::uint64_t block = 0; block < info.block_count; ++block) {
+      const std::span<const std::byte> bytes = CDNA_TRY(reader.fetch(block));
+      CDNA_CHECK(bytes.size() <= out.size(), Code::bad_argument, "", "the plane is larger than the output");
+      std::copy(bytes.begin(), bytes.end(), out.begin());
+      out = out.subspan(bytes.size());
+    }
+    CDNA_CHECK(out.empty(), Code::bad_argument, "", "the plane is smaller than the output");
+    return {};
+  });
+}
+
 // ---- BlockRange ----
 
 BlockRange::BlockRange(std::unique_ptr<BlockReader> reader, std::uint64_t begin, std::uint64_t end)

@@ -145,6 +145,11 @@ class Item {
   // malformed (padding bits, E4), unsupported (layout), limit. What values must obey (E3, E5, E6) is checked where
   // blocks are read. Cost: verifies the blocks of this plane that have not been.
   Result<std::span<const std::byte>> plane_bytes(std::uint32_t index) const;
+  // A copy of all decoded blocks of a plane, one after the other, whatever the source, the trust and the codecs: what
+  // plane_bytes() points to, without gaps. Not of outliers, whose size is that of their blocks (see Block).
+  // Requires: index < plane_count(). Errors: io, corrupt, malformed, unsupported, limit; bad_argument for outliers, or
+  // where out.size() is not rows * ceil(row_entries * bits / 8) of the plane. Cost: reads the plane.
+  Result<void> read_plane(std::uint32_t index, std::span<std::byte> out) const;
 
   std::uint64_t source_bytes() const;  // Of the row-major source; 0 for an unknown dtype.
   std::uint64_t stored_bytes() const;  // Planes and block index; without record and alignment gaps.
