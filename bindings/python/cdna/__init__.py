@@ -1,0 +1,46 @@
+"""CDNA files: weights of neural networks, compressed, verified, and multiplied with where they lie.
+
+    with cdna.open("model.cdna") as f:
+        t = f["encoder.layer.0.attention.self.query.weight"]
+        t.shape, t.dtype, t.bits_per_weight, t.error.snr_db
+        t[128:256], t.numpy("float32"), x @ t.T
+
+cdna.numpy and cdna.torch have the functions of safetensors.numpy and safetensors.torch.
+"""
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from ._core import version as __version__
+from ._encoded import Encoded, encode, pack
+from ._errors import (
+    ArgumentError,
+    CancelledError,
+    CdnaError,
+    CorruptError,
+    FileError,
+    FileMissingError,
+    FilePresentError,
+    FormatError,
+    LimitError,
+    OutOfMemoryError,
+    TensorMissingError,
+    UnsupportedError,
+)
+from ._file import Asset, File, Report, open
+from ._metadata import Metadata
+from ._tensor import Outliers, Tensor, TensorError
+
+__all__ = [
+    "ArgumentError", "Asset", "CancelledError", "CdnaError", "CorruptError", "Encoded", "File", "FileError",
+    "FileMissingError", "FilePresentError", "FormatError", "LimitError", "Metadata", "OutOfMemoryError", "Outliers",
+    "Report", "Tensor", "TensorError", "TensorMissingError", "UnsupportedError", "__version__", "encode", "open", "pack",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> ModuleType:
+    # Only when they are used: torch takes seconds.
+    if name in ("numpy", "torch"):
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,86 @@
+"""Products of arrays with tensors: shapes, dtypes, and results of the caller's kind."""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._arrays import Array, Operand, default_threads, is_torch, numpy_dtype, operand
+from ._errors import ArgumentError, error
+
+if TYPE_CHECKING:
+    from ._tensor import Tensor
+
+MULTIPLIED = ("F32", "F16", "BF16")
+
+
+def multiply(tensor: Tensor, x: Any, out: Any, transposed: bool, math: str, threads: int) -> Any:
+    """x W^T, or x W if `transposed`: [..., inner] -> [..., outer]."""
+    given = _factor(x)
+    inner, outer = (tensor.rows, tensor.cols) if transposed else (tensor.cols, tensor.rows)
+    shape = given.array.shape
+    if not shape or shape[-1] != inner:
+        message = f"x has shape {list(shape)}: its last axis has to be {inner}"
+        raise error(ArgumentError, "bad_argument", message, path=tensor.file.path, tensor=tensor.name)
+    shape = (*shape[:-1], outer)
+    result, target = _result(x, given.dtype, shape) if out is None else _given(out, shape, tensor)
+    count = 1
+    for size in shape[:-1]:
+        count *= size
+    rows = given.array.reshape(count, inner)
+    target_rows = target.array.reshape(count, outer)  # Never a copy: _given() has seen to it.
+    tensor.file._core.matmul(
+        tensor._number, 0, tensor.rows, _whole_strides(rows), given.dtype, target_rows, target.dtype, transposed, math,
+        default_threads(threads),
+    )  # fmt: skip
+    return result
+
+
+def multiply_columns(tensor: Tensor, x: Any, transposed: bool) -> Any:
+    """W x, or W^T x if `transposed`: [inner] -> [outer], [inner, n] -> [outer, n]."""
+    ndim = len(x.shape) if hasattr(x, "shape") else np.ndim(x)
+    if ndim == 1:
+        return multiply(tensor, x, None, transposed, "f32", 0)
+    if ndim != 2:
+        message = f"x has {ndim} axes: a vector or a matrix is multiplied from the right"
+        raise error(ArgumentError, "bad_argument", message, path=tensor.file.path, tensor=tensor.name)
+    return multiply(tensor, x.T if hasattr(x, "T") else np.asarray(x).T, None, transposed, "f32", 0).T
+
+
+def _factor(x: Any) -> Operand:
+    """x in a dtype that products take: numbers of other kinds become float32."""
+    given = operand(x)
+    if given.dtype in MULTIPLIED:
+        return given
+    if given.dtype not in ("BOOL", "C64") and np.issubdtype(given.array.dtype, np.number) and given.dtype[:2] != "F8":
+        return Operand(given.array.astype(np.float32), "F32")
+    message = f"x has elements of {given.dtype}: products take float16, bfloat16 and float32"
+    raise error(ArgumentError, "bad_argument", message)
+
+
+def _whole_strides(rows: Array) -> Array:
+    """`rows` itself where its strides are whole elements, as those of all but odd views are."""
+    item = rows.itemsize
+    return rows if all(stride % item == 0 for stride in rows.strides) else rows.copy()
+
+
+def _result(x: Any, dtype: str, shape: tuple[int, ...]) -> tuple[Any, Operand]:
+    """A new array of the kind of `x`, and its memory."""
+    if is_torch(x):
+        import torch
+
+        kind = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}[dtype]
+        made = torch.empty(shape, dtype=kind)
+        return made, operand(made)
+    array = np.empty(shape, numpy_dtype(dtype))
+    return array, operand(array)
+
+
+def _given(out: Any, shape: tuple[int, ...], tensor: Tensor) -> tuple[Any, Operand]:
+    target = operand(out)
+    if target.array.shape != shape or target.dtype not in MULTIPLIED:
+        message = f"out is {target.dtype} {list(target.array.shape)}: it has to be F32, F16 or BF16 {list(shape)}"
+        raise error(ArgumentError, "bad_argument", message, tensor=tensor.name)
+    if not target.array.flags.writeable or (target.array.ndim != 2 and not target.array.flags.c_contiguous):
+        raise error(ArgumentError, "bad_argument", "out is not writable, or has gaps", tensor=tensor.name)
+    return out, target

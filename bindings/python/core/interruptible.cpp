@@ -1,0 +1,75 @@
+// One thread works, the other waits for it in steps.
+#include "interruptible.hpp"
+
+#include <chrono>
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+namespace cdna::python {
+
+namespace nb = nanobind;
+
+namespace {
+
+constexpr std::chrono::milliseconds kStep{50};
+
+class Job {
+ public:
+  explicit Job(const std::function<void()>& work) : thread_([this, &work] { run(work); }) {}
+  ~Job() {
+    const nb::gil_scoped_release release;
+    thread_.join();
+  }
+  // Waits for at most a step. Without the GIL.
+  bool done() {
+    const nb::gil_scoped_release release;
+    std::unique_lock<std::mutex> lock(mutex_);
+    return changed_.wait_for(lock, kStep, [this] { return done_; });
+  }
+  std::exception_ptr thrown() const { return thrown_; }
+
+ private:
+  void run(const std::function<void()>& work) {
+    try {
+      work();
+    } catch (...) {
+      thrown_ = std::current_exception();
+    }
+    const std::lock_guard<std::mutex> lock(mutex_);
+    done_ = true;
+    changed_.notify_one();
+  }
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool done_ = false;
+  std::exception_ptr thrown_;
+  std::thread thread_;
+};
+
+}  // namespace
+
+void run_interruptibly(std::atomic<bool>& stop, const std::function<void()>& work, const std::function<void()>& tick) {
+  std::optional<nb::python_error> raised;
+  const auto look = [&] {
+    if (raised) return;
+    try {
+      if (PyErr_CheckSignals() != 0) throw nb::python_error();
+      if (tick) tick();
+    } catch (nb::python_error& error) {
+      raised.emplace(std::move(error));
+      stop = true;
+    }
+  };
+  {
+    Job job(work);
+    while (!job.done()) look();
+    look();
+    if (!raised && job.thrown()) std::rethrow_exception(job.thrown());
+  }
+  if (raised) throw std::move(*raised);
+}
+
+}  // namespace cdna::python
