@@ -11,7 +11,7 @@ namespace {
 
 int get_buffer(PyObject* self, Py_buffer* view, int flags) {
   const auto bytes = nb::inst_ptr<View>(self)->bytes();
-  static std::byte nothing{};  // A buffer is never null, not even an empty one.
+  alignas(64) static std::byte nothing{};  // A buffer is never null, not even an empty one.
   void* const data = bytes.empty() ? &nothing : const_cast<std::byte*>(bytes.data());
   return PyBuffer_FillInfo(view, self, data, static_cast<Py_ssize_t>(bytes.size()), 1, flags);
 }

@@ -2,10 +2,8 @@
 #include "container.hpp"
 
 #include <nanobind/stl/optional.h>
-#include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
-#include <nanobind/stl/vector.h>
 
 #include <cstring>
 #include <string>
@@ -61,16 +59,16 @@ struct Wanted {
   }
 };
 
-std::unique_ptr<Container> contain(Reader reader, std::shared_ptr<const void> memory = nullptr) {
-  return std::make_unique<Container>(std::make_shared<Opened>(std::move(memory), std::move(reader)));
+Container contain(Reader reader, std::shared_ptr<const void> memory = nullptr) {
+  return Container(std::make_shared<Opened>(std::move(memory), std::move(reader)));
 }
 
-std::unique_ptr<Container> open_path(const nb::bytes& path, const Wanted& wanted) {
+Container open_path(const nb::bytes& path, const Wanted& wanted) {
   const std::string name = string_of(path);
   return contain(without_gil([&] { return Reader::open(name, wanted.options); }));
 }
 
-std::unique_ptr<Container> open_descriptor(int descriptor, const Wanted& wanted) {
+Container open_descriptor(int descriptor, const Wanted& wanted) {
   return contain(without_gil([&]() -> Result<Reader> {
     auto source = open_source(descriptor, wanted.options.io);
     if (!source) return std::move(source).error();
@@ -79,7 +77,7 @@ std::unique_ptr<Container> open_descriptor(int descriptor, const Wanted& wanted)
 }
 
 // Bytes that can change are read as those of a file that somebody may change: strict.
-std::unique_ptr<Container> open_bytes(const nb::object& object, const Wanted& wanted) {
+Container open_bytes(const nb::object& object, const Wanted& wanted) {
   Borrowed borrowed = Borrowed::bytes(object);
   const std::span<const std::byte> bytes = borrowed.read();
   const bool fixed = borrowed.layout().readonly != 0;
@@ -88,13 +86,13 @@ std::unique_ptr<Container> open_bytes(const nb::object& object, const Wanted& wa
                  std::move(memory));
 }
 
-std::unique_ptr<Container> open_object(const nb::object& object, const Wanted& wanted) {
+Container open_object(const nb::object& object, const Wanted& wanted) {
   std::unique_ptr<Source> source = python_source(object);
   return contain(without_gil([&] { return Reader::open(std::move(source), wanted.options); }));
 }
 
 template <class Place>
-auto opener(std::unique_ptr<Container> (*open)(Place, const Wanted&)) {
+auto opener(Container (*open)(Place, const Wanted&)) {
   return [open](Place place, std::string_view io, std::string_view trust, const std::optional<nb::bytes>& root,
                 std::uint64_t footer_bytes_max, std::uint64_t items_max, std::uint64_t tensor_decoded_bytes_max) {
     return open(place, Wanted(io, trust, root, footer_bytes_max, items_max, tensor_decoded_bytes_max));

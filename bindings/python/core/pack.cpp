@@ -101,7 +101,7 @@ Result<Reader> write_and_open(const TensorSpec& spec, const EncodedPlanes& plane
   return Reader::open(memory_source(out.bytes()));
 }
 
-std::unique_ptr<Container> pack(std::string_view dtype, std::vector<std::uint64_t> shape, std::uint32_t bits,
+Container pack(std::string_view dtype, std::vector<std::uint64_t> shape, std::uint32_t bits,
                                 std::uint32_t group, const nb::object& codebook, const nb::object& codes,
                                 const nb::object& row_scales, const nb::object& group_scales,
                                 const nb::object& scale_table, const nb::object& outlier_values,
@@ -126,7 +126,7 @@ std::unique_ptr<Container> pack(std::string_view dtype, std::vector<std::uint64_
   spec.role = Role::matrix;
   auto memory = std::make_shared<AlignedBytes>();
   Reader reader = without_gil([&] { return write_and_open(spec, planes, *memory); });
-  return std::make_unique<Container>(std::make_shared<Opened>(std::move(memory), std::move(reader)));
+  return Container(std::make_shared<Opened>(std::move(memory), std::move(reader)));
 }
 
 }  // namespace
