@@ -96,8 +96,8 @@ Result<ConvertReport> plan_and_carry_out(const Model& model, std::unique_ptr<Sin
 }  // namespace
 
 Metadata metadata_of(const Model& model, const Plan& plan) {
-  Metadata metadata;
-  for (const auto& [key, value] : model.metadata()) metadata[key] = value;
+  Metadata metadata = plan.metadata;
+  for (const auto& [key, value] : model.metadata()) metadata.try_emplace(key, value);
   metadata["cdna.options"] = JsonText{plan.recorded_options};
   return metadata;
 }

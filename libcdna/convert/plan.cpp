@@ -140,6 +140,7 @@ Result<Plan> plan_for(const Model& model, const ConvertOptions& options) {
   plan.rules = request.rules;
   plan.codec = options.codec;
   plan.recorded_options = recorded_options(options, request);
+  plan.metadata = options.metadata;
   std::vector<Role> roles;
   std::vector<RuleUse> uses(request.rules.size());
   for (const ModelTensor& tensor : model.tensors()) {

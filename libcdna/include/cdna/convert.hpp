@@ -32,6 +32,7 @@
 #include "cdna/dtype.hpp"
 #include "cdna/error.hpp"
 #include "cdna/import.hpp"
+#include "cdna/metadata.hpp"
 #include "cdna/planner.hpp"
 #include "cdna/policy.hpp"
 #include "cdna/preset.hpp"
@@ -63,6 +64,7 @@ struct ConvertOptions {
   // cb4g32 cb5g32 cb6g64 cb8 cb8g64 exact-z exact.
   std::vector<std::string> candidates;
   std::vector<std::string> keep_exact;  // Shell patterns (see matches_glob()) of the names of tensors that stay exact.
+  Metadata metadata;                    // Of the file, beside the model's; of two of one key, this.
 
   // How the work is done; nothing of it shows in the file.
   unsigned threads = 1;  // Including the caller's; 0: one per core.
@@ -144,6 +146,7 @@ struct Plan {
   std::vector<std::string> notes;  // Rules that decide nothing, one line each; to be escaped before printing.
   Codec codec = Codec::raw;
   std::string recorded_options;  // JSON: the metadata entry "cdna.options" of the file to be.
+  Metadata metadata;             // ConvertOptions::metadata.
 };
 
 // The number of elements, as the weight that a tensor has among others.
