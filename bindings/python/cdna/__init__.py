@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
+from ._convert import ConvertedTensor, ConvertReport, convert, save
 from ._core import version as __version__
 from ._encoded import Encoded, encode, pack
 from ._errors import (
@@ -33,10 +34,18 @@ from ._metadata import Metadata
 from ._tensor import Outliers, Tensor, TensorError
 
 __all__ = [
-    "ArgumentError", "Asset", "CancelledError", "CdnaError", "CorruptError", "Encoded", "File", "FileError",
+    "ArgumentError", "Asset", "CancelledError", "CdnaError", "ConvertReport", "ConvertedTensor", "CorruptError", "Encoded",
+    "File", "FileError",
     "FileMissingError", "FilePresentError", "FormatError", "LimitError", "Metadata", "OutOfMemoryError", "Outliers",
-    "Report", "Tensor", "TensorError", "TensorMissingError", "UnsupportedError", "__version__", "encode", "open", "pack",
+    "Report", "Tensor", "TensorError", "TensorMissingError", "UnsupportedError", "__version__", "convert",
+    "encode", "open", "pack", "save",
 ]  # fmt: skip
+
+# Tracebacks and pickles show the public names.
+for _name in __all__:
+    if isinstance(globals()[_name], type):
+        globals()[_name].__module__ = __name__
+del _name
 
 
 def __getattr__(name: str) -> ModuleType:

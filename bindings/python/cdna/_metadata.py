@@ -12,8 +12,8 @@ class Metadata(Mapping[str, Any]):
 
     JSON is parsed at the first use of its key. Raises FormatError where it is none.
 
-    >>> import cdna, io
-    >>> data = cdna.numpy.save({}, metadata={"origin": "here"})
+    >>> import cdna
+    >>> data = cdna.save(None, {}, metadata={"origin": "here"})
     >>> cdna.open(data).metadata["origin"]
     'here'
     """

@@ -47,6 +47,7 @@ class Container {
 DType dtype_named(std::string_view name);
 
 void add_container(nanobind::module_& module);
+void add_convert(nanobind::module_& module);
 void add_decode(nanobind::class_<Container>& container);
 void add_dlpack(nanobind::module_& module);
 void add_encode(nanobind::module_& module);

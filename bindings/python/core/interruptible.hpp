@@ -4,6 +4,7 @@
 #include <nanobind/nanobind.h>
 
 #include <atomic>
+#include <cstdint>
 #include <functional>
 
 namespace cdna::python {
@@ -13,5 +14,24 @@ namespace cdna::python {
 // `tick` raises sets `stop`, on which `work` should return soon, and is raised then. Requires the GIL.
 void run_interruptibly(std::atomic<bool>& stop, const std::function<void()>& work,
                        const std::function<void()>& tick = {});
+
+// Figures that a working thread changes and the calling one shows.
+struct ShownProgress {
+  std::atomic<std::uint64_t> done{0}, all{0};
+
+  void set(std::uint64_t done_now, std::uint64_t all_now) {
+    all = all_now;
+    done = done_now;
+  }
+  // A tick that calls `callback(done, all)`, unless it is None, where something has changed.
+  std::function<void()> tick(const nanobind::object& callback) {
+    return [this, callback, last = std::uint64_t{0}]() mutable {
+      const std::uint64_t now = done;
+      if (callback.is_none() || now == last) return;
+      last = now;
+      callback(now, all.load());
+    };
+  }
+};
 
 }  // namespace cdna::python

@@ -9,6 +9,7 @@ NB_MODULE(_core, module) {
   nanobind::set_leak_warnings(false);  // A view that lives at exit is no mistake.
   add_buffer(module);
   add_container(module);
+  add_convert(module);
   add_dlpack(module);
   add_encode(module);
   add_environment(module);

@@ -1,16 +1,13 @@
 // A file in private memory, made of planes that exist already.
 #include <nanobind/nanobind.h>
-#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
 #include <nanobind/stl/vector.h>
 
-#include <cstdlib>
-#include <cstring>
 #include <memory>
-#include <new>
 #include <optional>
 
+#include "aligned_bytes.hpp"
 #include "cdna/writer.hpp"
 #include "container.hpp"
 #include "libcdna/no_throw.hpp"
@@ -21,53 +18,6 @@ namespace cdna::python {
 namespace nb = nanobind;
 
 namespace {
-
-// Bytes that grow, from a page's beginning: planes are then as aligned as in a mapped file.
-class AlignedBytes {
- public:
-  ~AlignedBytes() { std::free(data_); }
-  AlignedBytes() = default;
-  AlignedBytes(const AlignedBytes&) = delete;
-  AlignedBytes& operator=(const AlignedBytes&) = delete;
-
-  std::span<const std::byte> bytes() const { return {data_, size_}; }
-  // Throws std::bad_alloc.
-  void append(std::span<const std::byte> bytes) {
-    if (bytes.size() > capacity_ - size_) reserve(std::max(2 * capacity_, size_ + bytes.size()));
-    if (!bytes.empty()) std::memcpy(data_ + size_, bytes.data(), bytes.size());
-    size_ += bytes.size();
-  }
-  void reserve(std::size_t capacity) {
-    constexpr std::size_t kPage = 4096;
-    capacity = (capacity + kPage - 1) / kPage * kPage;
-    auto* const grown = static_cast<std::byte*>(std::aligned_alloc(kPage, capacity));
-    if (grown == nullptr) throw std::bad_alloc();
-    if (size_ != 0) std::memcpy(grown, data_, size_);
-    std::free(data_);
-    data_ = grown;
-    capacity_ = capacity;
-  }
-
- private:
-  std::byte* data_ = nullptr;
-  std::size_t size_ = 0;
-  std::size_t capacity_ = 0;
-};
-
-class AlignedSink final : public Sink {
- public:
-  explicit AlignedSink(AlignedBytes& out) : out_(out) {}
-  Result<void> write(std::span<const std::byte> bytes) override {
-    return no_throw([&]() -> Result<void> {
-      out_.append(bytes);
-      return {};
-    });
-  }
-  Result<void> commit() override { return {}; }
-
- private:
-  AlignedBytes& out_;
-};
 
 template <class T>
 std::span<const T> elements_of(const std::optional<Borrowed>& borrowed, const char* name) {
@@ -101,11 +51,10 @@ Result<Reader> write_and_open(const TensorSpec& spec, const EncodedPlanes& plane
   return Reader::open(memory_source(out.bytes()));
 }
 
-Container pack(std::string_view dtype, std::vector<std::uint64_t> shape, std::uint32_t bits,
-                                std::uint32_t group, const nb::object& codebook, const nb::object& codes,
-                                const nb::object& row_scales, const nb::object& group_scales,
-                                const nb::object& scale_table, const nb::object& outlier_values,
-                                const nb::object& outlier_positions, std::string name) {
+Container pack(std::string_view dtype, std::vector<std::uint64_t> shape, std::uint32_t bits, std::uint32_t group,
+               const nb::object& codebook, const nb::object& codes, const nb::object& row_scales,
+               const nb::object& group_scales, const nb::object& scale_table, const nb::object& outlier_values,
+               const nb::object& outlier_positions, std::string name) {
   const std::optional<Borrowed> borrowed[] = {borrow(codebook),         borrow(codes),       borrow(row_scales),
                                               borrow(group_scales),     borrow(scale_table), borrow(outlier_values),
                                               borrow(outlier_positions)};

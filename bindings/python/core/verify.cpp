@@ -25,21 +25,6 @@ FsckLevel level_named(std::string_view name) {
   raise_bad_argument("level is \"" + std::string(name) + "\": \"quick\", \"standard\" or \"deep\"");
 }
 
-// Figures that one thread changes and another shows.
-struct Progress {
-  std::atomic<std::uint64_t> done{0}, all{0};
-  // Calls `callback`, unless it is None, where something has changed.
-  std::function<void()> shown_to(const nb::object& callback) {
-    return [this, callback, last = std::uint64_t{0}]() mutable {
-      const std::uint64_t now = done;
-      if (!callback.is_none() && now != last) {
-        last = now;
-        callback(now, all.load());
-      }
-    };
-  }
-};
-
 nb::tuple report_of(const FsckReport& report) {
   nb::list problems;
   for (const FsckProblem& problem : report.problems) problems.append(exception_of(problem.error));
@@ -50,19 +35,16 @@ nb::tuple report_of(const FsckReport& report) {
 // The whole file. Returns (valid, complete, items, unsupported, blocks, problem count, exceptions).
 nb::tuple verify(const Container& container, std::string_view level, const nb::object& callback, unsigned threads) {
   const auto opened = container.opened();
-  Progress progress;
+  ShownProgress progress;
   std::atomic<bool> stop{false};
   FsckOptions options;
   options.level = level_named(level);
   options.threads = threads;
   options.stop = &stop;
-  options.progress = [&progress](std::uint64_t done, std::uint64_t all) {
-    progress.all = all;
-    progress.done = done;
-  };
+  options.progress = [&progress](std::uint64_t done, std::uint64_t all) { progress.set(done, all); };
   FsckReport report;
   run_interruptibly(
-      stop, [&] { report = fsck(opened->reader, options); }, progress.shown_to(callback));
+      stop, [&] { report = fsck(opened->reader, options); }, progress.tick(callback));
   return report_of(report);
 }
 
@@ -71,7 +53,7 @@ nb::tuple verify_items(const Container& container, const std::vector<std::uint32
                        const nb::object& callback) {
   const auto opened = container.opened();
   std::vector<Item> items;
-  Progress progress;
+  ShownProgress progress;
   for (const std::uint32_t number : numbers) items.push_back(container.item(number));
   for (const Item& item : items) progress.all += item.stored_bytes();
   std::atomic<bool> stop{false};
@@ -85,7 +67,7 @@ nb::tuple verify_items(const Container& container, const std::vector<std::uint32
       report.blocks_checked += item.block_count();
     }
   };
-  run_interruptibly(stop, work, progress.shown_to(callback));
+  run_interruptibly(stop, work, progress.tick(callback));
   report.item_count = items.size();
   report.problem_count = report.problems.size();
   report.valid = report.complete = report.problems.empty();

@@ -1,0 +1,196 @@
+// Models into files: arrays of Python's, or what other formats hold; and files into safetensors.
+#include "cdna/convert.hpp"
+
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/string_view.h>
+#include <nanobind/stl/vector.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "aligned_bytes.hpp"
+#include "array_model.hpp"
+#include "container.hpp"
+#include "interruptible.hpp"
+#include "python_error.hpp"
+
+namespace cdna::python {
+
+namespace nb = nanobind;
+
+namespace {
+
+// ---- What is asked for ----
+
+bool is_json(const nb::object& value) { return nb::isinstance<nb::tuple>(value); }
+
+// A value of metadata: bool before int, which it is too. ("json", text) is JSON.
+MetadataValue metadata_value(const nb::object& value) {
+  if (value.is_none()) return std::monostate{};
+  if (nb::isinstance<nb::bool_>(value)) return nb::cast<bool>(value);
+  if (is_json(value)) return JsonText{nb::cast<std::string>(value[1])};
+  if (nb::isinstance<nb::float_>(value)) return nb::cast<double>(value);
+  if (nb::isinstance<nb::str>(value)) return nb::cast<std::string>(value);
+  if (nb::isinstance<nb::int_>(value)) {
+    std::int64_t number = 0;
+    if (nb::try_cast(value, number)) return number;
+    std::uint64_t large = 0;
+    if (nb::try_cast(value, large)) return large;
+    raise_bad_argument("metadata: an integer beyond 64 bits");
+  }
+  const Borrowed bytes = Borrowed::bytes(value);
+  return std::vector<std::byte>(bytes.read().begin(), bytes.read().end());
+}
+
+Metadata metadata_of(const nb::dict& values) {
+  Metadata metadata;
+  for (const auto& [key, value] : values) metadata[nb::cast<std::string>(key)] = metadata_value(nb::borrow(value));
+  return metadata;
+}
+
+template <class T>
+std::optional<T> optional_in(const nb::dict& options, const char* name) {
+  const nb::object value = options[name];
+  return value.is_none() ? std::nullopt : std::optional(nb::cast<T>(value));
+}
+
+// The options of Python's side, each of which is there.
+ConvertOptions options_of(const nb::dict& options) {
+  ConvertOptions out;
+  if (const auto encoding = optional_in<std::string>(options, "encoding")) out.encoding = *encoding;
+  out.policy = nb::cast<std::string>(options["policy"]);
+  out.policy_file = nb::cast<std::string>(options["policy_file"]);
+  out.embeddings = optional_in<std::string>(options, "embeddings");
+  const auto codec = nb::cast<std::string>(options["codec"]);
+  if (!codec_of(codec)) raise_bad_argument("codec is \"" + codec + "\": \"raw\", \"zstd\" or \"brotli\"");
+  out.codec = *codec_of(codec);
+  out.nonfinite = nb::cast<bool>(options["keep_nonfinite"]) ? Nonfinite::exact : Nonfinite::refuse;
+  out.bits_per_weight = optional_in<double>(options, "bits_per_weight");
+  out.target_bytes = optional_in<std::uint64_t>(options, "target_bytes");
+  out.candidates = nb::cast<std::vector<std::string>>(options["candidates"]);
+  out.keep_exact = nb::cast<std::vector<std::string>>(options["keep_exact"]);
+  out.metadata = metadata_of(nb::cast<nb::dict>(options["metadata"]));
+  out.threads = nb::cast<unsigned>(options["threads"]);
+  return out;
+}
+
+// ---- What became of it ----
+
+nb::dict fields_of(const ConvertedTensor& tensor, const ConvertReport& report) {
+  nb::dict fields;
+  fields["name"] = text_of(tensor.name);
+  fields["preset"] = text_of(name_of(tensor.decision.preset));
+  fields["role"] = text_of(name_of(tensor.decision.role));
+  fields["reason"] = text_of(tensor.decision.reason);
+  fields["alias_of"] =
+      tensor.alias_of ? nb::object(text_of(report.tensors[*tensor.alias_of].name)) : nb::object(nb::none());
+  fields["source_nbytes"] = tensor.source_bytes;
+  fields["stored_nbytes"] = tensor.written.stored_bytes;
+  fields["snr_db"] = tensor.written.statistics.snr_db();
+  return fields;
+}
+
+nb::dict fields_of(const ConvertReport& report) {
+  nb::list tensors, notes;
+  for (const ConvertedTensor& tensor : report.tensors) tensors.append(fields_of(tensor, report));
+  for (const std::string& note : report.notes) notes.append(text_of(note));
+  nb::dict fields;
+  fields["root"] = nb::bytes(report.root.data(), report.root.size());
+  fields["file_nbytes"] = report.file_bytes;
+  fields["source_nbytes"] = report.source_bytes;
+  fields["stored_nbytes"] = report.stored_bytes;
+  fields["bits_per_weight"] = report.bits_per_weight();
+  fields["tensors"] = tensors;
+  fields["notes"] = notes;
+  return fields;
+}
+
+// ---- The calls ----
+
+// Where a file goes: its path, or None for `memory`.
+Result<std::unique_ptr<Sink>> sink_for(const nb::object& path, bool force, AlignedBytes& memory) {
+  if (path.is_none()) return std::unique_ptr<Sink>(std::make_unique<AlignedSink>(memory));
+  const auto bytes = nb::cast<nb::bytes>(path);
+  FileSinkOptions options;
+  options.force = force;
+  return create_file({bytes.c_str(), bytes.size()}, options);
+}
+
+nb::object content_of(const nb::object& path, const AlignedBytes& memory) {
+  if (!path.is_none()) return nb::none();
+  return nb::bytes(memory.bytes().data(), memory.bytes().size());
+}
+
+// Runs `work`, which gets a stop flag and a progress callback and returns a Result.
+template <class Work>
+auto run_stoppably(const nb::object& callback, Work&& work) {
+  ShownProgress progress;
+  std::atomic<bool> stop{false};
+  std::optional<decltype(work(&stop, ProgressCallback{}))> result;
+  const ProgressCallback report = [&progress](std::uint64_t done, std::uint64_t all) { progress.set(done, all); };
+  run_interruptibly(
+      stop, [&] { result.emplace(work(&stop, report)); }, progress.tick(callback));
+  return value_of(*std::move(result));
+}
+
+nb::tuple convert_model(const Model& model, const nb::object& destination, bool force, ConvertOptions options,
+                        const nb::object& callback) {
+  AlignedBytes memory;
+  auto sink = value_of(sink_for(destination, force, memory));
+  const ConvertReport report = run_stoppably(callback, [&](const std::atomic<bool>* stop, ProgressCallback progress) {
+    options.stop = stop;
+    options.progress = std::move(progress);
+    return convert(model, std::move(sink), options);
+  });
+  return nb::make_tuple(fields_of(report), content_of(destination, memory));
+}
+
+// Arrays into a file: (report, the file's bytes or None).
+nb::tuple save(const nb::list& tensors, const nb::list& assets, const nb::object& destination, bool force,
+               const nb::dict& options, const nb::object& callback) {
+  const ArrayModel model(tensors, assets);
+  return convert_model(model, destination, force, options_of(options), callback);
+}
+
+// A safetensors file or a Hugging Face directory into a file.
+nb::tuple convert_path(const nb::bytes& source, const nb::object& destination, bool force, const nb::dict& options,
+                       const nb::object& callback) {
+  const ConvertOptions wanted = options_of(options);
+  value_of(check(wanted));
+  const std::string path(source.c_str(), source.size());
+  const std::unique_ptr<Model> model = without_gil([&] { return open_model(path); });
+  return convert_model(*model, destination, force, wanted, callback);
+}
+
+// A file into a safetensors file; dtype: of floats, or "".
+nb::object export_path(const Container& container, const nb::object& destination, bool force, std::string_view dtype,
+                       const nb::object& callback) {
+  const auto opened = container.opened();
+  ExportOptions options;
+  if (!dtype.empty()) options.dtype = dtype_named(dtype);
+  AlignedBytes memory;
+  auto sink = value_of(sink_for(destination, force, memory));
+  run_stoppably(callback, [&](const std::atomic<bool>* stop, ProgressCallback progress) -> Result<bool> {
+    options.stop = stop;
+    options.progress = std::move(progress);
+    auto done = export_safetensors(opened->reader, std::move(sink), options);
+    if (!done) return std::move(done).error();
+    return true;
+  });
+  return content_of(destination, memory);
+}
+
+}  // namespace
+
+void add_convert(nb::module_& module) {
+  module.def("save", &save, nb::arg("tensors"), nb::arg("assets"), nb::arg("destination").none(), nb::arg("force"),
+             nb::arg("options"), nb::arg("progress").none());
+  module.def("convert", &convert_path, nb::arg("source"), nb::arg("destination").none(), nb::arg("force"),
+             nb::arg("options"), nb::arg("progress").none());
+  module.def("export_safetensors", &export_path, nb::arg("container"), nb::arg("destination").none(), nb::arg("force"),
+             nb::arg("dtype"), nb::arg("progress").none());
+}
+
+}  // namespace cdna::python
