@@ -169,15 +169,12 @@ class Tensor:
         self, begin: int, end: int, shape: tuple[int, ...], dtype: Any = None, out: Any = None, threads: int = 0
     ) -> Array:
         name = self.dtype if dtype is None else name_of_dtype(dtype)
-        if out is None:
-            bits = np.empty(shape, bits_dtype(name))
-        else:
-            bits = self._over(out, shape, name)
-        # A flat view: rank 0 has no buffer of its own shape.
-        self.file._core.read_rows(self._number, begin, end, name, bits.reshape(-1).view(np.uint8), default_threads(threads))
-        return bits.view(numpy_dtype(name))
+        kind = numpy_dtype(name)
+        values = np.empty(shape, kind) if out is None else self._over(out, shape, kind)
+        self.file._core.read_rows(self._number, begin, end, name, values.reshape(-1).view(np.uint8), default_threads(threads))
+        return values
 
-    def _over(self, out: Any, shape: tuple[int, ...], name: str) -> Array:
+    def _over(self, out: Any, shape: tuple[int, ...], kind: np.dtype[Any]) -> Array:
         """`out` as an array of that shape."""
         if isinstance(out, np.ndarray):
             if not out.flags.c_contiguous or not out.flags.writeable:
@@ -188,7 +185,6 @@ class Tensor:
             if memory.readonly or not memory.c_contiguous:
                 raise error(ArgumentError, "bad_argument", "out is not contiguous and writable", tensor=self.name)
             flat = np.frombuffer(memory.cast("B"), np.uint8) if memory.nbytes else np.empty(0, np.uint8)
-        kind = bits_dtype(name)
         wanted = math.prod(shape) * kind.itemsize
         if flat.nbytes != wanted:
             message = f"out has {flat.nbytes} bytes instead of {wanted}"
@@ -218,7 +214,7 @@ class Tensor:
         place = self.file._core.plane_view(self._number, 0) if self._plane_infos()[0]["layout"] == CONTIGUOUS else None
         if place is None:
             return None
-        return np.frombuffer(place, bits_dtype(self.dtype)).view(self.numpy_dtype).reshape(self._array_shape(None))
+        return np.frombuffer(memoryview(place), bits_dtype(self.dtype)).view(self.numpy_dtype).reshape(self._array_shape(None))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         """np.asarray(t): a decoded copy. With copy=False the view(), or ValueError where there is none."""
@@ -266,7 +262,8 @@ class Tensor:
             return self._whole(key)
         rows_each = self.rows // length
         part = self._decode(begin * rows_each, end * rows_each, (end - begin, *shape[1:]))
-        found: Array = part[(inner, *keys[1:])]
+        inner_keys = (inner, *keys[1:])
+        found: Array = part[inner_keys]
         return found
 
     def _whole(self, key: Any) -> Array:
@@ -289,18 +286,20 @@ class Tensor:
                 return number, plane
         return None
 
-    def _plane_array(self, role: int) -> Array | None:
-        """The elements of a plane, [rows, entries] (whole bytes of smaller ones): in place where it is raw, else a copy."""
+    def _plane_array(self, role: int, flat: bool = False) -> Array | None:
+        """The elements of a plane, [rows, entries] or [rows * entries] (of smaller ones whole bytes): in place where it is raw,
+        else a copy."""
         found = self._plane(role)
         if found is None:
             return None
         number, plane = found
         kind = bits_dtype(plane["dtype"]) if plane["dtype"] and plane["bits"] % 8 == 0 else np.dtype(np.uint8)
         row_bytes = -(-plane["row_entries"] * plane["bits"] // 8)
-        shape = (plane["rows"], row_bytes // kind.itemsize)
+        shape: tuple[int, ...] = (plane["rows"], row_bytes // kind.itemsize)
+        shape = (math.prod(shape),) if flat else shape
         place = self.file._core.plane_view(self._number, number) if plane["layout"] == CONTIGUOUS else None
         if place is not None and len(place):
-            return np.frombuffer(place, kind).reshape(shape)
+            return np.frombuffer(memoryview(place), kind).reshape(shape)
         out = np.empty(shape, kind)
         self.file._core.read_plane(self._number, number, out.reshape(-1).view(np.uint8))
         out.flags.writeable = False
@@ -326,9 +325,8 @@ class Tensor:
         if found is None:
             return None
         if found[1]["dtype"] == "F32":
-            entries = self._plane_array(CODEBOOK)
-            return None if entries is None else entries.reshape(-1)
-        widened = np.frombuffer(bytearray(self.file._core.codebook(self._number)), np.float32).copy()
+            return self._plane_array(CODEBOOK, flat=True)
+        widened = np.frombuffer(self.file._core.codebook(self._number), np.float32).copy()
         widened.flags.writeable = False
         return widened
 
@@ -341,8 +339,7 @@ class Tensor:
     @property
     def row_scales(self) -> Array | None:
         """[rows] float32; None where there are none. In place where it is raw."""
-        scales = self._plane_array(ROW_SCALE)
-        return None if scales is None else scales.reshape(-1)
+        return self._plane_array(ROW_SCALE, flat=True)
 
     @property
     def group_scales(self) -> Array | None:
@@ -352,8 +349,8 @@ class Tensor:
     @property
     def scale_table(self) -> Array | None:
         """[256] float32: what the numbers in group_scales mean; or None."""
-        table = self._plane_array(SCALE_TABLE)
-        return None if table is None else table.reshape(-1).astype(np.float32, copy=False)
+        table = self._plane_array(SCALE_TABLE, flat=True)
+        return None if table is None else table.astype(np.float32, copy=False)
 
     @property
     def scales(self) -> Array | None:

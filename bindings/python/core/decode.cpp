@@ -111,10 +111,10 @@ void read_rows(const Container& container, std::uint32_t number, std::uint64_t b
                std::string_view dtype_name, const nb::object& out, unsigned threads) {
   const auto opened = container.opened();
   const Tensor tensor = container.tensor(number);
+  value_of(tensor.check_supported());
   const DType dtype = dtype_named(dtype_name);
   const Borrowed borrowed = Borrowed::bytes(out, Borrowed::Access::write);
   const std::span<std::byte> bytes = borrowed.write();
-  value_of(tensor.check_supported());
   if (begin > end || end > tensor.rows()) raise_bad_argument("the rows are not within the tensor");
   const std::uint64_t row_bytes = tensor.row_bytes(dtype);
   if (row_bytes == 0 ? !bytes.empty() : bytes.size() % row_bytes != 0 || bytes.size() / row_bytes != end - begin)

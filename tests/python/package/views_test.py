@@ -1,0 +1,163 @@
+"""Planes as arrays: what they hold, where they lie, and what they keep alive."""
+from __future__ import annotations
+
+import gc
+
+import numpy as np
+import pytest
+
+import cdna
+
+
+def unpacked(codes, bits, cols):
+    """Codes of `bits` bits, least significant first, rows in whole bytes."""
+    flat = np.unpackbits(codes, axis=1, bitorder="little")[:, : cols * bits].reshape(codes.shape[0], cols, bits)
+    return (flat.astype(np.int64) << np.arange(bits)).sum(axis=2)
+
+
+def composed(t):
+    """The values that the planes mean, in the order of the format: codebook * (group scale * row scale), then outliers."""
+    rows, cols = t.shape
+    values = t.codebook[unpacked(t.codes, t.bits, cols)].astype(np.float32)
+    if t.group:
+        values = values * np.repeat(t.scales, t.group, axis=1)[:, :cols]
+    else:
+        values = values * t.scales
+    values = values.reshape(-1)
+    values[t.outliers.positions.astype(np.int64)] = t.outliers.values.astype(np.float32)
+    return values.reshape(t.shape)
+
+
+@pytest.mark.parametrize("preset", ["cb8", "cb8g64", "cb6g64", "cb5g32", "cb4g32", "cb4g32,outliers=0.001"])
+@pytest.mark.parametrize("codec", ["raw", "zstd"])
+@pytest.mark.parametrize("trust", ["zero_copy", "strict"])
+def test_planes_make_the_values(tmp_path, weights, preset, codec, trust):
+    path = tmp_path / "w.cdna"
+    cdna.save(path, {"w": weights}, preset, codec=codec)
+    with cdna.open(path, trust=trust) as f:
+        t = f["w"]
+        np.testing.assert_allclose(composed(t), t.numpy(), rtol=3e-7)
+        assert t.codebook.shape == (2**t.bits,) and (np.diff(t.codebook) >= 0).all()
+        for plane in (t.codes, t.row_scales, t.group_scales, t.scale_table, t.codebook):
+            assert plane is None or not plane.flags.writeable
+        assert t.row_scales.shape == (200,)
+        if trust == "strict":
+            assert t.row_scales.flags.owndata and t.codes.flags.owndata
+        elif codec == "raw":
+            assert not t.row_scales.flags.owndata and t.row_scales.ctypes.data % 64 == 0
+            assert not t.codes.flags.owndata and np.shares_memory(t.codes, t.codes)
+        assert (t.group_scales is None) == (t.scale_table is None) == (t.group == 0)
+        del plane
+
+
+def test_planes_of_exact_tensors(exact_path):
+    with cdna.open(exact_path) as f:
+        t = f["layer.weight"]
+        assert t.bits is None and t.group == 0
+        for plane in (t.codebook, t.codes, t.row_scales, t.group_scales, t.scale_table, t.scales, t.outliers):
+            assert plane is None
+
+
+def test_views_lie_in_the_file(exact_path, weights):
+    with cdna.open(exact_path) as f:
+        view = f["layer.weight"].view()
+        np.testing.assert_array_equal(view, weights)
+        assert not view.flags.owndata and not view.flags.writeable
+        whole = np.frombuffer(f.buffer, np.uint8)
+        assert np.shares_memory(view, whole)
+        with pytest.raises(ValueError):
+            view[0, 0] = 1
+        with pytest.raises(ValueError):
+            view.flags.writeable = True
+        del view, whole
+
+
+def test_what_has_no_view(exact_path, coded_path):
+    for t in (
+        cdna.open(coded_path)["layer.weight"],
+        cdna.open(exact_path, trust="strict")["layer.weight"],
+        cdna.open(exact_path, io="pread")["layer.weight"],
+    ):
+        with pytest.raises(NotImplementedError, match="layer.weight"):
+            t.view()
+    assert cdna.open(exact_path, trust="strict")["empty"].view().shape == (0, 4)
+    with pytest.raises(cdna.UnsupportedError):
+        cdna.open(exact_path, io="pread").buffer
+
+
+def test_views_keep_the_file_and_close_refuses(exact_path, coded_path, weights):
+    f = cdna.open(exact_path)
+    view = f["layer.weight"].view()
+    part = view[10:20]
+    del view
+    with pytest.raises(BufferError, match="1 array"):
+        f.close()
+    assert not f.closed
+    del f
+    gc.collect()
+    np.testing.assert_array_equal(part, weights[10:20])  # The file lives.
+    g = cdna.open(coded_path)
+    arrays = [g["layer.weight"].codes, g["layer.weight"].row_scales, memoryview(g.buffer)]
+    while arrays:
+        with pytest.raises(BufferError):
+            g.close()
+        arrays.pop()
+    g.close()
+    assert g.closed
+
+
+def test_damage_is_found_at_the_first_touch_of_a_view(exact_path):
+    data = bytearray(exact_path.read_bytes())
+    with cdna.open(exact_path) as f:
+        place = f._core.planes(f["layer.weight"]._number)[0]["offset"]
+    data[place + 5] ^= 0x10
+    f = cdna.open(bytes(data))
+    for touch in (lambda t: t.view(), lambda t: t.numpy(), lambda t: t[0], lambda t: t.verify()):
+        with pytest.raises(cdna.CorruptError) as caught:
+            touch(f["layer.weight"])
+        assert (caught.value.tensor, caught.value.block, caught.value.offset) == ("layer.weight", 0, place)
+    f["conv"].verify()
+
+
+def test_packed_files(weights):
+    for preset in ("cb8", "cb4g32"):
+        e = cdna.encode(weights, preset)
+        f = cdna.pack(
+            "F32", weights.shape, e.bits, e.group, e.codebook, e.codes, e.row_scales, e.group_scales, e.scale_table,
+            e.outlier_values, e.outlier_positions, name="packed",
+        )  # fmt: skip
+        t = f["packed"]
+        np.testing.assert_array_equal(t.numpy(), e.decode())
+        np.testing.assert_array_equal(t.codes, e.codes)
+        whole = np.frombuffer(f.buffer, np.uint8)
+        assert np.shares_memory(t.codes, whole) and np.shares_memory(t.row_scales, whole)
+        assert not np.shares_memory(t.codes, e.codes)
+        assert cdna.open(bytes(f.buffer)).root == f.root and f.verify(level="deep").valid
+    with pytest.raises(cdna.ArgumentError):
+        cdna.pack("F32", weights.shape, e.bits, e.group, e.codebook[::-1], e.codes, e.row_scales, e.group_scales, e.scale_table)
+    with pytest.raises(cdna.ArgumentError):
+        cdna.pack("F32", (3, 3), e.bits, e.group, e.codebook, e.codes, e.row_scales, e.group_scales, e.scale_table)
+    with pytest.raises(cdna.ArgumentError):
+        cdna.pack("U8", weights.shape, 8, 0, e.codebook, e.codes)
+
+
+def test_encoded_planes_live_without_the_object(weights):
+    e = cdna.encode(weights, "cb6g64", threads=2)
+    codes, want = e.codes, e.codes.copy()
+    values = e.decode()
+    assert e.snr_db == pytest.approx(
+        10 * np.log10((weights.astype(float) ** 2).sum() / ((weights - values).astype(float) ** 2).sum()), abs=1e-3
+    )
+    assert e.bits_per_weight == 8 * e.nbytes / weights.size and e.shape == weights.shape
+    assert np.abs(weights - values).max() <= e.max_abs_error * (1 + 1e-6)
+    del e
+    gc.collect()
+    np.testing.assert_array_equal(codes, want)
+    bad = weights.copy()
+    bad[3, 5] = np.nan
+    with pytest.raises(cdna.ArgumentError):
+        cdna.encode(bad)
+    assert np.isnan(cdna.encode(bad, nonfinite="exact").decode()[3, 5])
+    for wrong in (lambda: cdna.encode(weights, "cb9"), lambda: cdna.encode(weights, "exact"), lambda: cdna.encode([1, 2])):
+        with pytest.raises(ValueError):
+            wrong()
