@@ -326,7 +326,7 @@ class Tensor:
             return None
         if found[1]["dtype"] == "F32":
             return self._plane_array(CODEBOOK, flat=True)
-        widened = np.frombuffer(self.file._core.codebook(self._number), np.float32).copy()
+        widened: Array = np.frombuffer(self.file._core.codebook(self._number), np.float32).copy()
         widened.flags.writeable = False
         return widened
 
