@@ -1,81 +1,20 @@
-// Uploads to the emulated device: everything that a file can hold arrives as it is, or is refused with nothing left.
-#include "libcdna_cuda/upload.hpp"
-
-#include <atomic>
+// Uploads to the device, a real or the emulated one: everything that a file can hold arrives as it is, or is refused
+// with nothing left.
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 
 #include "cdna/matmul.hpp"
-#include "cdna/preset.hpp"
-#include "kernels/cuda/emulator/emulator.h"
+#include "fresh_device.hpp"
 #include "libcdna_cuda/model.hpp"
 #include "tests/matmul_reference.hpp"
 #include "tests/tensor_file.hpp"
-#include "uploaded_model.hpp"
 
 using namespace cdna;
 using namespace cdna::test;
 
-namespace {
-
-// Everything is gone, and nothing was wrong on the device.
-void check_clean() {
-  CHECK(emulator::leaks().empty());
-  CHECK(emulator::failure().empty());
-}
-
-// Resets the device before a test, and its settings after it.
-struct FreshDevice {
-  FreshDevice() { emulator::reset(); }
-  ~FreshDevice() { emulator::reset(); }
-};
-
-Bytes float_bytes(DType dtype, std::uint64_t seed, std::uint64_t count) {
-  return bytes_of(dtype, heavy_values(seed, count));
-}
-
-void add_tensor(Writer& writer, const std::string& name, const std::string& preset, std::vector<std::uint64_t> shape,
-                DType dtype, Codec codec, std::uint64_t seed) {
-  std::uint64_t count = 1;
-  for (const std::uint64_t each : shape) count *= each;
-  const Bytes bytes = float_bytes(dtype, seed, count);
-  const Preset how = must(parse_preset(preset));
-  TensorSpec spec;
-  spec.name = name;
-  spec.dtype = dtype;
-  spec.shape = std::move(shape);
-  spec.codec = codec;
-  if (how.method == Preset::Method::exact_z) {
-    spec.codec = Codec::zstd;
-    spec.filter = Filter::byte_planes;
-  }
-  if (how.method == Preset::Method::codebook) {
-    must(writer.add_codebook(spec, how.codebook, reader_of(bytes)));
-  } else {
-    must(writer.add_exact(spec, reader_of(bytes)));
-  }
-}
-
-// One tensor of each preset, a vector, an alias, an empty tensor.
-std::vector<std::byte> model_bytes(Codec codec) {
-  return write_file({}, [codec](Writer& writer) {
-    std::uint64_t seed = 1;
-    for (const std::string_view preset : preset_names())
-      add_tensor(writer, "layer." + std::string(preset), std::string(preset), {37, 300}, DType::f32, codec, seed++);
-    for (const char* const preset : {"cb8,class=pwl16", "cb8,class=affine", "cb5g32,class=pwl16", "cb8,k=100",
-                                     "cb4g32,k=5", "cb8,outliers=0.05", "cb6g64,outliers=0"})
-      add_tensor(writer, std::string("other.") + preset, preset, {50, 3, 70}, DType::bf16, codec, seed++);
-    add_tensor(writer, "bias", "exact", {300}, DType::f16, codec, seed++);
-    add_tensor(writer, "empty", "exact", {0, 5}, DType::f16, codec, seed++);
-    must(writer.add_alias("tied", 0));
-  });
-}
-
-}  // namespace
-
-TEST_CASE("upload: tensors of every preset and codec arrive bit for bit") {
-  const FreshDevice fresh;
+TEST_CASE_METHOD(FreshDevice, "upload: tensors of every preset and codec arrive bit for bit") {
   for (const Codec codec : {Codec::raw, Codec::zstd, Codec::brotli}) {
     const SavedFile file(model_bytes(codec));
     for (const std::uint64_t pinned : {std::uint64_t{8192}, std::uint64_t{1} << 20}) {
@@ -87,12 +26,10 @@ TEST_CASE("upload: tensors of every preset and codec arrive bit for bit") {
       }
     }
   }
-  check_clean();
+  CHECK(device_faults() == "");
 }
 
-TEST_CASE("upload: curves are used where they hold and kernels can use them") {
-  const FreshDevice fresh;
-  const SavedFile file(model_bytes(Codec::raw));
+TEST_CASE_METHOD(SampleModel, "upload: curves are used where they hold and kernels can use them") {
   const ModelHandle model = uploaded(file);
   const auto curve = [&](const char* name) { return info_of(model, number_of(model, name)).curve; };
   CHECK(curve("other.cb8,class=pwl16") == CDNA_CUDA_CURVE_PWL);
@@ -117,8 +54,7 @@ TEST_CASE("upload: curves are used where they hold and kernels can use them") {
   }
 }
 
-TEST_CASE("upload: codes of every width, scales of every type, and small blocks") {
-  const FreshDevice fresh;
+TEST_CASE_METHOD(FreshDevice, "upload: codes of every width, scales of every type, and small blocks") {
   std::uint64_t seed = 0;
   for (std::uint32_t bits = 1; bits <= 8; ++bits) {
     for (const auto& [group, group_dtype] :
@@ -149,11 +85,10 @@ TEST_CASE("upload: codes of every width, scales of every type, and small blocks"
       }
     }
   }
-  check_clean();
+  CHECK(device_faults() == "");
 }
 
-TEST_CASE("upload: rows that are cut") {
-  const FreshDevice fresh;
+TEST_CASE_METHOD(FreshDevice, "upload: rows that are cut") {
   CodebookShape shape;
   shape.rows = 2;
   shape.cols = (1 << 20) + 333;
@@ -168,11 +103,10 @@ TEST_CASE("upload: rows that are cut") {
   cdna_cuda_upload_options options = upload_options(0, 2);
   options.row_begin = 1;
   CHECK(differences(file, uploaded(file, options)) == "");
-  check_clean();
+  CHECK(device_faults() == "");
 }
 
-TEST_CASE("upload: exact tensors of every dtype") {
-  const FreshDevice fresh;
+TEST_CASE_METHOD(FreshDevice, "upload: exact tensors of every dtype") {
   TensorFile out;
   for (std::uint8_t id = 1; id <= kDTypeLast; ++id) {
     const auto dtype = static_cast<DType>(id);
@@ -189,8 +123,7 @@ TEST_CASE("upload: exact tensors of every dtype") {
   CHECK(differences(file, model) == "");
 }
 
-TEST_CASE("upload: slices are the rows that were asked for, and shards make up the whole") {
-  const FreshDevice fresh;
+TEST_CASE_METHOD(FreshDevice, "upload: slices are the rows that were asked for, and shards make up the whole") {
   const SavedFile file(model_bytes(Codec::zstd));
   cdna_cuda_upload_options options = upload_options();
   for (const auto& [begin, end] : {std::pair{0U, 1U}, {5U, 37U}, {17U, 33U}, {36U, 37U}, {30U, 0U}}) {
@@ -220,12 +153,10 @@ TEST_CASE("upload: slices are the rows that were asked for, and shards make up t
   }
   CHECK(next == 37);
   CHECK(refused(file, options).code == CDNA_CUDA_BAD_ARGUMENT);
-  check_clean();
+  CHECK(device_faults() == "");
 }
 
-TEST_CASE("upload: patterns choose by name, and an alias is its tensor") {
-  const FreshDevice fresh;
-  const SavedFile file(model_bytes(Codec::raw));
+TEST_CASE_METHOD(SampleModel, "upload: patterns choose by name, and an alias is its tensor") {
   {
     const ModelHandle model = uploaded(file, upload_options(), "layer.cb?");
     CHECK(cdna_cuda_tensor_count(model.get()) == 1);
@@ -245,8 +176,8 @@ TEST_CASE("upload: patterns choose by name, and an alias is its tensor") {
   CHECK(refused(file, upload_options(), "nothing*").code == CDNA_CUDA_NOT_FOUND);
 }
 
-TEST_CASE("upload: outliers lie by tile, column and row, with their difference to what is decoded") {
-  const FreshDevice fresh;
+TEST_CASE_METHOD(FreshDevice,
+                 "upload: outliers lie by tile, column and row, with their difference to what is decoded") {
   CodebookShape shape;
   shape.rows = 40;
   shape.cols = 300;
@@ -294,45 +225,8 @@ TEST_CASE("upload: outliers lie by tile, column and row, with their difference t
   }
 }
 
-TEST_CASE("upload: what kernels cannot multiply with is refused, with its name, before anything is allocated") {
-  const FreshDevice fresh;
-  const auto error_of = [](const CodebookPlanes& planes, const BlockLayout& layout = {}) {
-    const std::size_t launches = emulator::counts().launches;
-    const cdna_cuda_error error = refused(SavedFile(file_of(planes, layout)));
-    CHECK(std::string(error.tensor) == "w");
-    CHECK(emulator::counts().device_bytes_peak == 0);
-    CHECK(emulator::counts().launches == launches);
-    return error;
-  };
-  CodebookShape shape;
-  shape.rows = 20;
-  shape.cols = 40;
-  shape.bits = 9;
-  CHECK(error_of(random_planes(shape, 1)).code == CDNA_CUDA_UNSUPPORTED);
-  shape.bits = 8;
-  shape.rows = 0;
-  shape.cols = std::uint64_t{1} << 28;
-  BlockLayout cut_rows;
-  cut_rows.rows_per_block = 0;
-  CHECK(error_of(random_planes(shape, 1), cut_rows).code == CDNA_CUDA_UNSUPPORTED);
-  shape.rows = 20;
-  shape.cols = 40;
-  CodebookPlanes planes = random_planes(shape, 1);
-  planes.nonfinite = true;
-  const cdna_cuda_error nonfinite = error_of(planes);
-  CHECK(nonfinite.code == CDNA_CUDA_UNSUPPORTED);
-  CHECK(std::string(nonfinite.message).find("NONFINITE") != std::string::npos);
-  shape.codebook_dtype = DType::f32;
-  planes = random_planes(shape, 1);
-  planes.codebook[7] = std::nextafter(planes.codebook[7], planes.codebook[8]);
-  planes.codebook[7] = (planes.codebook[7] + planes.codebook[8]) / 2 + 1e-5;
-  std::sort(planes.codebook.begin(), planes.codebook.end());
-  CHECK(error_of(planes).code == CDNA_CUDA_UNSUPPORTED);
-  check_clean();
-}
-
-TEST_CASE("upload: outliers whose distance from what their codes decode to is beyond f32 are refused") {
-  const FreshDevice fresh;
+TEST_CASE_METHOD(FreshDevice,
+                 "upload: outliers whose distance from what their codes decode to is beyond f32 are refused") {
   CodebookShape shape;
   shape.rows = 40;
   shape.cols = 64;
@@ -353,11 +247,11 @@ TEST_CASE("upload: outliers whose distance from what their codes decode to is be
   const cdna_cuda_error error = refused(SavedFile(file_of(planes)), upload_options(0, 1));
   CHECK(error.code == CDNA_CUDA_UNSUPPORTED);
   CHECK(std::string(error.tensor) == "w");
-  check_clean();
+  CHECK(device_faults() == "");
 }
 
-TEST_CASE("upload: numbers that are not finite although the tensor says so are damage, with their place") {
-  const FreshDevice fresh;
+TEST_CASE_METHOD(FreshDevice,
+                 "upload: numbers that are not finite although the tensor says so are damage, with their place") {
   CodebookShape shape;
   shape.rows = 40;
   shape.cols = 64;
@@ -371,7 +265,7 @@ TEST_CASE("upload: numbers that are not finite although the tensor says so are d
     CHECK(error.code == CDNA_CUDA_MALFORMED);
     CHECK(std::string(error.rule) == "D1");
     CHECK(std::string(error.tensor) == "w");
-    check_clean();
+    CHECK(device_faults() == "");
     return error;
   };
   CodebookPlanes planes = good;
@@ -397,63 +291,36 @@ TEST_CASE("upload: names of codes are those of the header") {
   }
 }
 
-TEST_CASE("upload: devices that cannot are refused with the reason") {
-  const FreshDevice fresh;
-  const SavedFile file(model_bytes(Codec::raw));
-  const auto error_of = [&](int ordinal) {
-    cdna_cuda_error asked{};
-    cdna_cuda_upload_options options = upload_options();
-    options.device = ordinal;
-    const cdna_cuda_code code = cdna_cuda_device_supported(ordinal, &asked);
-    const cdna_cuda_error error = refused(file, options);
-    CHECK(code == error.code);
-    CHECK(std::string(asked.message) == error.message);
-    return error;
-  };
+TEST_CASE_METHOD(SmallModel, "upload: devices that are not there are refused with the reason") {
+  int devices = 0;
+  REQUIRE(cudaGetDeviceCount(&devices) == cudaSuccess);
   CHECK(cdna_cuda_device_supported(0, nullptr) == CDNA_CUDA_OK);
-  CHECK(error_of(1).code == CDNA_CUDA_NOT_FOUND);
-  CHECK(error_of(-1).code == CDNA_CUDA_NOT_FOUND);
-  emulator::settings().major = 7;
-  CHECK(error_of(0).code == CDNA_CUDA_UNSUPPORTED);
-  emulator::reset();
-  emulator::settings().devices = 0;
-  CHECK(error_of(0).code == CDNA_CUDA_UNSUPPORTED);
-  emulator::reset();
-  emulator::fail_call(1, cudaErrorInsufficientDriver);
-  const cdna_cuda_error old = refused(file);
-  CHECK(old.code == CDNA_CUDA_UNSUPPORTED);
-  CHECK(std::string(old.message).find("driver") != std::string::npos);
-  CHECK(emulator::counts().device_bytes_peak == 0);
+  for (const int ordinal : {devices, -1}) {
+    CAPTURE(ordinal);
+    const cdna_cuda_error error = error_of_device(file, ordinal);
+    CHECK(error.code == CDNA_CUDA_NOT_FOUND);
+    CHECK(std::string(error.message) != "");
+  }
 }
 
-TEST_CASE("upload: a budget is kept, and told what it would have to be") {
-  const FreshDevice fresh;
-  const SavedFile file(model_bytes(Codec::raw));
+TEST_CASE_METHOD(SampleModel, "upload: a budget is enough, or told what it would have to be") {
   cdna_cuda_upload_report report{};
   report.struct_size = sizeof report;
   cdna_cuda_upload_options options = upload_options(1 << 16, 2);
   REQUIRE(cdna_cuda_report(uploaded(file, options).get(), &report, nullptr) == CDNA_CUDA_OK);
-  CHECK(report.device_bytes_peak == emulator::counts().device_bytes_peak);
-  CHECK(report.pinned_bytes == emulator::counts().pinned_bytes_peak);
   CHECK(report.device_bytes + report.pinned_bytes == report.device_bytes_peak);
   options.device_bytes_max = report.device_bytes_peak;
   CHECK(differences(file, uploaded(file, options)) == "");
-  emulator::reset();
   options.device_bytes_max = (1 << 16) - 1;  // Not even the buffer.
   CHECK(refused(file, options).code == CDNA_CUDA_LIMIT);
   options.device_bytes_max = report.device_bytes_peak - 1;
   const cdna_cuda_error error = refused(file, options);
   CHECK(error.code == CDNA_CUDA_LIMIT);
   CHECK(std::string(error.message).find(std::to_string(report.device_bytes_peak)) != std::string::npos);
-  CHECK(emulator::counts().device_bytes_peak == 0);
-  emulator::settings().memory_bytes = report.device_bytes_peak - 1;
-  options.device_bytes_max = 0;
-  CHECK(refused(file, options).code == CDNA_CUDA_NO_MEMORY);
-  check_clean();
+  CHECK(device_faults() == "");
 }
 
-TEST_CASE("upload: the report tells what every stage did") {
-  const FreshDevice fresh;
+TEST_CASE_METHOD(FreshDevice, "upload: the report tells what every stage did") {
   const SavedFile file(model_bytes(Codec::zstd));
   const ModelHandle model = uploaded(file);
   cdna_cuda_upload_report report{};
@@ -507,9 +374,7 @@ std::int32_t note_progress(void* context, std::uint64_t done, std::uint64_t tota
 
 }  // namespace
 
-TEST_CASE("upload: progress ascends to the end, and any call of it can cancel") {
-  const FreshDevice fresh;
-  const SavedFile file(model_bytes(Codec::raw));
+TEST_CASE_METHOD(SampleModel, "upload: progress ascends to the end, and any call of it can cancel") {
   cdna_cuda_upload_options options = upload_options(8192, 3);
   Progress all;
   options.progress = note_progress;
@@ -525,11 +390,10 @@ TEST_CASE("upload: progress ascends to the end, and any call of it can cancel") 
     CHECK(refused(file, options).code == CDNA_CUDA_CANCELLED);
     CHECK(progress.calls == n);
   }
-  check_clean();
+  CHECK(device_faults() == "");
 }
 
-TEST_CASE("upload: a damaged block is told with tensor, block and place, and nothing is left") {
-  const FreshDevice fresh;
+TEST_CASE_METHOD(FreshDevice, "upload: a damaged block is told with tensor, block and place, and nothing is left") {
   CodebookShape shape;
   shape.rows = 40;
   shape.cols = 100;
@@ -549,14 +413,12 @@ TEST_CASE("upload: a damaged block is told with tensor, block and place, and not
     CHECK(error.block >= 0);
     CHECK(error.offset == region.begin);
     ++damaged_blocks;
-    check_clean();
+    CHECK(device_faults() == "");
   }
   CHECK(damaged_blocks > 4);
 }
 
-TEST_CASE("upload: the root that is expected, and files that are not there") {
-  const FreshDevice fresh;
-  const SavedFile file(model_bytes(Codec::raw));
+TEST_CASE_METHOD(SampleModel, "upload: the root that is expected, and files that are not there") {
   Digest root = file.reader().root();
   cdna_cuda_upload_options options = upload_options();
   options.expected_root = reinterpret_cast<const std::uint8_t*>(root.data());
@@ -592,9 +454,7 @@ TEST_CASE("upload: the root that is expected, and files that are not there") {
   CHECK(refused(file, options).code == CDNA_CUDA_BAD_ARGUMENT);
 }
 
-TEST_CASE("upload: options of later and earlier versions") {
-  const FreshDevice fresh;
-  const SavedFile file(model_bytes(Codec::raw));
+TEST_CASE_METHOD(SampleModel, "upload: options of later and earlier versions") {
   struct Later {
     cdna_cuda_upload_options known = upload_options();
     std::uint64_t unknown = 0;
@@ -611,77 +471,47 @@ TEST_CASE("upload: options of later and earlier versions") {
   REQUIRE(cdna_cuda_upload(file.path().c_str(), nullptr, &earlier, &model, nullptr) == CDNA_CUDA_OK);
   cdna_cuda_free(model);
   cdna_cuda_free(nullptr);
-  check_clean();
+  CHECK(device_faults() == "");
 }
 
-TEST_CASE("upload: whichever call of CUDA fails, the upload fails and nothing is left") {
-  const FreshDevice fresh;
-  CodebookShape shape;
-  shape.rows = 20;
-  shape.cols = 200;
-  shape.bits = 4;
-  shape.group = 64;
-  shape.outlier_dtype = DType::f16;
-  const SavedFile file(file_of(random_planes(shape, 2), {8, 1, Codec::raw}));
-  for (const std::uint32_t threads : {1U, 3U}) {
-    const std::uint64_t before = emulator::counts().calls;
-    cdna_cuda_model* model = nullptr;
-    const cdna_cuda_upload_options options = upload_options(8192, threads);
-    REQUIRE(cdna_cuda_upload(file.path().c_str(), nullptr, &options, &model, nullptr) == CDNA_CUDA_OK);
-    const std::uint64_t calls = emulator::counts().calls - before;
-    cdna_cuda_free(model);
-    std::uint64_t failures = 0;
-    for (const bool all_after : {false, true}) {
-      for (std::uint64_t n = 1; n <= calls; ++n) {
-        CAPTURE(n, calls, all_after, threads);
-        emulator::fail_call(n, cudaErrorUnknown, all_after);
-        model = nullptr;
-        cdna_cuda_error error{};
-        const cdna_cuda_code code = cdna_cuda_upload(file.path().c_str(), nullptr, &options, &model, &error);
-        CAPTURE(emulator::failed_call(), error.message);
-        emulator::fail_call(0, cudaSuccess);
-        if (code == CDNA_CUDA_OK) {  // Giving back and asking for versions may fail unnoticed.
-          CHECK(differences(file, ModelHandle(model)) == "");
-        } else {
-          CHECK(code == CDNA_CUDA_DEVICE);
-          CHECK(error.cuda_error == cudaErrorUnknown);
-          CHECK(model == nullptr);
-          ++failures;
-        }
-        REQUIRE(emulator::leaks() == "");
-      }
-    }
-    CHECK(failures > calls);
+TEST_CASE_METHOD(FreshDevice, "upload: memory of the device is given back by models, refusals and cancelling") {
+  constexpr std::uint64_t kBytes = 8 << 20;
+  const SavedFile file(write_file({}, [](Writer& writer) {
+    TensorSpec spec;
+    spec.name = "w";
+    spec.dtype = DType::u8;
+    spec.shape = {1024, kBytes / 1024};
+    const Bytes zeros(kBytes);
+    must(writer.add_exact(spec, reader_of(zeros)));
+  }));
+  const auto free_bytes = [] {
+    std::size_t free = 0;
+    std::size_t all = 0;
+    REQUIRE(cudaMemGetInfo(&free, &all) == cudaSuccess);
+    return free;
+  };
+  Progress progress;
+  progress.cancel_at = 2;
+  cdna_cuda_upload_options cancelled = upload_options(1 << 20);
+  cancelled.progress = note_progress;
+  cancelled.progress_context = &progress;
+  uploaded(file, upload_options(1 << 20)).reset();  // What CUDA itself keeps is there after the first.
+  const std::size_t before = free_bytes();
+  const ModelHandle model = uploaded(file, upload_options(1 << 20));
+  CHECK(free_bytes() <= before - kBytes);
+  for (int round = 0; round < 4; ++round) {
+    uploaded(file, upload_options(1 << 20)).reset();
+    progress.calls = 0;
+    CHECK(refused(file, cancelled).code == CDNA_CUDA_CANCELLED);
   }
-  check_clean();
+  CHECK(before - free_bytes() < 2 * kBytes);  // The model, and less than another.
 }
 
 // ---- Products ----
 
-namespace {
-
-cdna_cuda_linear_call linear_call(const std::vector<cdna_cuda_segment>& segments, const std::vector<float>& x,
-                                  std::uint32_t m, std::vector<float>& y, std::int64_t y_stride) {
-  cdna_cuda_linear_call call = CDNA_CUDA_LINEAR_CALL_INIT;
-  call.segments = segments.data();
-  call.segment_count = static_cast<std::uint32_t>(segments.size());
-  call.x = x.data();
-  call.x_stride = static_cast<std::int64_t>(x.size() / m);
-  call.x_type = CDNA_CUDA_F32;
-  call.m = m;
-  call.y = y.data();
-  call.y_stride = y_stride;
-  call.y_type = CDNA_CUDA_F32;
-  return call;
-}
-
-}  // namespace
-
-TEST_CASE("upload: products from the device are those of the library") {
-  const FreshDevice fresh;
-  const SavedFile file(model_bytes(Codec::raw));
+TEST_CASE_METHOD(SampleModel, "upload: products from the device are those of the library") {
   const Reader reader = file.reader();
-  const ModelHandle model = uploaded(file);
+  ModelHandle model = uploaded(file);
   for (const char* const name : {"layer.cb8", "layer.cb4g32", "layer.cb6g64", "other.cb8,outliers=0.05"}) {
     for (const std::uint32_t m : {1U, 5U}) {
       CAPTURE(name, m);
@@ -721,12 +551,11 @@ TEST_CASE("upload: products from the device are those of the library") {
       }
     }
   }
-  CHECK(emulator::failure() == "");
+  model.reset();
+  CHECK(device_faults() == "");
 }
 
-TEST_CASE("upload: products that cannot be are refused, and a failing device leaves y and memory alone") {
-  const FreshDevice fresh;
-  const SavedFile file(model_bytes(Codec::raw));
+TEST_CASE_METHOD(SampleModel, "upload: products that cannot be are refused, and leave y alone") {
   const ModelHandle model = uploaded(file);
   const std::vector<float> x(300, 1.0F);
   std::vector<float> y(37, -1.0F);
@@ -753,154 +582,4 @@ TEST_CASE("upload: products that cannot be are refused, and a failing device lea
   CHECK(cdna_cuda_dequantize(model.get(), number_of(model, "bias"), 0, 1, nullptr, CDNA_CUDA_F32, 300, nullptr,
                              &error) == CDNA_CUDA_UNSUPPORTED);
   CHECK(y == std::vector<float>(37, -1.0F));
-
-  const std::string held = emulator::leaks();
-  const std::uint64_t before = emulator::counts().calls;
-  REQUIRE(cdna_cuda_linear_host(model.get(), &call, nullptr, &error) == CDNA_CUDA_OK);
-  const std::uint64_t calls = emulator::counts().calls - before;
-  CHECK(y != std::vector<float>(37, -1.0F));
-  std::uint64_t failures = 0;
-  for (std::uint64_t n = 1; n <= calls; ++n) {
-    CAPTURE(n);
-    std::fill(y.begin(), y.end(), -1.0F);
-    emulator::fail_call(n, cudaErrorUnknown);
-    const cdna_cuda_code code = cdna_cuda_linear_host(model.get(), &call, nullptr, &error);
-    emulator::fail_call(0, cudaSuccess);
-    failures += code == CDNA_CUDA_OK ? 0 : 1;
-    CHECK((code == CDNA_CUDA_OK || y == std::vector<float>(37, -1.0F)));
-    CHECK(emulator::leaks() == held);
-  }
-  CHECK(failures > calls / 2);
-}
-
-TEST_CASE("upload: products of the host's memory that are refused allocate nothing") {
-  const FreshDevice fresh;
-  const SavedFile file(model_bytes(Codec::raw));
-  const ModelHandle model = uploaded(file);
-  const std::vector<float> x(300, 1.0F);
-  std::vector<float> y(37, -1.0F);
-  std::vector<cdna_cuda_segment> segments{{number_of(model, "layer.cb8"), nullptr, 0}};
-  const cdna_cuda_linear_call good = linear_call(segments, x, 1, y, 37);
-  const auto refuses = [&](const cdna_cuda_linear_call& call) {
-    const std::uint64_t before = emulator::counts().calls;
-    const cdna_cuda_code code = cdna_cuda_linear_host(model.get(), &call, nullptr, nullptr);
-    CHECK(emulator::counts().calls - before <= 1);  // Which device is the current one.
-    CHECK(y == std::vector<float>(37, -1.0F));
-    return code;
-  };
-  cdna_cuda_linear_call call = good;
-  call.x_stride = 299;
-  CHECK(refuses(call) == CDNA_CUDA_BAD_ARGUMENT);
-  call = good;
-  call.y_stride = 36;
-  CHECK(refuses(call) == CDNA_CUDA_BAD_ARGUMENT);
-  call = good;
-  call.reserved = 1;
-  CHECK(refuses(call) == CDNA_CUDA_BAD_ARGUMENT);
-  CHECK(cdna_cuda_linear(model.get(), &call, nullptr) == CDNA_CUDA_BAD_ARGUMENT);
-  call = good;
-  call.loop = CDNA_CUDA_LOOP_WGMMA;  // Has no f32.
-  CHECK(refuses(call) == CDNA_CUDA_UNSUPPORTED);
-  call = good;
-  call.m = 0xFFFFFFFFU;
-  segments[0].y_column = std::uint64_t{1} << 40;
-  call.y_stride = std::int64_t{1} << 41;
-  CHECK(refuses(call) == CDNA_CUDA_BAD_ARGUMENT);
-  segments[0].y_column = 0;
-  call.y_stride = 37;
-  call.x_stride = std::int64_t{1} << 61;
-  CHECK(refuses(call) == CDNA_CUDA_BAD_ARGUMENT);
-  CHECK(cdna_cuda_linear_host(model.get(), &good, nullptr, nullptr) == CDNA_CUDA_OK);
-}
-
-// ---- The calling thread ----
-
-namespace {
-
-SavedFile small_file() {
-  CodebookShape shape;
-  shape.rows = 20;
-  shape.cols = 200;
-  shape.bits = 4;
-  shape.group = 64;
-  shape.outlier_dtype = DType::f16;
-  return SavedFile(file_of(random_planes(shape, 2), {8, 1, Codec::raw}));
-}
-
-// Every function that chooses the device, once. Refused ones too: those that launch on the default stream.
-void use_all(const SavedFile& file, int device) {
-  cdna_cuda_upload_options options = upload_options(8192, 2);
-  options.device = device;
-  cdna_cuda_model* handle = nullptr;
-  if (cdna_cuda_upload(file.path().c_str(), nullptr, &options, &handle, nullptr) != CDNA_CUDA_OK) return;
-  const ModelHandle model(handle);
-  const std::vector<float> x(200, 1.0F);
-  std::vector<float> y(20);
-  const std::vector<cdna_cuda_segment> segments{{0, nullptr, 0}};
-  cdna_cuda_linear_call call = linear_call(segments, x, 1, y, 20);
-  (void)cdna_cuda_linear_host(model.get(), &call, nullptr, nullptr);
-  cdna_cuda_linear_plan_info plan{};
-  plan.struct_size = sizeof plan;
-  (void)cdna_cuda_linear_plan(model.get(), &call, &plan, nullptr);
-  call.y_stride = 19;
-  CHECK(cdna_cuda_linear(model.get(), &call, nullptr) != CDNA_CUDA_OK);
-  CHECK(cdna_cuda_dequantize(model.get(), 0, 0, 1, nullptr, CDNA_CUDA_F32, 200, nullptr, nullptr) != CDNA_CUDA_OK);
-}
-
-int current_device() {
-  int device = -1;
-  REQUIRE(cudaGetDevice(&device) == cudaSuccess);
-  return device;
-}
-
-}  // namespace
-
-TEST_CASE("upload: every call leaves the current device as it was, and works with the model's") {
-  const FreshDevice fresh;
-  emulator::settings().devices = 3;
-  const SavedFile file = small_file();
-  REQUIRE(cudaSetDevice(2) == cudaSuccess);
-  const std::uint64_t before = emulator::counts().calls;
-  use_all(file, 1);
-  const std::uint64_t calls = emulator::counts().calls - before;
-  CHECK(current_device() == 2);
-  CHECK(emulator::counts().foreign_uses == 0);
-  check_clean();
-  for (std::uint64_t n = 1; n <= calls; ++n) {
-    const std::uint64_t foreign_before = emulator::counts().foreign_uses;
-    emulator::fail_call(n, cudaErrorUnknown);
-    use_all(file, 1);
-    const std::string failed = emulator::failed_call();
-    emulator::fail_call(0, cudaSuccess);
-    CAPTURE(n, calls, failed);
-    CHECK(cudaPeekAtLastError() == cudaSuccess);
-    CHECK(emulator::leaks() == "");
-    if (failed == "cudaSetDevice" || failed == "cudaGetDevice") {  // What it has to be restored with.
-      REQUIRE(cudaSetDevice(2) == cudaSuccess);
-      continue;
-    }
-    CHECK(current_device() == 2);
-    CHECK(emulator::counts().foreign_uses == foreign_before);
-  }
-  check_clean();
-}
-
-TEST_CASE("upload: a device that is current already is not chosen") {
-  const FreshDevice fresh;
-  use_all(small_file(), 0);
-  CHECK(emulator::counts().device_choices == 0);
-  CHECK(emulator::counts().foreign_uses == 0);
-}
-
-TEST_CASE("upload: an error that was pending before a call is pending after it") {
-  const FreshDevice fresh;
-  emulator::settings().devices = 2;
-  const SavedFile file = small_file();
-  for (const int device : {0, 1}) {
-    CHECK(cudaSetDevice(99) == cudaErrorInvalidDevice);
-    use_all(file, device);
-    CHECK(cdna_cuda_device_supported(device, nullptr) == CDNA_CUDA_OK);
-    CHECK(cudaGetLastError() == cudaErrorInvalidDevice);
-    CHECK(cudaGetLastError() == cudaSuccess);
-  }
 }

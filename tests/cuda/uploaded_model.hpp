@@ -71,6 +71,17 @@ inline cdna_cuda_error refused(const SavedFile& file, const cdna_cuda_upload_opt
   return error;
 }
 
+// The error of an upload to a device that cannot be used, which is what asking for the device says.
+inline cdna_cuda_error error_of_device(const SavedFile& file, std::int32_t ordinal) {
+  cdna_cuda_upload_options options = upload_options();
+  options.device = ordinal;
+  const cdna_cuda_error error = refused(file, options);
+  cdna_cuda_error asked{};
+  if (cdna_cuda_device_supported(ordinal, &asked) != error.code || std::string(asked.message) != error.message)
+    throw std::runtime_error("asking for the device says something else");
+  return error;
+}
+
 inline cdna_cuda_tensor_info info_of(const ModelHandle& model, std::uint64_t tensor) {
   cdna_cuda_tensor_info info{};
   info.struct_size = sizeof info;
