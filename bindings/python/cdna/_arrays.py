@@ -1,6 +1,7 @@
 """Arrays of other libraries: which dtype of the format they have, and memory that the extension module understands."""
 from __future__ import annotations
 
+import functools
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -35,6 +36,7 @@ def is_packed(name: str) -> bool:
     return name in ("F4", "F6_E2M3", "F6_E3M2")
 
 
+@functools.cache
 def bits_dtype(name: str) -> np.dtype[Any]:
     """NumPy's own dtype of the same size: of what NumPy does not know, the bits."""
     if name in NUMPY_DTYPES:
@@ -56,6 +58,8 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
 
 def name_of_dtype(dtype: Any) -> str:
     """The format's name for what a caller calls a dtype: "F32", "float32", np.float32, ml_dtypes.bfloat16, torch.bfloat16."""
+    if isinstance(dtype, np.dtype):
+        return _name_of_numpy(dtype)
     if isinstance(dtype, str):
         if dtype.upper() in NUMPY_DTYPES or dtype.upper() in ML_DTYPES or is_packed(dtype.upper()):
             return dtype.upper()
@@ -68,6 +72,11 @@ def name_of_dtype(dtype: Any) -> str:
         found = np.dtype(dtype)
     except TypeError:
         raise error(ArgumentError, "bad_argument", f"{dtype!r} is no dtype of the format") from None
+    return _name_of_numpy(found)
+
+
+@functools.cache
+def _name_of_numpy(found: np.dtype[Any]) -> str:
     if found.name in NAMES:
         return NAMES[found.name]
     raise error(ArgumentError, "bad_argument", f"{found} is no dtype of the format")
@@ -96,7 +105,7 @@ def operand(value: Any) -> Operand:
 
 
 def _numpy_operand(array: Array) -> Operand:
-    name = name_of_dtype(array.dtype)
+    name = _name_of_numpy(array.dtype)
     if array.dtype.byteorder == ">":
         array = array.astype(array.dtype.newbyteorder("="))
     bits = bits_dtype(name)
