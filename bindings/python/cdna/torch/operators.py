@@ -1,0 +1,250 @@
+"""y = x W^T with W as planes.
+
+Three operators: `linear` (x [m, cols] -> [m, rows]), `transposed` (its gradient with respect to x, [m, rows] ->
+[m, cols]) and `codebook_gradient`. Each computes in f32 (f64 for f64), and rounds once to the type of x.
+
+Where a product runs is decided by where x is: on the CPU by libcdna, on a CUDA device by libcdna_cuda, whatever device
+the planes are on. Products with the codebooks that libcdna_cuda has no form of (entries that are not binary16 numbers:
+those that are being trained), gradients on devices, and everything in f64 are made of decoded pieces (chunked.py)."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import torch
+from torch import Tensor
+
+from . import chunked, native
+from .dtypes import name_of
+from .packed import packed_of
+from .planes import Planes
+
+Gradients = tuple[Any, ...]
+
+_PLANES = (
+    "Tensor codes, Tensor codebook, Tensor? row_scales, Tensor? group_scales, Tensor? scale_table, "
+    "Tensor? outlier_values, Tensor? outlier_positions"
+)
+_WORKSPACES: dict[tuple[int, int], Tensor] = {}
+
+
+# ---- What they compute ----
+
+
+def _on_cuda(x: Tensor, planes: Planes, bias: Tensor | None, layer: int) -> Tensor | None:
+    """By libcdna_cuda; None: it has no form of such a product."""
+    matrix = packed_of(planes, x.shape[1], layer)
+    if not matrix.half_codebook:
+        return None
+    with torch.cuda.device(x.device):
+        stream = torch.cuda.current_stream().cuda_stream
+        ordinal = torch.cuda.current_device()
+        y = x.new_empty((x.shape[0], planes.codes.shape[0]))
+        if bias is not None:
+            bias = bias.to(x.dtype).contiguous()
+        matrix.on_device(ordinal, stream).linear(
+            x.data_ptr(),
+            y.data_ptr(),
+            x.shape[0],
+            (x.stride(0), y.stride(0)),
+            name_of(x.dtype),
+            None if bias is None else bias.data_ptr(),
+            stream,
+            lambda size: _workspace(ordinal, stream, size),
+        )
+    return y
+
+
+def _workspace(ordinal: int, stream: int, size: int) -> int:
+    """Memory of a stream's products, of which one runs at a time."""
+    workspace = _WORKSPACES.get((ordinal, stream))
+    if workspace is None or workspace.numel() < size:
+        workspace = torch.zeros(size, dtype=torch.uint8, device=torch.device("cuda", ordinal))
+        _WORKSPACES[(ordinal, stream)] = workspace
+    return workspace.data_ptr()
+
+
+def _sum(x: Tensor, planes: Planes, math: str, layer: int) -> Tensor:
+    """x W^T, of f32 or f64."""
+    if x.dtype == torch.float64 or x.device.type != "cpu":
+        return chunked.linear(x, planes)
+    return native.multiply(packed_of(planes, x.shape[1], layer).tensor, x, math, transposed=False)
+
+
+def _check_operand(x: Tensor, size: int, what: str) -> None:
+    if x.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        raise TypeError(f"{what} is of {x.dtype}, not of f16, bf16, f32 or f64")
+    if x.device.type not in ("cpu", "cuda"):
+        raise RuntimeError(f"cdna::linear has no products on {x.device}: on cpu and cuda")
+    if x.dim() != 2 or x.shape[1] != size:
+        raise RuntimeError(f"{what} has the shape {list(x.shape)}, not [m, {size}]")
+
+
+def _linear(x: Tensor, planes: Planes, bias: Tensor | None, in_features: int, math: str, layer: int) -> Tensor:
+    _check_operand(x, in_features, "x")
+    if x.shape[0] == 0:
+        return x.new_empty((0, planes.codes.shape[0]))
+    if x.is_cuda and x.dtype != torch.float64:
+        y = _on_cuda(x.contiguous(), planes, bias, layer)
+        if y is not None:
+            return y
+    y = _sum(x, planes, math, layer)
+    if bias is not None:
+        y += bias.to(y.dtype)
+    return y.to(x.dtype)
+
+
+def _transposed(gy: Tensor, planes: Planes, in_features: int, layer: int) -> Tensor:
+    _check_operand(gy, planes.codes.shape[0], "the gradient")
+    if gy.shape[0] == 0:
+        return gy.new_empty((0, in_features))
+    if gy.dtype == torch.float64 or gy.device.type != "cpu":
+        gx = chunked.transposed(gy, planes, in_features)
+    else:
+        gx = native.multiply(packed_of(planes, in_features, layer).tensor, gy, "f32", transposed=True)
+    return gx.to(gy.dtype)
+
+
+# ---- As custom operators ----
+
+
+class _CustomOperators:
+    """torch.ops.cdna.*: torch.compile and torch.export keep each whole."""
+
+    def __init__(self) -> None:
+        self.linear = self._define(
+            "linear", f"(Tensor x, {_PLANES}, Tensor? bias, int in_features, str math, int layer) -> Tensor",
+            lambda x, *rest: _linear(x, Planes(*rest[:7]), *rest[7:]),
+            lambda x, codes, *rest: x.new_empty((x.shape[0], codes.shape[0])),
+        )  # fmt: skip
+        self.transposed = self._define(
+            "transposed", f"(Tensor gy, {_PLANES}, int in_features, int layer) -> Tensor",
+            lambda gy, *rest: _transposed(gy, Planes(*rest[:7]), *rest[7:]),
+            lambda gy, *rest: gy.new_empty((gy.shape[0], rest[7])),
+        )  # fmt: skip
+        self.codebook_gradient = self._define(
+            "codebook_gradient", f"(Tensor x, Tensor gy, {_PLANES}) -> Tensor",
+            lambda x, gy, *rest: chunked.codebook_gradient(x, gy, Planes(*rest)),
+            lambda x, gy, codes, codebook, *rest: torch.empty_like(codebook),
+        )  # fmt: skip
+        library: Any = torch.library
+        library.register_autograd("cdna::linear", self._linear_backward, setup_context=_save_linear)
+        library.register_autograd("cdna::transposed", self._transposed_backward, setup_context=_save_transposed)
+
+    @staticmethod
+    def _define(name: str, schema: str, function: Callable[..., Tensor], fake: Callable[..., Tensor]) -> Any:
+        library: Any = torch.library
+        operator = library.custom_op(f"cdna::{name}", function, mutates_args=(), schema=schema)
+        operator.register_fake(fake)
+        return operator
+
+    def _linear_backward(self, context: Any, gy: Tensor) -> Gradients:
+        return _linear_gradients(self, context, gy)
+
+    def _transposed_backward(self, context: Any, ggx: Tensor) -> Gradients:
+        return _transposed_gradients(self, context, ggx)
+
+
+# ---- As autograd functions ----
+
+
+class _Functions:
+    """The same for a torch without torch.library.custom_op."""
+
+    def __init__(self) -> None:
+        functions = self
+
+        class Linear(torch.autograd.Function):
+            @staticmethod
+            def forward(context: Any, *inputs: Any) -> Any:  # type: ignore[override]
+                _save_linear(context, inputs, None)
+                if inputs[0].is_meta:
+                    return inputs[0].new_empty((inputs[0].shape[0], inputs[1].shape[0]))
+                return _linear(inputs[0], Planes(*inputs[1:8]), *inputs[8:])
+
+            @staticmethod
+            def backward(context: Any, gy: Any) -> Any:  # type: ignore[override]
+                return _linear_gradients(functions, context, gy)
+
+        class Transposed(torch.autograd.Function):
+            @staticmethod
+            def forward(context: Any, *inputs: Any) -> Any:  # type: ignore[override]
+                _save_transposed(context, inputs, None)
+                if inputs[0].is_meta:
+                    return inputs[0].new_empty((inputs[0].shape[0], inputs[8]))
+                return _transposed(inputs[0], Planes(*inputs[1:8]), *inputs[8:])
+
+            @staticmethod
+            def backward(context: Any, ggx: Any) -> Any:  # type: ignore[override]
+                return _transposed_gradients(functions, context, ggx)
+
+        self.linear = Linear.apply
+        self.transposed = Transposed.apply
+
+    @staticmethod
+    def codebook_gradient(x: Tensor, gy: Tensor, *planes: Any) -> Tensor:
+        if x.is_meta:
+            return torch.empty_like(planes[1])
+        with torch.no_grad():
+            return chunked.codebook_gradient(x, gy, Planes(*planes))
+
+
+# ---- Gradients, of both ----
+
+
+def _save_linear(ctx: Any, inputs: Any, output: Any) -> None:
+    x, planes, bias, in_features, _, layer = inputs[0], inputs[1:8], *inputs[8:12]
+    ctx.in_features, ctx.layer = in_features, layer
+    ctx.bias_dtype = None if bias is None else bias.dtype
+    codebook_is_trained = ctx.needs_input_grad[2]
+    ctx.save_for_backward(*planes, *((x,) if codebook_is_trained else ()))
+
+
+def _linear_gradients(operators: Any, context: Any, gy: Tensor) -> Gradients:
+    planes, x = context.saved_tensors[:7], context.saved_tensors[7:]
+    gx = g_codebook = g_bias = None
+    if context.needs_input_grad[0]:
+        gx = operators.transposed(gy, *planes, context.in_features, context.layer)
+    if context.needs_input_grad[2]:
+        g_codebook = operators.codebook_gradient(x[0], gy, *planes)
+    if context.needs_input_grad[8]:
+        g_bias = gy.to(chunked.arithmetic_of(gy.dtype)).sum(0).to(context.bias_dtype)
+    return (gx, None, g_codebook, None, None, None, None, None, g_bias, None, None, None)
+
+
+def _save_transposed(ctx: Any, inputs: Any, output: Any) -> None:
+    gy, planes, in_features, layer = inputs[0], inputs[1:8], inputs[8], inputs[9]
+    ctx.in_features, ctx.layer = in_features, layer
+    ctx.save_for_backward(*planes, *((gy,) if ctx.needs_input_grad[2] else ()))
+
+
+def _transposed_gradients(operators: Any, context: Any, ggx: Tensor) -> Gradients:
+    planes, gy = context.saved_tensors[:7], context.saved_tensors[7:]
+    g_gy = g_codebook = None
+    if context.needs_input_grad[0]:
+        g_gy = operators.linear(ggx, *planes, None, context.in_features, "f32", context.layer)
+    if context.needs_input_grad[2]:
+        g_codebook = operators.codebook_gradient(ggx, gy[0], *planes)
+    return (g_gy, None, g_codebook, None, None, None, None, None, None, None)
+
+
+# Tests give the oldest torch's functions to the newest torch, too.
+CUSTOM = hasattr(torch.library, "custom_op")
+_operators: Any = _CustomOperators() if CUSTOM else _Functions()
+
+
+def linear(x: Tensor, planes: Planes, bias: Tensor | None, in_features: int, math: str, layer: int) -> Tensor:
+    """x [..., in_features] times the transposed matrix of the planes, plus bias: [..., rows] of x's type.
+
+    x is f16, bf16, f32 or f64; the bias is added before the sum is rounded. `layer` is the number of the layer whose
+    planes they are (packed.register()), or 0. Gradients: with respect to x, the codebook and the bias. Raises
+    RuntimeError (shapes; no such device; no libcdna_cuda, with the reason), TypeError (other types), cdna.CdnaError.
+
+    >>> import torch
+    >>> planes = Planes(torch.tensor([[1] * 64], dtype=torch.uint8), torch.arange(256.0))
+    >>> linear(torch.ones(2, 64), planes, None, 64, "f32", 0)
+    tensor([[64.],
+            [64.]])
+    """
+    y: Tensor = _operators.linear(x.reshape(-1, x.shape[-1]), *planes, bias, in_features, math, layer)
+    return y.reshape(*x.shape[:-1], y.shape[-1])
