@@ -56,6 +56,7 @@ void add_matmul(nanobind::class_<Container>& container);
 void add_metadata(nanobind::class_<Container>& container);
 void add_pack(nanobind::module_& module);
 void add_planes(nanobind::module_& module, nanobind::class_<Container>& container);
+void add_policy(nanobind::module_& module);
 void add_verify(nanobind::class_<Container>& container);
 
 }  // namespace cdna::python

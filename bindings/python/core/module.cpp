@@ -14,4 +14,5 @@ NB_MODULE(_core, module) {
   add_encode(module);
   add_environment(module);
   add_pack(module);
+  add_policy(module);
 }
