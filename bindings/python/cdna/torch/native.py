@@ -198,4 +198,4 @@ def decide(preset: str, name: str, dtype: str, shape: tuple[int, ...], by_name: 
     >>> decide("cb8", "lm_head.weight", "F32", (1000, 512), False).preset
     'exact'
     """
-    return Decision(*_core.decide(preset, name, dtype, shape, by_name))
+    return Decision(*_core.decide(preset, name, dtype, list(shape), by_name))

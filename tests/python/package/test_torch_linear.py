@@ -1,0 +1,428 @@
+"""cdna.torch.CdnaLinear: values, gradients, and what it is as a module, against dense layers in f64."""
+import copy
+import io
+import pickle
+import threading
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+
+import cdna  # noqa: E402
+import cdna.torch  # noqa: E402
+from cdna.torch import chunked, operators, packed  # noqa: E402
+from cdna.torch.planes import decode_rows, unpack_codes  # noqa: E402
+from torch import nn  # noqa: E402
+
+CdnaLinear = cdna.torch.CdnaLinear
+PRESETS = ["cb8", "cb8g64", "cb6g64", "cb5g32", "cb4g32", "cb8,k=15,outliers=0.01", "cb6g64,k=33,group=128"]
+DTYPES = [torch.float32, torch.float16, torch.bfloat16]
+SHAPES = [(64, 32), (70, 33), (1, 1), (1000, 3), (3, 1000), (257, 129)]  # in, out
+UNIT = {torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8, torch.float32: 2.0**-24}  # Half a step of rounding.
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(7)
+    print("seed 7")
+
+
+def layer_of(in_features, out_features, preset="cb8", dtype=torch.float32, bias=True, **options):
+    dense = nn.Linear(in_features, out_features, bias).to(dtype)
+    with torch.no_grad():
+        dense.weight[0, 0] = 3  # An outlier, where there are any.
+    return dense, CdnaLinear.from_linear(dense, preset, **options)
+
+
+def decoded(layer):
+    """The weight as the library's decoder gives it, not as torch does."""
+    tensor = packed.packed_of(layer.planes, layer.in_features, 0).tensor
+    return torch.from_numpy(tensor.numpy("float32"))
+
+
+def magnitudes(layer):
+    """|w|, at outliers |decoded| + |value - decoded|: what the error bound of products counts (cdna/matmul.hpp)."""
+    plain = decode_rows(layer.planes._replace(outlier_values=None, outlier_positions=None), layer.in_features, 0, layer.out_features)
+    return (plain.abs() + (decoded(layer) - plain).abs()).double()
+
+
+def assert_product(y, x, layer, weight, bias, sizes):
+    """y = x W^T + bias within the bound of math f32, and one rounding of y and of the sum with the bias."""
+    exact = nn.functional.linear(x.double(), weight.double())
+    bound = (x.shape[-1] + 16) * 2.0**-24 * nn.functional.linear(x.double().abs(), sizes)
+    if bias is not None:
+        exact = exact + bias.double()
+        bound = bound + 2.0**-23 * (exact.abs() + bound)
+    bound = bound + UNIT[y.dtype] * (exact.abs() + bound) + (2.0**-24 if y.dtype == torch.float16 else 0)
+    assert bool(((y.double() - exact).abs() <= bound).all())
+
+
+# ---- Values ----
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("dtype", [*DTYPES, torch.float64])
+def test_dequantize_is_the_decoder_bit_for_bit(preset, dtype):
+    dense, layer = layer_of(257, 129, preset, dtype)
+    weight = dense.weight.detach()
+    encoded = cdna.encode(weight, preset)
+    assert np.array_equal(layer.dequantize(torch.float32).numpy().view(np.uint32), encoded.decode().view(np.uint32))
+    out = layer.dequantize()
+    assert out.dtype == dtype
+    if encoded.outlier_positions.size:  # Exactly the source's.
+        at = torch.from_numpy(encoded.outlier_positions.astype(np.int64))
+        assert torch.equal(out.view(-1)[at], weight.reshape(-1)[at])
+
+
+@pytest.mark.parametrize("bits", range(1, 17))
+def test_codes_of_any_width_unpack(bits):
+    generator = np.random.default_rng(bits)
+    codes = generator.integers(0, 1 << bits, (5, 37))
+    spread = ((codes[:, :, None] >> np.arange(bits)) & 1).astype(np.uint8).reshape(5, -1)
+    stored = torch.from_numpy(np.packbits(spread, axis=1, bitorder="little"))
+    assert torch.equal(unpack_codes(stored, bits, 37), torch.from_numpy(codes))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("bias", [True, False])
+def test_products_are_those_of_the_decoded_weight(preset, dtype, bias):
+    dense, layer = layer_of(257, 129, preset, dtype, bias)
+    weight, sizes = decoded(layer), magnitudes(layer)
+    for leading in [(), (1,), (3,), (2, 5), (2, 1, 3), (67,)]:
+        x = torch.randn(*leading, 257).to(dtype)
+        y = layer(x)
+        assert y.dtype == dtype and y.shape == (*leading, 129)
+        assert_product(y, x, layer, weight, dense.bias, sizes)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_products_of_all_shapes(shape):
+    dense, layer = layer_of(*shape)
+    x = torch.randn(4, shape[0])
+    assert_product(layer(x), x, layer, decoded(layer), dense.bias, magnitudes(layer))
+
+
+def test_x_may_have_any_strides_and_no_rows():
+    dense, layer = layer_of(70, 33)
+    base = torch.randn(140, 9)
+    weight, sizes = decoded(layer), magnitudes(layer)
+    for x in [base[::2].t(), base[:70].t().flip(0), torch.randn(70).expand(5, 70), torch.randn(4, 3, 70).transpose(0, 1)]:
+        assert_product(layer(x), x, layer, weight, dense.bias, sizes)
+        assert torch.equal(layer(x), layer(x.contiguous()))
+    for empty in [(0,), (0, 3), (2, 0)]:
+        x = torch.zeros(*empty, 70, requires_grad=True)
+        y = layer(x)
+        assert y.shape == (*empty, 33)
+        y.sum().backward()
+        assert x.grad.shape == x.shape
+
+
+def test_faster_arithmetic_is_within_its_bounds():
+    _, layer = layer_of(256, 64, "cb8", bias=False, math="bf16")
+    x = torch.randn(8, 256)
+    exact = x.double() @ decoded(layer).double().t()
+    sums = x.double().abs() @ magnitudes(layer).t()
+    assert bool(((layer(x) - exact).abs() <= (2.0**-7 + 2.0**-16 + 272 * 2.0**-23) * sums).all())
+    with pytest.raises(ValueError, match="math"):
+        CdnaLinear(64, 64, math="f8")
+
+
+def test_what_cannot_be_multiplied_is_refused_with_a_reason():
+    _, layer = layer_of(70, 33)
+    with pytest.raises(RuntimeError, match=r"\[2, 69\].*70"):
+        layer(torch.zeros(2, 69))
+    with pytest.raises(TypeError, match="int64"):
+        layer(torch.zeros(2, 70, dtype=torch.int64))
+    with pytest.raises(ValueError, match="rows and columns"):
+        CdnaLinear(0, 4)
+    with pytest.raises(cdna.ArgumentError):
+        CdnaLinear(64, 64, preset="cb99")
+    with pytest.raises(TypeError, match="int8"):
+        linear = nn.Linear(64, 64)
+        linear.weight = nn.Parameter(torch.zeros(64, 64, dtype=torch.int8), requires_grad=False)
+        CdnaLinear.from_linear(linear)
+    with pytest.raises(cdna.ArgumentError, match="finite"):
+        linear = nn.Linear(64, 64)
+        linear.weight.data[3, 4] = float("nan")
+        CdnaLinear.from_linear(linear)
+
+
+def test_autocast_gives_what_it_gives_dense_layers():
+    dense, layer = layer_of(64, 32)
+    with torch.autocast("cpu", torch.bfloat16):
+        y, expected = layer(torch.ones(2, 64)), dense(torch.ones(2, 64))
+    assert y.dtype == expected.dtype == torch.bfloat16
+    assert (y.float() - expected.float()).abs().max() < 0.05
+
+
+# ---- Gradients ----
+
+
+def dense_product(layer, x, codebook):
+    """The layer in dense f64, differentiable with respect to the codebook: outliers stand still."""
+    planes, cols = layer.planes, layer.in_features
+    scales = chunked.scales_of_rows(planes, cols, 0, layer.out_features)
+    weight = codebook[unpack_codes(planes.codes, layer.bits, cols)]
+    weight = weight if scales is None else weight * scales.double()
+    if planes.outlier_positions is not None:
+        kept = torch.ones(weight.numel(), dtype=torch.bool)
+        kept[planes.outlier_positions] = False
+        fixed = torch.zeros(weight.numel(), dtype=torch.float64)
+        fixed[planes.outlier_positions] = planes.outlier_values.double()
+        weight = torch.where(kept.view_as(weight), weight, fixed.view_as(weight))
+    return nn.functional.linear(x, weight, None if layer.bias is None else layer.bias.detach().double())
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gradients_are_those_of_the_dense_layer(preset, dtype):
+    _, layer = layer_of(70, 33, preset, train_codebook=True)
+    x = torch.randn(2, 6, 70, dtype=dtype, requires_grad=True)
+    weights = torch.randn(2, 6, 33, dtype=dtype)
+    (layer(x) * weights).sum().backward()
+    dense_x = x.detach().double().requires_grad_()
+    codebook = layer.codebook.detach().double().requires_grad_()
+    (dense_product(layer, dense_x, codebook) * weights.double()).sum().backward()
+    # f32: sums of 33 and 12 products of numbers up to about 4; codebooks in f64 throughout but for gy^T x.
+    tolerance = dict(rtol=1e-5, atol=1e-5) if dtype == torch.float32 else dict(rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(x.grad.double(), dense_x.grad, **tolerance)
+    torch.testing.assert_close(layer.codebook.grad.double(), codebook.grad, rtol=1e-5, atol=2e-4)
+    torch.testing.assert_close(layer.bias.grad, weights.sum((0, 1)).float(), rtol=1e-5, atol=1e-5)
+    assert layer.codes.grad_fn is None and not layer.codes.requires_grad
+
+
+def test_gradients_of_x_pass_torchs_own_check_twice():
+    _, layer = layer_of(9, 5)
+    x = torch.randn(3, 9, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(layer, (x,))
+    assert torch.autograd.gradgradcheck(layer, (x,))
+
+
+def test_autograd_functions_of_old_torch_give_the_same(monkeypatch):
+    _, layer = layer_of(70, 33, "cb6g64", train_codebook=True)
+    results = []
+    for implementation in (operators._operators, operators._Functions()):
+        monkeypatch.setattr(operators, "_operators", implementation)
+        x = torch.ones(4, 70, requires_grad=True)
+        layer.zero_grad()
+        y = layer(x)
+        y.square().sum().backward()
+        results.append((y.detach(), x.grad, layer.codebook.grad.clone(), layer.bias.grad.clone()))
+        assert implementation.linear(torch.empty(3, 70, device="meta"), *copy.deepcopy(layer).to("meta").planes, None, 70, "f32", 0).shape == (3, 33)
+    for one, other in zip(*results):
+        assert torch.equal(one, other)
+
+
+def test_only_what_asks_for_gradients_has_them():
+    _, layer = layer_of(64, 32)
+    assert [name for name, _ in layer.named_parameters()] == ["bias"]
+    assert not layer.requires_grad_(False)(torch.ones(2, 64)).requires_grad
+    layer.train_codebook()
+    assert sorted(name for name, _ in layer.named_parameters()) == ["bias", "codebook"]
+    assert layer(torch.ones(2, 64)).requires_grad
+    assert [name for name, _ in layer.train_codebook(False).named_parameters()] == ["bias"]
+    assert "codebook" in dict(layer.named_buffers())
+
+
+def test_a_trained_codebook_is_what_products_use_even_out_of_order():
+    dense, layer = layer_of(70, 33, "cb4g32", train_codebook=True)
+    target = torch.randn(16, 33)
+    x = torch.randn(16, 70)
+    codes = layer.codes.clone()
+    optimizer = torch.optim.Adam([layer.codebook], lr=0.3)
+    losses = []
+    for _ in range(30):
+        loss = (layer(x) - target).square().mean()
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert min(losses) < 0.9 * losses[0]
+    assert torch.equal(layer.codes, codes)
+    assert bool((layer.codebook.diff() < 0).any())  # Or the test has not reached its point.
+    expected = dense_product(layer, x.double(), layer.codebook.detach().double())
+    torch.testing.assert_close(layer(x).double(), expected, rtol=1e-5, atol=1e-4)
+    assert layer.packed.reordered and torch.equal(layer.codes, codes)
+
+
+def test_writing_to_planes_is_noticed():
+    _, layer = layer_of(64, 32)
+    x = torch.ones(1, 64)
+    before = layer(x).detach()
+    layer.codebook.data.mul_(2)  # Past the count of versions.
+    doubled = layer(x).detach()
+    assert not torch.equal(before, doubled)
+    layer.row_scales.mul_(0.5)
+    torch.testing.assert_close(layer(x), nn.functional.linear(x, layer.dequantize(), layer.bias))
+    layer.codes = torch.zeros_like(layer.codes)
+    torch.testing.assert_close(layer(x), nn.functional.linear(x, layer.dequantize(), layer.bias))
+
+
+# ---- As a module ----
+
+
+def test_planes_are_held_once_and_nothing_is_packed_twice():
+    _, layer = layer_of(256, 128, "cb6g64")
+    assert layer.packed is None
+    layer(torch.ones(1, 256))
+    first = layer.packed
+    assert layer.codes.data_ptr() == first.tensor.codes.ctypes.data
+    assert layer.group_scales.data_ptr() == first.tensor.group_scales.ctypes.data
+    layer(torch.ones(2, 256)).sum()
+    assert layer.packed is first
+
+
+def test_the_state_dict_comes_back():
+    for preset in PRESETS:
+        for dtype in DTYPES:
+            _, layer = layer_of(257, 129, preset, dtype)
+            x = torch.ones(2, 257, dtype=dtype)
+            y = layer(x)
+            buffer = io.BytesIO()
+            torch.save(layer.state_dict(), buffer)
+            buffer.seek(0)
+            other = CdnaLinear(257, 129, dtype=torch.float32)  # Of another preset.
+            other(torch.ones(1, 257))
+            assert not other.load_state_dict(torch.load(buffer)).missing_keys
+            assert torch.equal(other.to(dtype)(x), y) and other.bits == layer.bits and other.group == layer.group
+            for name, plane in layer.state_dict().items():
+                assert other.state_dict()[name].dtype == plane.dtype and torch.equal(other.state_dict()[name], plane)
+
+
+def test_a_state_dict_that_does_not_fit_changes_nothing():
+    _, layer = layer_of(70, 33, "cb4g32")
+    _, other = layer_of(71, 33, "cb4g32")
+    state = {name: value.clone() for name, value in layer.state_dict().items()}
+    with pytest.raises(RuntimeError, match="planes.*codes"):
+        layer.load_state_dict({**other.state_dict(), "bias": state["bias"]})
+    for name in state:
+        assert torch.equal(layer.state_dict()[name], state[name])
+    for broken in ({"codebook": torch.zeros(15)}, {"outlier_values": torch.zeros(3)}, {"codes": state["codes"].float()}):
+        with pytest.raises(RuntimeError, match="do not fit"):
+            layer.load_state_dict({**state, **broken})
+    with pytest.raises(RuntimeError, match="Missing.*codes"):
+        layer.load_state_dict({"weight": torch.zeros(33, 70), "bias": state["bias"]})
+
+
+def test_loading_a_state_dict_in_place_of_another_is_noticed():
+    _, layer = layer_of(64, 32)
+    _, other = layer_of(64, 32)
+    x = torch.ones(1, 64)
+    views = layer(x), layer.codes
+    kept = views[1].clone()
+    layer.load_state_dict(other.state_dict())
+    assert torch.equal(layer(x), other(x))
+    assert torch.equal(views[1], kept)  # Memory that others may look at is not written to.
+
+
+def test_types_change_what_is_computed_but_not_planes():
+    _, layer = layer_of(64, 32, "cb6g64")
+    y = layer(torch.ones(1, 64))
+    for change, dtype in [(lambda m: m.half(), torch.float16), (lambda m: m.to(torch.bfloat16), torch.bfloat16),
+                          (lambda m: m.double(), torch.float64), (lambda m: m.float(), torch.float32)]:  # fmt: skip
+        changed = change(copy.deepcopy(layer))
+        assert changed.dtype == changed.bias.dtype == changed.weight.dtype == dtype
+        for name in ("codes", "codebook", "row_scales", "group_scales", "scale_table"):
+            assert torch.equal(getattr(changed, name), getattr(layer, name)) and getattr(changed, name).dtype == getattr(layer, name).dtype
+        assert (changed(torch.ones(1, 64, dtype=dtype)).double() - y.double()).abs().max() < 0.02
+
+
+def test_meta_has_shapes_and_no_values():
+    meta = CdnaLinear(70, 33, preset="cb4g32", device="meta")
+    assert all(value.is_meta for value in meta.state_dict().values()) and meta.weight.is_meta
+    assert meta(torch.empty(4, 2, 70, device="meta")).shape == (4, 2, 33)
+    _, layer = layer_of(70, 33, "cb4g32,outliers=0.01")
+    moved = copy.deepcopy(layer).to("meta")
+    assert moved.codes.is_meta and moved.device.type == "meta" and moved.dequantize().is_meta
+    moved.to_empty(device="cpu")
+    moved.load_state_dict(layer.state_dict())
+    assert torch.equal(moved(torch.ones(1, 70)), layer(torch.ones(1, 70)))
+    with pytest.raises(NotImplementedError):
+        meta.to("cpu")
+
+
+def test_copies_and_pickles_are_layers_of_their_own():
+    _, layer = layer_of(70, 33, train_codebook=True)
+    x = torch.ones(3, 70)
+    y = layer(x)
+    for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert torch.equal(other(x), y) and other._number != layer._number
+        assert isinstance(other.codebook, nn.Parameter)
+        with torch.no_grad():
+            other.codebook.mul_(3)
+        assert not torch.equal(other(x), y)
+        assert torch.equal(layer(x), y)
+
+
+def test_weight_stands_for_the_matrix_where_tensors_are_expected():
+    _, layer = layer_of(70, 33)
+    weight = layer.weight
+    assert isinstance(layer, nn.Linear) and isinstance(weight, torch.Tensor)
+    assert (weight.shape, weight.dtype, weight.device, weight.requires_grad) == ((33, 70), torch.float32, torch.device("cpu"), False)
+    x = torch.randn(3, 70)
+    assert torch.equal(nn.functional.linear(x, weight), nn.functional.linear(x, layer.dequantize()))
+    assert torch.equal(weight.t() + 0, layer.dequantize().t()) and torch.equal(weight.data.clone(), layer.dequantize())
+    for write in (lambda: weight.add_(1), lambda: weight.data.zero_(), lambda: setattr(weight, "data", x), lambda: torch.nn.init.ones_(weight)):
+        with pytest.raises(RuntimeError, match="frozen"):
+            write()
+    with pytest.raises(KeyError, match="weight"):
+        layer.weight = nn.Parameter(torch.zeros(33, 70))
+    with pytest.raises(RuntimeError, match="from_linear"):
+        layer.reset_parameters()
+
+
+def test_to_linear_is_dense_again():
+    _, layer = layer_of(70, 33, "cb4g32", torch.float16)
+    dense = layer.to_linear()
+    assert type(dense) is nn.Linear and torch.equal(dense.weight, layer.dequantize()) and dense.bias is layer.bias
+
+
+def test_from_tensor_copies_the_planes_of_a_file():
+    weight = torch.randn(100, 70)
+    weight[5, 5] = 40
+    for preset in ("cb8", "cb4g32"):
+        file = cdna.open(cdna.torch.save({"w": weight, "v": torch.ones(4)}, policy=preset))
+        layer = CdnaLinear.from_tensor(file["w"], torch.ones(100, dtype=torch.float64))
+        assert torch.equal(layer.dequantize(), torch.from_numpy(file["w"].numpy()))
+        assert layer.bias.dtype == torch.float32 and layer.bits == file["w"].bits
+        with pytest.raises(ValueError, match="v is no matrix"):
+            CdnaLinear.from_tensor(file["v"])
+        file.close()  # Nothing of it is needed.
+        layer(torch.ones(2, 70))
+
+
+def test_several_threads_use_one_layer():
+    _, layer = layer_of(256, 128)
+    x = torch.randn(4, 256)
+    expected = copy.deepcopy(layer)(x)
+    results = []
+    threads = [threading.Thread(target=lambda: results.extend(torch.equal(layer(x), expected) for _ in range(20))) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [True] * 120
+
+
+def test_inference_mode_and_training_mix():
+    _, layer = layer_of(64, 32)
+    with torch.inference_mode():
+        layer(torch.ones(1, 64))  # Packs.
+    x = torch.ones(1, 64, requires_grad=True)
+    layer(x).sum().backward()
+    torch.testing.assert_close(x.grad, layer.dequantize().sum(0, keepdim=True), rtol=1e-5, atol=1e-5)
+
+
+def test_it_says_what_it_is():
+    _, layer = layer_of(64, 64, "cb6g64,outliers=0.001")
+    assert "in_features=64, out_features=64, bias=True, bits=6, group=64" in repr(layer)
+
+
+def test_other_devices_are_refused_with_the_reason(monkeypatch):
+    monkeypatch.setenv("CDNA_CUDA_LIBRARY", "/nowhere/libcdna_cuda.so")
+    _, layer = layer_of(64, 32)
+    layer(torch.ones(1, 64))
+    with pytest.raises(cdna.torch.CudaUnavailable, match="/nowhere/libcdna_cuda.so"):
+        layer.packed.on_device(0, 0)
