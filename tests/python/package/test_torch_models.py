@@ -285,7 +285,7 @@ def measured(tmp_path, body):
         cdna.torch.CdnaLinear.from_linear(nn.Linear(64, 64))(torch.ones(1, 64))
     """
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
-    code = textwrap.dedent(code) + textwrap.dedent(body)
+    code = os.environ.get("CDNA_TEST_PRELUDE", "") + textwrap.dedent(code) + textwrap.dedent(body)
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return [int(word) for word in done.stdout.split()]
