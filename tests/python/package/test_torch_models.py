@@ -83,7 +83,7 @@ def test_all_types_and_shapes_come_back_bit_for_bit(tmp_path):
         for name, tensor in tensors.items():
             assert loaded[name].dtype == tensor.dtype and loaded[name].shape == tensor.shape
             assert torch.equal(loaded[name].reshape(-1).view(torch.uint8), tensor.reshape(-1).view(torch.uint8)), name
-    assert cdna.open(tmp_path / "m.cdna").metadata["format"] == "pt"
+    assert cdna.open(tmp_path / "m.cdna").metadata["safetensors:format"] == "pt"
 
 
 def test_loaded_tensors_are_the_callers_own(tmp_path):
@@ -117,7 +117,7 @@ def test_tied_tensors_are_saved_once_and_loaded_under_both_names(model, tokens, 
     cdna.torch.save_model(model, tmp_path / "m.cdna", {"mine": "1"})
     with cdna.open(tmp_path / "m.cdna") as file:
         assert "lm_head.weight" not in file and "embed.weight" in file
-        assert file.metadata["lm_head.weight"] == "embed.weight" and file.metadata["mine"] == "1"
+        assert file.metadata["safetensors:lm_head.weight"] == "embed.weight" and file.metadata["safetensors:mine"] == "1"
     other = Model().eval()
     assert cdna.torch.load_model(other, tmp_path / "m.cdna") == ([], [])
     assert torch.equal(other(tokens), model(tokens)) and other.lm_head.weight is other.embed.weight
@@ -162,7 +162,7 @@ def test_linear_layers_are_replaced_by_the_librarys_policy(model, tokens):
     assert type(model.small) is nn.Linear and isinstance(model.up, cdna.torch.CdnaLinear)
     assert report.replaced[0].dense_bytes == 64 * 128 * 4 and report.replaced[0].bytes == model.up.nbytes
     assert "up: cb8" in str(report) and "2 layers" in str(report)
-    assert (model(tokens) - expected).abs().max() < 0.1 and not model.up.training
+    assert (model(tokens) - expected).norm() < 0.01 * expected.norm() and not model.up.training
     again = cdna.torch.replace_linears(model)
     assert not again.replaced and dict((k.name, k.reason) for k in again.kept)["up"] == "compressed already"
 
@@ -285,7 +285,7 @@ def measured(tmp_path, body):
         cdna.torch.CdnaLinear.from_linear(nn.Linear(64, 64))(torch.ones(1, 64))
     """
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
-    code = os.environ.get("CDNA_TEST_PRELUDE", "") + textwrap.dedent(code) + textwrap.dedent(body)
+    code = textwrap.dedent(code) + textwrap.dedent(body)
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return [int(word) for word in done.stdout.split()]

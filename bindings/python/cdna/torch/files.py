@@ -17,12 +17,13 @@ from .planes import NAMES
 from .sharing import duplicates, shared
 
 Path = str | os.PathLike[str]
-_BACKENDS = {"mmap": "mmap", "pread": "pread", "auto": "auto"}
+# "mmap" where the file system is a local one, as cdna.open() has it.
+_BACKENDS = {"mmap": "auto", "pread": "pread"}
 
 
 def _io(backend: str) -> str:
     if backend not in _BACKENDS:
-        raise ValueError(f"backend is {backend!r}: mmap, pread or auto")
+        raise ValueError(f"backend is {backend!r}: mmap or pread")
     return _BACKENDS[backend]
 
 
@@ -56,10 +57,10 @@ def _read_all(file: cdna.File, device: Any) -> dict[str, Tensor]:
     return {name: read_tensor(tensor).to(place) for name, tensor in file.items()}
 
 
-def load_file(filename: Path, device: Any = "cpu", *, backend: str = "auto") -> dict[str, Tensor]:
+def load_file(filename: Path, device: Any = "cpu", *, backend: str = "mmap") -> dict[str, Tensor]:
     """All tensors of a file, by name; compressed ones decoded.
 
-    backend: "mmap", "pread", or "auto" (by the file system). Raises cdna.CdnaError, which say what is wrong where.
+    backend: "mmap" (where that can be) or "pread". Raises cdna.CdnaError, which say what is wrong where.
 
     >>> import cdna.torch, tempfile, torch
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -107,16 +108,17 @@ def _check_tensors(tensors: Mapping[str, Tensor]) -> None:
 def save(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None, *, policy: str = "exact") -> bytes:
     """The bytes of a file with these tensors: dense, contiguous, none sharing memory with another.
 
-    policy: "exact" keeps every bit; "cb8" and others compress matrices (cdna.save). Raises ValueError, RuntimeError
+    metadata comes back from an export to safetensors; in the file its keys begin with "safetensors:". policy: "exact"
+    keeps every bit; "cb8" and others compress matrices (cdna.save). Raises ValueError, RuntimeError
     (shared memory), TypeError (a type that files have not), cdna.ArgumentError.
 
     >>> import cdna.torch, torch
     >>> data = cdna.torch.save({"w": torch.randn(64, 64)}, {"format": "pt"})
-    >>> cdna.open(data).metadata["format"]
+    >>> cdna.open(data).metadata["safetensors:format"]
     'pt'
     """
     _check_tensors(tensors)
-    return native.save(None, tensors, metadata, policy)
+    return bytes(native.save(None, tensors, metadata, policy))
 
 
 def save_file(
@@ -177,7 +179,7 @@ def _state_of(file: cdna.File, model: nn.Module, device: Any) -> dict[str, Tenso
 
 
 def load_model(
-    model: nn.Module, filename: Path, strict: bool = True, device: Any = "cpu", *, backend: str = "auto"
+    model: nn.Module, filename: Path, strict: bool = True, device: Any = "cpu", *, backend: str = "mmap"
 ) -> tuple[list[str], list[str]]:
     """Loads a file into a module's parameters and buffers, in place. Returns the names that the file lacks and those
     that the module lacks; with `strict` they are a RuntimeError. Parameters that share memory need only one of their

@@ -173,15 +173,18 @@ def multiply(tensor: cdna.Tensor, x: Tensor, math: str, *, transposed: bool) -> 
     return y
 
 
-def save(path: Any, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None, policy: str) -> Any:
-    """cdna.save() of tensors that are dense and contiguous. Raises TypeError for types that files have not."""
+def save(path: Any, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None, policy: Any) -> Any:
+    """cdna.save() of tensors that are dense and contiguous, with metadata under the keys that a converted safetensors
+    file has. Raises TypeError for types that files have not.
+    """
     for name, tensor in tensors.items():
         try:
             name_of(tensor.dtype)
         except TypeError as error:
             raise TypeError(f"{name!r}: {error}") from None
     held = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
-    return cdna.save(path, held, policy=policy, metadata=dict(metadata or {}))
+    notes = {f"safetensors:{key}": value for key, value in (metadata or {}).items()}
+    return cdna.save(path, held, policy, metadata=notes)
 
 
 class Decision(NamedTuple):
