@@ -1,0 +1,128 @@
+"""cdna.torch with a torch that has custom operators and a compiler, and with PEFT: ./check-torch runs this."""
+import copy
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+if not hasattr(torch.library, "custom_op"):
+    pytest.skip(f"torch {torch.__version__} has no custom operators (2.4 has)", allow_module_level=True)
+
+import cdna.torch  # noqa: E402
+from torch import nn  # noqa: E402
+
+PRESETS = ["cb8", "cb6g64", "cb4g32"]
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(17)
+    print("seed 17")
+
+
+def mlp(preset="cb8", **options):
+    model = nn.Sequential(nn.Linear(64, 128), nn.GELU(), nn.Linear(128, 64, bias=False))
+    assert len(cdna.torch.replace_linears(model, preset, **options).replaced) == 2
+    return model
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_operators_pass_torchs_own_checks(preset, dtype):
+    layer = mlp(preset, train_codebook=True)[0]
+    x = torch.randn(5, 64, dtype=dtype, requires_grad=True)
+    gy = torch.randn(5, 128, dtype=dtype, requires_grad=True)
+    planes = [None if plane is None else plane.detach() for plane in layer.planes]
+    operators = torch.ops.cdna
+    for operator, arguments in [
+        (operators.linear, (x, *layer.planes, layer.bias, 64, "f32", layer._number)),
+        (operators.transposed, (gy, *layer.planes, 64, layer._number)),
+        (operators.codebook_gradient, (x.detach(), gy.detach(), *planes)),
+    ]:
+        assert set(torch.library.opcheck(operator.default, arguments).values()) == {"SUCCESS"}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_compiled_model_is_one_graph_with_the_same_results(preset):
+    model = mlp(preset)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    for m in (1, 7, 7, 3):
+        x = torch.randn(m, 64, requires_grad=True)
+        y, expected = compiled(x), model(x)
+        torch.testing.assert_close(y, expected)
+        (gradient,) = torch.autograd.grad(y.sum(), x)
+        torch.testing.assert_close(gradient, torch.autograd.grad(expected.sum(), x)[0])
+
+
+def test_the_compiler_keeps_the_operator_whole():
+    """With inductor: code is generated and run around the products."""
+    graphs = []
+
+    def look(graph, inputs):
+        graphs.append([str(node.target) for node in graph.graph.nodes if node.op == "call_function"])
+        return graph.forward
+
+    model = mlp()
+    x = torch.randn(4, 64)
+    torch.compile(model, fullgraph=True, backend=look)(x)
+    assert len(graphs) == 1 and sum("cdna" in target and "linear" in target for target in graphs[0]) == 2
+    torch.testing.assert_close(torch.compile(model, fullgraph=True)(x), model(x))
+
+
+def test_codebooks_are_trained_in_compiled_models():
+    model = mlp("cb4g32", train_codebook=True)
+    compiled = torch.compile(copy.deepcopy(model), fullgraph=True, backend="aot_eager")
+    x, target = torch.randn(32, 64), torch.randn(32, 64)
+    histories = []
+    for trained in (model, compiled):
+        optimizer = torch.optim.SGD([p for name, p in trained.named_parameters() if "codebook" in name], lr=0.01)
+        losses = []
+        for _ in range(5):
+            loss = (trained(x) - target).square().mean()
+            losses.append(loss)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        histories.append(torch.stack(losses).detach())
+    assert histories[0][-1] < histories[0][0]
+    torch.testing.assert_close(*histories)
+
+
+def test_exported_programs_hold_the_operator():
+    model = mlp().eval()
+    x = torch.randn(3, 64)
+    program = torch.export.export(model, (x,))
+    assert "cdna.linear" in str(program.graph_module.code) or "cdna::linear" in str(program.graph)
+    torch.testing.assert_close(program.module()(x), model(x))
+
+
+def test_lora_through_peft_trains_adapters_and_nothing_else():
+    peft = pytest.importorskip("peft", reason="peft is not installed")
+    base = mlp()
+    kept = {name: value.clone() for name, value in base.state_dict().items()}
+    model = peft.get_peft_model(base, peft.LoraConfig(r=4, target_modules=["0", "2"], init_lora_weights=True))
+    assert isinstance(base[0].base_layer, cdna.torch.CdnaLinear)
+    assert all("lora_" in name for name, parameter in model.named_parameters() if parameter.requires_grad)
+    x, target = torch.randn(32, 64), torch.randn(32, 64)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 1e-2)
+    losses = []
+    for _ in range(40):
+        loss = (model(x) - target).square().mean()
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[-1] < 0.7 * losses[0]
+    for name, value in kept.items():
+        layer, _, plane = name.partition(".")
+        assert torch.equal(base[int(layer)].base_layer.state_dict()[plane], value)
+    with model.disable_adapter():
+        torch.testing.assert_close(model(x), base[2].base_layer(base[1](base[0].base_layer(x))))
+    torch.testing.assert_close(torch.compile(model, fullgraph=True, backend="aot_eager")(x), model(x))
+
+
+@pytest.mark.parametrize("safe", [False, True])
+def test_merging_adapters_into_codes_is_refused(safe):
+    peft = pytest.importorskip("peft", reason="peft is not installed")
+    model = peft.get_peft_model(mlp(), peft.LoraConfig(r=4, target_modules=["0"]))
+    with pytest.raises(RuntimeError, match="frozen"):
+        model.merge_and_unload(safe_merge=safe)
