@@ -1,6 +1,7 @@
 """The layer of cdna.torch that calls libcdna_cuda, on the library with an emulated device: there memory of the device is
 memory of the host, so tensors on the CPU stand for tensors on it. CDNA_TEST_CUDA_LIBRARY names it
 (BUILD/tests/cuda/libcdna_cuda_emulated.so); without it nothing here runs."""
+import contextlib
 import os
 
 import numpy as np
@@ -35,6 +36,11 @@ def packed_layer(in_features=256, out_features=96, preset="cb8"):
     return layer, PackedMatrix(layer.planes, in_features)
 
 
+def wait(packed):
+    """Gives the matrix on the device back, which waits for all that was launched: the emulated one runs it then."""
+    packed._devices.pop(0)._free()
+
+
 class Workspace:
     """Aligned memory whose beginning is 0."""
 
@@ -60,6 +66,8 @@ def test_products_on_the_device_are_those_of_the_decoded_weight(preset, dtype, b
     for m in (1, 3, 17):
         x, y = torch.randn(m, 256).to(dtype), torch.full((m, 96), 7.0).to(dtype)
         matrix.linear(x.data_ptr(), y.data_ptr(), m, (256, 96), kind, added.data_ptr() if bias else None, 0, Workspace())
+        wait(packed)
+        matrix = packed.on_device(0, 0)
         exact = x.double() @ weight.t() + (added.double() if bias else 0)
         sums = x.double().abs() @ weight.abs().t()
         # w is rounded to the type of x, sums are made in f32, y is rounded.
@@ -72,9 +80,11 @@ def test_the_device_decodes_bit_for_bit(preset):
     layer, packed = packed_layer(preset=preset)
     out = torch.zeros(96, 256)
     packed.on_device(0, 0).dequantize((0, 96), out.data_ptr(), "F32", 256, 0)
+    wait(packed)
     assert torch.equal(out, layer.dequantize())
     part = torch.zeros(5, 300)
     packed.on_device(0, 0).dequantize((7, 12), part.data_ptr(), "F32", 300, 0)
+    wait(packed)
     assert torch.equal(part[:, :256], layer.dequantize()[7:12]) and not part[:, 256:].any()
 
 
@@ -82,12 +92,13 @@ def test_the_operator_calls_it_with_the_current_stream(monkeypatch):
     """What the operator does for tensors on CUDA, with torch.cuda replaced: this torch has no device."""
     layer, _ = packed_layer()
     kept = Workspace()
-    monkeypatch.setattr(torch.cuda, "device", lambda _: __import__("contextlib").nullcontext())
+    monkeypatch.setattr(torch.cuda, "device", lambda _: contextlib.nullcontext())
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: type("Stream", (), {"cuda_stream": 0}))
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(operators, "_workspace", lambda ordinal, stream, size: kept(size))
     x = torch.randn(3, 256)
     y = operators._on_cuda(x, layer.planes, layer.bias.detach(), layer._number)
+    wait(layer.packed)
     torch.testing.assert_close(y, layer(x), rtol=1e-4, atol=1e-4)
     with torch.no_grad():
         layer.codebook.mul_(1 + 2.0**-13)  # No binary16 numbers: the library has no form of that.

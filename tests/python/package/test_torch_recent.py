@@ -8,6 +8,7 @@ if not hasattr(torch.library, "custom_op"):
     pytest.skip(f"torch {torch.__version__} has no custom operators (2.4 has)", allow_module_level=True)
 
 import cdna.torch  # noqa: E402
+import torch._dynamo  # noqa: E402
 from torch import nn  # noqa: E402
 
 PRESETS = ["cb8", "cb6g64", "cb4g32"]
@@ -17,6 +18,7 @@ PRESETS = ["cb8", "cb6g64", "cb4g32"]
 def seed():
     torch.manual_seed(17)
     print("seed 17")
+    torch._dynamo.reset()  # The models of tests share their code, of which so many versions are compiled and no more.
 
 
 def mlp(preset="cb8", **options):

@@ -39,7 +39,7 @@ class FrozenWeight(Tensor):
     @staticmethod
     def __new__(cls, layer: Decodable) -> "FrozenWeight":
         shape = (layer.out_features, layer.in_features)
-        self: FrozenWeight = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        self: FrozenWeight = Tensor._make_wrapper_subclass(
             cls, shape, dtype=layer.dtype, device=layer.device, requires_grad=False
         )
         self._layer = layer
@@ -48,7 +48,7 @@ class FrozenWeight(Tensor):
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @property
-    def data(self) -> Tensor:  # type: ignore[override]
+    def data(self) -> Tensor:
         """Itself. Assigning to it is a RuntimeError: what is behind it are codes.
 
         >>> import torch, cdna.torch
@@ -61,17 +61,18 @@ class FrozenWeight(Tensor):
     def data(self, _: Tensor) -> None:
         raise RuntimeError(_FROZEN)
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         return f"FrozenWeight(shape={list(self.shape)}, dtype={self.dtype}, device='{self.device}')"
 
     def __deepcopy__(self, memo: Dict[int, Any]) -> Tensor:
         return self._layer.dequantize()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return self._layer.dequantize().__reduce_ex__(protocol)
+        reduce: Any = self._layer.dequantize().__reduce_ex__
+        return reduce(protocol)
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls, function: Any, types: Any, args: Tuple[Any, ...] = (), kwargs: Optional[Dict[str, Any]] = None
     ) -> Any:
         kwargs = kwargs or {}

@@ -69,6 +69,7 @@ class CdnaLinear(nn.Linear):
     True
     """
 
+    bias: Any  # A parameter or None; torch's own stubs say otherwise.
     codes: Tensor
     codebook: Tensor
     row_scales: Tensor | None
@@ -332,7 +333,8 @@ class CdnaLinear(nn.Linear):
         codebook = self._parameters.pop("codebook", None)
         try:
             probe = fn(torch.empty(0, dtype=self._dtype, device=self._device_of(buffers, codebook)))
-            super()._apply(fn, *arguments, **options)
+            apply: Any = super()._apply
+            apply(fn, *arguments, **options)
         finally:
             self._buffers.update(buffers)
             if codebook is not None:
@@ -389,7 +391,7 @@ class CdnaLinear(nn.Linear):
         error_msgs: list[str],
     ) -> None:
         """Planes take the shapes that the state dict has."""
-        found = {name: state_dict.get(prefix + name) for name in NAMES}
+        found: dict[str, Any] = {name: state_dict.get(prefix + name) for name in NAMES}
         if found["codes"] is not None and found["codebook"] is not None:
             try:
                 check(Planes(**found), self.out_features, self.in_features)
@@ -399,10 +401,13 @@ class CdnaLinear(nn.Linear):
             large = torch.device("meta" if self.codes.is_meta else "cpu")
             places = {name: self.device if name == "codebook" else large for name in NAMES}
             # New memory: what is there now may be a view of the packed file.
-            self._set_planes(
-                Planes(*(None if plane is None else torch.empty_like(plane, device=places[name], memory_format=torch.contiguous_format)
-                         for name, plane in found.items()))
-            )  # fmt: skip
+            fresh: list[Any] = [
+                None
+                if plane is None
+                else torch.empty_like(plane, device=places[name], memory_format=torch.contiguous_format)
+                for name, plane in found.items()
+            ]
+            self._set_planes(Planes(*fresh))
         load: Any = super()._load_from_state_dict
         load(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
 
@@ -412,5 +417,6 @@ class CdnaLinear(nn.Linear):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        restore: Any = super().__setstate__
+        restore(state)
         self._begin_session()

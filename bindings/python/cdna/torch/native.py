@@ -140,7 +140,7 @@ def _view(array: Any) -> Tensor | None:
         return None
     # Through an address, since torch warns of arrays that numpy takes for read-only.
     memory = (ctypes.c_uint8 * array.nbytes).from_address(array.ctypes.data)
-    memory.owner = array  # type: ignore[attr-defined]
+    memory.owner = array
     with torch.inference_mode(False):
         return torch.from_numpy(np.frombuffer(memory, np.uint8).reshape(array.shape))
 

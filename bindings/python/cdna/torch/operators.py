@@ -156,26 +156,26 @@ class _Functions:
 
         class Linear(torch.autograd.Function):
             @staticmethod
-            def forward(context: Any, *inputs: Any) -> Any:  # type: ignore[override]
+            def forward(context: Any, *inputs: Any) -> Any:
                 _save_linear(context, inputs, None)
                 if inputs[0].is_meta:
                     return inputs[0].new_empty((inputs[0].shape[0], inputs[1].shape[0]))
                 return _linear(inputs[0], Planes(*inputs[1:8]), *inputs[8:])
 
             @staticmethod
-            def backward(context: Any, gy: Any) -> Any:  # type: ignore[override]
+            def backward(context: Any, gy: Any) -> Any:
                 return _linear_gradients(functions, context, gy)
 
         class Transposed(torch.autograd.Function):
             @staticmethod
-            def forward(context: Any, *inputs: Any) -> Any:  # type: ignore[override]
+            def forward(context: Any, *inputs: Any) -> Any:
                 _save_transposed(context, inputs, None)
                 if inputs[0].is_meta:
                     return inputs[0].new_empty((inputs[0].shape[0], inputs[8]))
                 return _transposed(inputs[0], Planes(*inputs[1:8]), *inputs[8:])
 
             @staticmethod
-            def backward(context: Any, ggx: Any) -> Any:  # type: ignore[override]
+            def backward(context: Any, ggx: Any) -> Any:
                 return _transposed_gradients(functions, context, ggx)
 
         self.linear = Linear.apply
@@ -193,7 +193,8 @@ class _Functions:
 
 
 def _save_linear(ctx: Any, inputs: Any, output: Any) -> None:
-    x, planes, bias, in_features, _, layer = inputs[0], inputs[1:8], *inputs[8:12]
+    x, planes, bias = inputs[0], inputs[1:8], inputs[8]
+    in_features, _, layer = inputs[9:12]
     ctx.in_features, ctx.layer = in_features, layer
     ctx.bias_dtype = None if bias is None else bias.dtype
     codebook_is_trained = ctx.needs_input_grad[2]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Collection, Mapping
+from typing import Any, Collection, Mapping
 
 import torch
 from torch import Tensor
@@ -15,7 +15,8 @@ def _storage(tensor: Tensor) -> tuple[int, int]:
     if hasattr(tensor, "untyped_storage"):
         storage = tensor.untyped_storage()
         return storage.data_ptr(), storage.nbytes()
-    old = tensor.storage()
+    storage_of: Any = tensor.storage  # Untyped, and of torch before 2.
+    old = storage_of()
     return old.data_ptr(), old.nbytes()
 
 
