@@ -14,7 +14,7 @@ LINES_MAX, COLUMNS_MAX = 600, 160
 TEST_LINES_MAX = 1200  # A test program is a list of cases.
 CPP = {".hpp", ".cpp", ".h", ".c", ".cu", ".cuh"}
 SOURCE = CPP | {".py", ".sh", ".fbs"}
-SCRIPTS = ("quickstart", "check", "check-arm64", "check-long", ".ci/run")
+SCRIPTS = ("quickstart", "check", "check-arm64", "check-long", "check-torch", ".ci/run")
 LONG_ON_PURPOSE = {
     "spec/reference/cdna_reference.py": "one file, so that it can be read and copied beside the specification",
     "spec/vectors/bad_cases.py": "a table with an entry for each vector",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Optional
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,10 +29,10 @@ _TORCH_NAMES = {
     "F8_E4M3FNUZ": "float8_e4m3fnuz",
     "F8_E5M2FNUZ": "float8_e5m2fnuz",
 }
-TORCH_DTYPES: Dict[str, torch.dtype] = {
+TORCH_DTYPES: dict[str, torch.dtype] = {
     name: getattr(torch, attribute) for name, attribute in _TORCH_NAMES.items() if hasattr(torch, attribute)
 }
-_NAMES: Dict[torch.dtype, str] = {dtype: name for name, dtype in TORCH_DTYPES.items()}
+_NAMES: dict[torch.dtype, str] = {dtype: name for name, dtype in TORCH_DTYPES.items()}
 
 # Those that become codes: cdna.encode() takes them.
 ENCODABLE = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -76,7 +76,7 @@ def element_size(dtype: torch.dtype) -> int:
     return torch.empty((), dtype=dtype).element_size()
 
 
-def numpy_dtype(dtype: torch.dtype) -> Optional[Any]:
+def numpy_dtype(dtype: torch.dtype) -> Any | None:
     """numpy's type of the same elements; None where numpy has none.
 
     >>> import torch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Optional, Protocol, Tuple
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ class Decodable(Protocol):
     def dtype(self) -> torch.dtype: ...
     @property
     def device(self) -> torch.device: ...
-    def dequantize(self, dtype: Optional[torch.dtype] = None) -> Tensor: ...
+    def dequantize(self, dtype: torch.dtype | None = None) -> Tensor: ...
 
 
 class FrozenWeight(Tensor):
@@ -64,7 +64,7 @@ class FrozenWeight(Tensor):
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         return f"FrozenWeight(shape={list(self.shape)}, dtype={self.dtype}, device='{self.device}')"
 
-    def __deepcopy__(self, memo: Dict[int, Any]) -> Tensor:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         return self._layer.dequantize()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -73,7 +73,7 @@ class FrozenWeight(Tensor):
 
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]
-        cls, function: Any, types: Any, args: Tuple[Any, ...] = (), kwargs: Optional[Dict[str, Any]] = None
+        cls, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
         if function is torch.ops.aten.detach.default:

@@ -5,7 +5,7 @@ Everything here is plain torch: it works on any device, in bounded memory, and g
 
 from __future__ import annotations
 
-from typing import Iterator, NamedTuple, Optional, Tuple
+from typing import Iterator, NamedTuple
 
 import torch
 from torch import Tensor
@@ -41,11 +41,11 @@ class Planes(NamedTuple):
 
     codes: Tensor
     codebook: Tensor
-    row_scales: Optional[Tensor] = None
-    group_scales: Optional[Tensor] = None
-    scale_table: Optional[Tensor] = None
-    outlier_values: Optional[Tensor] = None
-    outlier_positions: Optional[Tensor] = None
+    row_scales: Tensor | None = None
+    group_scales: Tensor | None = None
+    scale_table: Tensor | None = None
+    outlier_values: Tensor | None = None
+    outlier_positions: Tensor | None = None
 
 
 def bits_of_codebook(entries: int) -> int:
@@ -82,7 +82,7 @@ def group_of(cols: int, groups: int) -> int:
     raise ValueError(f"{groups} scales in a row of {cols} columns are of no groups of 32, 64 or 128")
 
 
-def _shape_error(planes: Planes, rows: int, cols: int) -> Optional[str]:
+def _shape_error(planes: Planes, rows: int, cols: int) -> str | None:
     bits = bits_of_codebook(planes.codebook.numel())
     wanted = {
         "codes": (rows, row_bytes(cols, bits)),
@@ -108,7 +108,7 @@ def _shape_error(planes: Planes, rows: int, cols: int) -> Optional[str]:
     return None
 
 
-def _dtype_error(planes: Planes) -> Optional[str]:
+def _dtype_error(planes: Planes) -> str | None:
     wanted = {
         "codes": torch.uint8,
         "codebook": torch.float32,
@@ -135,7 +135,7 @@ def check(planes: Planes, rows: int, cols: int) -> None:
         raise ValueError(error)
 
 
-def chunks(rows: int, cols: int, elements: int = CHUNK_ELEMENTS) -> Iterator[Tuple[int, int]]:
+def chunks(rows: int, cols: int, elements: int = CHUNK_ELEMENTS) -> Iterator[tuple[int, int]]:
     """Ranges of rows of at most so many elements, or of one row.
 
     >>> list(chunks(5, 10, 20))
@@ -166,7 +166,7 @@ def unpack_codes(codes: Tensor, bits: int, cols: int) -> Tensor:
     return (word >> shift) & ((1 << bits) - 1)
 
 
-def scales_of_rows(planes: Planes, cols: int, begin: int, end: int) -> Optional[Tensor]:
+def scales_of_rows(planes: Planes, cols: int, begin: int, end: int) -> Tensor | None:
     """What the codebook's entries are multiplied by in rows [begin, end): [end - begin, cols] or [end - begin, 1]
     f32, rounded as the format says; None: by nothing.
 
@@ -183,7 +183,7 @@ def scales_of_rows(planes: Planes, cols: int, begin: int, end: int) -> Optional[
     return scales.repeat_interleave(group_of(cols, group.shape[1]), dim=1)[:, :cols]
 
 
-def outliers_of_rows(planes: Planes, cols: int, begin: int, end: int) -> Tuple[Optional[Tensor], slice]:
+def outliers_of_rows(planes: Planes, cols: int, begin: int, end: int) -> tuple[Tensor | None, slice]:
     """Positions of the outliers of rows [begin, end), counted from row `begin`, and which of all outliers they are.
 
     >>> import torch
