@@ -78,7 +78,8 @@ bool ask_for_tiles() { return false; }
 constexpr const char* kVariable = "CDNA_CPU";
 
 const KernelChoice<Isa>& choice() {
-  static const KernelChoice<Isa> instance = choose_kernel<Isa>(kIsas, kVariable, is_available);
+  static const KernelChoice<Isa> instance =
+      choose_kernel<Isa>(kIsas, kVariable, [](Isa isa) { return is_available(isa); });
   return instance;
 }
 

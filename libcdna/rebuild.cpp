@@ -101,7 +101,7 @@ Result<std::uint8_t> alignment_of(const Source& source) {
   return align_log2;
 }
 
-Result<void> copy_bytes(const Source& source, std::uint64_t count, Sink& sink, const std::atomic<bool>* stop) {
+Result<void> copy_source(const Source& source, std::uint64_t count, Sink& sink, const std::atomic<bool>* stop) {
   std::vector<std::byte> buffer(std::min<std::uint64_t>(kCopyBytes, count));
   for (std::uint64_t done = 0; done < count;) {
     CDNA_TRY(check_stop(stop));
@@ -140,7 +140,7 @@ Result<RebuildReport> rebuild_file(const Source& source, Sink& sink, const std::
   fields.align_log2 = align_log2;
   const wire::Tail tail = make_tail(fields);
   CDNA_TRY(check_ends(tail, footer));
-  CDNA_TRY(copy_bytes(source, fields.footer_offset, sink, stop));
+  CDNA_TRY(copy_source(source, fields.footer_offset, sink, stop));
   footer.resize(align_up(footer.size(), kPacketAlignment));
   CDNA_TRY(sink.write(footer));
   CDNA_TRY(sink.write(bytes_of(tail)));

@@ -51,7 +51,7 @@ void put(std::uint8_t (&planes)[2][256], std::size_t place, std::uint16_t word) 
 
 // ---- Entries on lines: found from the entries alone, whatever the file states of them ----
 
-constexpr std::size_t kSegments = 16;  // Of as many entries.
+constexpr std::size_t kPwlSegments = 16;  // Of as many entries.
 
 // The numbers that round to a binary16, ends included. Requires: normal.
 struct Range {
@@ -70,7 +70,7 @@ struct Range {
 std::uint16_t middle_step_of(const float* entries) {
   double least = -std::numeric_limits<double>::infinity();
   double most = std::numeric_limits<double>::infinity();
-  for (std::size_t l = 1; l < kSegments; ++l) {
+  for (std::size_t l = 1; l < kPwlSegments; ++l) {
     const Range range(f16_of_f32(entries[l]));
     least = std::max(least, (range.least - static_cast<double>(entries[0])) / static_cast<double>(l));
     most = std::min(most, (range.most - static_cast<double>(entries[0])) / static_cast<double>(l));
@@ -88,7 +88,7 @@ float entry_on_line(float base, float step, std::size_t l) {
 bool is_line(const float* entries, std::uint16_t half_step) {
   const float step = f32_of_f16(half_step);
   if (step != 0 && !is_normal_half(step)) return false;
-  for (std::size_t l = 0; l < kSegments; ++l) {
+  for (std::size_t l = 0; l < kPwlSegments; ++l) {
     if (!same_bits(entry_on_line(entries[0], step, l), entries[l])) return false;
   }
   return true;
@@ -107,12 +107,12 @@ std::optional<std::uint16_t> step_of(const float* entries) {
 // Requires: all else is there.
 void find_lines(cdna_lookup& table) {
   if (table.bits != 8 || table.entry_unit == 1.0F) return;
-  for (std::size_t h = 0; h < kSegments; ++h) {
-    const float* const entries = table.values + h * kSegments;
+  for (std::size_t h = 0; h < kPwlSegments; ++h) {
+    const float* const entries = table.values + h * kPwlSegments;
     const std::optional<std::uint16_t> step = step_of(entries);
     if (!step) return;
     for (std::size_t plane = 0; plane < 2; ++plane) {
-      table.pwl_planes[plane][h] = table.half_planes[plane][h * kSegments];
+      table.pwl_planes[plane][h] = table.half_planes[plane][h * kPwlSegments];
       table.pwl_planes[plane + 2][h] = static_cast<std::uint8_t>(*step >> (8 * plane));
     }
   }

@@ -2,11 +2,14 @@
 #pragma once
 
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 
 #include "cdna/preset.hpp"
 
 namespace cdna {
+
+inline constexpr std::size_t kGroupMax = 128;  // Columns.
 
 // Errors: bad_argument.
 Result<void> check_options(const CodebookOptions& options);

@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "libcdna/encode/codebook_options.hpp"
 #include "libcdna/encode/scale_table.hpp"
 #include "libcdna/encode/value_rows.hpp"
 #include "libcdna/try.hpp"
@@ -15,7 +16,6 @@ namespace {
 
 constexpr std::uint64_t kValues = std::uint64_t{1} << 19;
 constexpr std::uint64_t kRowsMin = 4;
-constexpr std::size_t kGroupMax = 128;
 // Of the sample, as weight that lies anywhere between the largest magnitudes: entries must not all go to the few values
 // that a sample may happen to have. Of usual weights it takes nothing.
 constexpr double kUnseenShare = 1.0 / 4096;

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "libcdna/encode/bit_packing.hpp"
+#include "libcdna/encode/codebook_options.hpp"
 #include "libcdna/encode/entropy.hpp"
 #include "libcdna/encode/scale_table.hpp"
 #include "libcdna/encode/value_rows.hpp"
@@ -39,7 +40,6 @@ CentralMoments moments_of(const cdna_error_sums& sums, std::uint64_t finite, std
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr std::size_t kGroupMin = 32;
-constexpr std::size_t kGroupMax = 128;
 // Of a row whose scale is searched. That is worth 0.5 to 0.7 dB in rows of 384 and 0.3 dB in rows of 1536 (all-MiniLM-
 // L6-v2), less in longer ones, and takes three times as long as all else.
 constexpr std::uint64_t kSearchedColsMax = 2048;

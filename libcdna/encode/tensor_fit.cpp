@@ -16,16 +16,16 @@
 namespace cdna {
 namespace {
 
-constexpr std::size_t kPiece = 4096;
+constexpr std::size_t kSamplePiece = 4096;
 
 // Adds the scaled finite values of a row. Returns how many are not finite.
 std::uint64_t count_row(DType dtype, std::span<const std::byte> row, std::uint64_t cols,
                         MagnitudeHistogram& histogram) {
   const RowSummary summary = summary_of(dtype, row, cols);
   if (!(summary.rms > 0)) return summary.nonfinite_count;
-  std::array<float, kPiece> scratch;
-  for (std::uint64_t first = 0; first < cols; first += kPiece) {
-    const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, cols - first));
+  std::array<float, kSamplePiece> scratch;
+  for (std::uint64_t first = 0; first < cols; first += kSamplePiece) {
+    const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(kSamplePiece, cols - first));
     const std::span<const float> values = values_at(dtype, row, first, count, scratch);
     codebook_kernels().divide(values.data(), count, summary.rms, scratch.data());
     // What is not finite is no value to fit to, and stays what it is when divided.

@@ -13,7 +13,7 @@
 namespace cdna {
 namespace {
 
-constexpr std::array<std::uint32_t, 5> kElementBytes{sizeof(wire::Item), sizeof(wire::Plane), 8, 4, 1};
+constexpr std::array<std::uint32_t, 5> kFooterElementBytes{sizeof(wire::Item), sizeof(wire::Plane), 8, 4, 1};
 
 template <class T>
 std::span<const T> elements(std::span<const std::byte> bytes, const FlatVector& vector) {
@@ -22,7 +22,7 @@ std::span<const T> elements(std::span<const std::byte> bytes, const FlatVector& 
 
 }  // namespace
 
-const FlatLayout kFooterLayout{"CDN3", kElementBytes};
+const FlatLayout kFooterLayout{"CDN3", kFooterElementBytes};
 
 Result<Footer> Footer::parse(std::vector<std::byte> bytes, const wire::Tail& tail) {
   Footer footer;

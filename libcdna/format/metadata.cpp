@@ -27,8 +27,8 @@ enum Type : std::uint8_t {
   kInlineFirst = 128
 };
 
-constexpr std::array<std::uint32_t, 2> kElementBytes{sizeof(wire::KeyValue), 1};
-const FlatLayout kLayout{"CDNM", kElementBytes};
+constexpr std::array<std::uint32_t, 2> kMetadataElementBytes{sizeof(wire::KeyValue), 1};
+const FlatLayout kMetadataLayout{"CDNM", kMetadataElementBytes};
 
 bool is_pooled(std::uint8_t type) { return type >= kString && type < kInlineFirst; }
 
@@ -100,7 +100,7 @@ std::string_view pooled_of(const MetadataValue& value) {
 }  // namespace
 
 Result<Metadata> parse_metadata(std::span<const std::byte> bytes) {
-  const FlatVectors found = parse_flat(kLayout, bytes);
+  const FlatVectors found = parse_flat(kMetadataLayout, bytes);
   CDNA_CHECK(found.fault == FlatFault::none, Code::malformed, "M2", "the metadata is not laid out as it must be",
              found.fault_offset);
   const std::string_view text = text_of(bytes.subspan(found.vectors[1].offset, found.vectors[1].count));
@@ -162,7 +162,7 @@ Result<std::vector<std::byte>> append_metadata(const Metadata& metadata) {
   }
   const std::array<std::span<const std::byte>, 2> contents{std::as_bytes(std::span(entries)),
                                                            bytes_of(std::string_view(text))};
-  std::vector<std::byte> out = append_flat(kLayout, contents);
+  std::vector<std::byte> out = append_flat(kMetadataLayout, contents);
   CDNA_CHECK(out.size() <= kMetadataBytesMax, Code::limit, "M1", "the metadata is over 64 MiB");
   return out;
 }

@@ -100,7 +100,7 @@ Error Folder::fail_here(Code code, std::string message) const {
   return error;
 }
 
-struct Asset {
+struct AssetFile {
   ModelAsset description;
   std::unique_ptr<Source> source;
 };
@@ -112,10 +112,10 @@ struct Note {
 
 class HuggingFaceModel final : public Model {
  public:
-  HuggingFaceModel(std::vector<Shard> shards, MergedShards merged, std::vector<Asset> assets,
+  HuggingFaceModel(std::vector<Shard> shards, MergedShards merged, std::vector<AssetFile> assets,
                    std::vector<std::string> notes)
       : shards_(std::move(shards)), merged_(std::move(merged)), notes_(std::move(notes)) {
-    for (Asset& asset : assets) {
+    for (AssetFile& asset : assets) {
       assets_.push_back(std::move(asset.description));
       asset_sources_.push_back(std::move(asset.source));
     }
@@ -192,8 +192,8 @@ Result<std::vector<Shard>> open_shards(const Folder& folder, const std::vector<s
   return shards;
 }
 
-Result<Asset> open_asset(const Folder& folder, const std::string& name, std::string_view media_type) {
-  Asset asset;
+Result<AssetFile> open_asset(const Folder& folder, const std::string& name, std::string_view media_type) {
+  AssetFile asset;
   asset.source = CDNA_TRY(open_source(folder.path_of(name), Io::pread, folder.file_system()));
   asset.description = {name, std::string(media_type), asset.source->size_bytes()};
   return asset;
@@ -217,8 +217,8 @@ std::string_view obstacle(EntryKind kind) {
 }
 
 // Sorts everything but the weights in use into assets and notes. Requires: `weights` sorted.
-Result<void> collect_files(const Folder& folder, const std::vector<std::string>& weights, std::vector<Asset>& assets,
-                           std::vector<Note>& notes) {
+Result<void> collect_files(const Folder& folder, const std::vector<std::string>& weights,
+                           std::vector<AssetFile>& assets, std::vector<Note>& notes) {
   for (const std::string& name : folder.names()) {
     if (std::binary_search(weights.begin(), weights.end(), name)) continue;
     const EntryKind kind = CDNA_TRY(folder.kind_within(name));
@@ -261,7 +261,7 @@ Result<std::unique_ptr<Model>> open_hugging_face(const std::string& path, FileSy
   MergedShards merged = CDNA_TRY(folder.named(merge_shards(shards)));
   if (index) CDNA_TRY(folder.named(check_shard_index(*index, merged)));
 
-  std::vector<Asset> assets;
+  std::vector<AssetFile> assets;
   std::vector<Note> notes;
   for (ShardNote& note : merged.notes) notes.push_back({std::move(note.shard), std::move(note.text)});
   if (index) names.push_back(kIndexName);

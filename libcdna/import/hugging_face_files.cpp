@@ -7,7 +7,7 @@
 namespace cdna {
 namespace {
 
-struct Row {
+struct KnownName {
   std::string_view ending;
   FileUse use;
 };
@@ -17,35 +17,35 @@ constexpr std::string_view kCode = "program code, which is never part of a model
 
 // In order: the first ending that fits decides.
 constexpr std::array kEndings{
-    Row{".index.json", {"", "an index of weight files that are not in use"}},
-    Row{".json", {"application/json", ""}},
-    Row{".txt", {"text/plain", ""}},
-    Row{".jinja", {"text/plain", ""}},
-    Row{".md", {"text/markdown", ""}},
-    Row{".model", {"application/octet-stream", ""}},     // SentencePiece.
-    Row{".spm", {"application/octet-stream", ""}},       // SentencePiece, of Marian models.
-    Row{".tiktoken", {"application/octet-stream", ""}},  // Vocabulary of Qwen 1 and others.
-    Row{".safetensors", {"", "a safetensors file that is not in use"}},
-    Row{".bin", {"", kWeights}},
-    Row{".pt", {"", kWeights}},
-    Row{".pth", {"", kWeights}},
-    Row{".ckpt", {"", kWeights}},
-    Row{".gguf", {"", kWeights}},
-    Row{".h5", {"", kWeights}},
-    Row{".msgpack", {"", kWeights}},
-    Row{".onnx", {"", kWeights}},
-    Row{".npz", {"", kWeights}},
-    Row{".cdna", {"", "a CDNA file"}},
-    Row{".py", {"", kCode}},
-    Row{".so", {"", kCode}},
+    KnownName{".index.json", {"", "an index of weight files that are not in use"}},
+    KnownName{".json", {"application/json", ""}},
+    KnownName{".txt", {"text/plain", ""}},
+    KnownName{".jinja", {"text/plain", ""}},
+    KnownName{".md", {"text/markdown", ""}},
+    KnownName{".model", {"application/octet-stream", ""}},     // SentencePiece.
+    KnownName{".spm", {"application/octet-stream", ""}},       // SentencePiece, of Marian models.
+    KnownName{".tiktoken", {"application/octet-stream", ""}},  // Vocabulary of Qwen 1 and others.
+    KnownName{".safetensors", {"", "a safetensors file that is not in use"}},
+    KnownName{".bin", {"", kWeights}},
+    KnownName{".pt", {"", kWeights}},
+    KnownName{".pth", {"", kWeights}},
+    KnownName{".ckpt", {"", kWeights}},
+    KnownName{".gguf", {"", kWeights}},
+    KnownName{".h5", {"", kWeights}},
+    KnownName{".msgpack", {"", kWeights}},
+    KnownName{".onnx", {"", kWeights}},
+    KnownName{".npz", {"", kWeights}},
+    KnownName{".cdna", {"", "a CDNA file"}},
+    KnownName{".py", {"", kCode}},
+    KnownName{".so", {"", kCode}},
 };
 
 // Names of files that often have no ending. Compared without regard to case.
 constexpr std::array kBeginnings{
-    Row{"license", {"text/plain", ""}},
-    Row{"notice", {"text/plain", ""}},
-    Row{"merges", {"application/octet-stream", ""}},
-    Row{"vocab", {"application/octet-stream", ""}},
+    KnownName{"license", {"text/plain", ""}},
+    KnownName{"notice", {"text/plain", ""}},
+    KnownName{"merges", {"application/octet-stream", ""}},
+    KnownName{"vocab", {"application/octet-stream", ""}},
 };
 
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
@@ -59,10 +59,10 @@ bool begins_with(std::string_view name, std::string_view beginning) {
 
 FileUse use_of(std::string_view name) {
   if (name.starts_with('.')) return {"", "hidden"};
-  for (const Row& row : kEndings) {
+  for (const KnownName& row : kEndings) {
     if (name.ends_with(row.ending)) return row.use;
   }
-  for (const Row& row : kBeginnings) {
+  for (const KnownName& row : kBeginnings) {
     if (begins_with(name, row.ending)) return row.use;
   }
   return {"", "not a kind of file that belongs to a model"};

@@ -14,12 +14,6 @@ namespace {
 constexpr std::size_t kMetadataCountMax = 1 << 20;
 constexpr std::size_t kRankMax = 64;  // NumPy and PyTorch: NPY_MAXDIMS and dim_bitset_size.
 
-Error fail_at(Code code, const std::string& tensor, std::string message) {
-  Error error = fail(code, "", std::move(message));
-  error.item = tensor;
-  return error;
-}
-
 // Follows the document: {"__metadata__": {string: string}, NAME: {"dtype", "shape", "data_offsets", ...}, ...}.
 class HeaderEvents final : public JsonEvents {
  public:
@@ -225,6 +219,12 @@ Result<void> HeaderEvents::end_tensor() {
 }
 
 }  // namespace
+
+Error fail_at(Code code, const std::string& tensor, std::string message) {
+  Error error = fail(code, "", std::move(message));
+  error.item = tensor;
+  return error;
+}
 
 Result<SafetensorsEntries> parse_safetensors_entries(std::string_view json) {
   HeaderEvents events;

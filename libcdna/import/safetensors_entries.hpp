@@ -23,6 +23,9 @@ struct SafetensorsEntries {
   std::map<std::string, std::string> metadata;
 };
 
+// An error about a tensor.
+Error fail_at(Code code, const std::string& tensor, std::string message);
+
 // Parses {"__metadata__": {KEY: VALUE}, NAME: {"dtype", "shape", "data_offsets", ...}, ...}; in an error, item is the
 // tensor and offset is in `json`. Errors: malformed, unsupported (dtype), limit.
 Result<SafetensorsEntries> parse_safetensors_entries(std::string_view json);

@@ -13,12 +13,6 @@ namespace {
 
 using Entry = SafetensorsEntry;
 
-Error fail_at(Code code, const std::string& tensor, std::string message) {
-  Error error = fail(code, "", std::move(message));
-  error.item = tensor;
-  return error;
-}
-
 // The length that dtype and shape give must be the one that the offsets give.
 Result<void> check_size(Entry& entry) {
   const auto [begin, end] = entry.offsets;

@@ -9,7 +9,7 @@
 namespace cdna {
 namespace {
 
-constexpr std::uint64_t kPieceColumns = 4096;  // Of values that have to be widened.
+constexpr std::uint64_t kWidenedColumns = 4096;  // Of values that have to be widened.
 
 float used_entry(const cdna_lookup& table, std::size_t code, Math math) {
   switch (math) {
@@ -63,15 +63,15 @@ RowDot::RowDot(const Job& job, const Weights& weights, const PackedRows& x, std:
     decoder_ = weights.decoder;
     decoder_.codebook = entries_;
   } else {
-    values_ = AlignedBuffer<float>(std::min(cols, kPieceColumns));
-    if (job.math == Math::bf16) words_ = AlignedBuffer<std::uint16_t>(std::min(cols, kPieceColumns));
+    values_ = AlignedBuffer<float>(std::min(cols, kWidenedColumns));
+    if (job.math == Math::bf16) words_ = AlignedBuffer<std::uint16_t>(std::min(cols, kWidenedColumns));
   }
 }
 
 u128 RowDot::scratch_bytes(std::uint64_t rows, const Weights& weights) {
   const std::uint64_t piece = weights.piece_cols();
   return (u128{rows} + kRows) * (CDNA_SUM_LANES + 1) * 4 +
-         std::max(whole_chunks(piece) / 8, 6 * std::min(piece, kPieceColumns));
+         std::max(whole_chunks(piece) / 8, 6 * std::min(piece, kWidenedColumns));
 }
 
 void RowDot::clear() {
@@ -142,8 +142,8 @@ float RowDot::correction(const WeightRow& row, std::uint64_t column, float value
 }
 
 void RowDot::add_values(const WeightRow& row) {
-  for (std::uint64_t begin = 0; begin < row.entry_count; begin += kPieceColumns) {
-    const std::uint64_t count = std::min(kPieceColumns, row.entry_count - begin);
+  for (std::uint64_t begin = 0; begin < row.entry_count; begin += kWidenedColumns) {
+    const std::uint64_t count = std::min(kWidenedColumns, row.entry_count - begin);
     widen_piece(weights_, row, begin, count, values_.data());
     replace_outliers(row, begin, count);
     if (math_ == Math::bf16) bf16_.round(values_.data(), count, words_.data());

@@ -17,8 +17,6 @@
 namespace cdna {
 namespace {
 
-std::vector<std::byte> copy_bytes(std::span<const std::byte> bytes) { return {bytes.begin(), bytes.end()}; }
-
 struct CodebookBlock {
   std::vector<Digest> source_pieces;  // Of the pieces that begin in the block.
   EncodedRows rows;                   // Outliers have moved on.

@@ -20,8 +20,6 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "scales are written as they lie in memory");
 
-std::vector<std::byte> copy_bytes(std::span<const std::byte> bytes) { return {bytes.begin(), bytes.end()}; }
-
 constexpr double kUnknown = std::numeric_limits<double>::infinity();
 
 TensorStatistics unknown_statistics(const EncodedPlanes& planes) {

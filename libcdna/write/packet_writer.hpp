@@ -17,6 +17,9 @@
 
 namespace cdna {
 
+// For blocks whose bytes are somebody else's.
+inline std::vector<std::byte> copy_bytes(std::span<const std::byte> bytes) { return {bytes.begin(), bytes.end()}; }
+
 // A block as it will be stored. Made by prepare_block(), on any thread.
 struct PreparedBlock {
   std::vector<std::byte> stored;
