@@ -11,8 +11,8 @@ import numpy as np
 from . import _core
 from ._arrays import contiguous, default_threads, is_packed, operand
 from ._errors import ArgumentError, error
-
 from ._file import open as open_file
+from ._file import path_bytes
 from ._progress import ProgressOption, shown
 from ._tensor import Tensor
 
@@ -85,7 +85,7 @@ def save(
     entries = [_tensor_entry(name, value) for name, value in _by_bytes(tensors)]
     files = [(name, media_type(name), memoryview(_bytes_of(value))) for name, value in _by_bytes(assets or {})]
     with shown(progress, "save") as callback:
-        fields, content = _core.save(entries, files, _path_bytes(path), force, options, callback)
+        fields, content = _core.save(entries, files, None if path is None else path_bytes(path), force, options, callback)
     return content if path is None else _report(fields)
 
 
@@ -121,7 +121,7 @@ def convert(
     >>> os.path.exists(b)
     True
     """
-    target = os.fsencode(destination)
+    target = path_bytes(destination)
     with shown(progress, "convert") as callback:
         if target.endswith(b".safetensors"):
             from ._arrays import name_of_dtype
@@ -135,7 +135,7 @@ def convert(
         options = _options(
             policy, embeddings, keep_exact, bits_per_weight, target_nbytes, candidates, codec, nonfinite, metadata, threads
         )
-        fields, _ = _core.convert(os.fsencode(source), target, force, options, callback)
+        fields, _ = _core.convert(path_bytes(source), target, force, options, callback)
     return _report(fields)
 
 
@@ -230,10 +230,6 @@ def _packed(tensor: Tensor) -> Any:
 
 def _bytes_of(value: Any) -> Any:
     return value.encode() if isinstance(value, str) else value
-
-
-def _path_bytes(path: str | os.PathLike[str] | None) -> bytes | None:
-    return None if path is None else os.fsencode(path)
 
 
 def _report(fields: dict[str, Any]) -> ConvertReport:

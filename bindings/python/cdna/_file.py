@@ -234,6 +234,14 @@ class File(Mapping[str, Tensor]):
         return f"<cdna.File {self.path or self.io} {len(self)} tensors, {self.nbytes} bytes>"
 
 
+def path_bytes(path: str | os.PathLike[str]) -> bytes:
+    """A path as the system has it."""
+    found = os.fsencode(path)
+    if b"\0" in found:
+        raise ValueError("embedded null byte")
+    return found
+
+
 def _reopened(path: str, options: dict[str, Any]) -> File:
     return open(path, **options)
 
@@ -272,7 +280,7 @@ def open(  # noqa: A001
     if isinstance(source, (str, os.PathLike)):
         path = os.fsdecode(source)
         names = ("io", "trust", "expected_root", "footer_bytes_max", "items_max", "tensor_decoded_bytes_max")
-        return File(_core.open_path(os.fsencode(path), *options), (path, dict(zip(names, options))))
+        return File(_core.open_path(path_bytes(path), *options), (path, dict(zip(names, options))))
     if isinstance(source, int):
         return File(_core.open_descriptor(source, *options))
     if hasattr(source, "read_at") and hasattr(source, "size"):

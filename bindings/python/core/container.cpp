@@ -207,9 +207,9 @@ void Container::close() {
   const std::uint64_t views = opened_->views.load();
   if (views != 0)
     raise_plain(PyExc_BufferError, "cannot close: " + std::to_string(views) + " arrays still point into the file");
-  const std::shared_ptr<Opened> last = std::exchange(opened_, nullptr);
+  std::shared_ptr<Opened> last = std::exchange(opened_, nullptr);
   const nb::gil_scoped_release release;  // Unmapping may take a while.
-  (void)last;
+  last.reset();
 }
 
 View Container::view(std::span<const std::byte> bytes) const {

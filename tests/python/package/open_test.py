@@ -206,6 +206,9 @@ def test_statistics_count(exact_path):
 
 
 def test_what_cannot_be_opened(tmp_path, exact_path):
+    for use in (lambda: cdna.open(f"{exact_path}\0b"), lambda: cdna.save(f"{tmp_path}/a\0b", {})):
+        with pytest.raises(ValueError, match="null"):
+            use()
     with pytest.raises(TypeError, match="float"):
         cdna.open(1.5)
     with pytest.raises(cdna.ArgumentError, match="io"):
