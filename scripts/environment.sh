@@ -16,8 +16,8 @@ readonly VENV_PIP=("$VENV/bin/python" -I -m pip --disable-pip-version-check)
 BUILD_PACKAGES=(g++ meson ninja-build pkg-config flatbuffers-compiler libflatbuffers-dev libboost-dev libssl-dev
   libzstd-dev libbrotli-dev nlohmann-json3-dev libcli11-dev libfmt-dev python3 python3-venv)
 # shellcheck disable=SC2034  # used by check
-CHECK_PACKAGES=("${BUILD_PACKAGES[@]}" catch2 clang-14 libclang-rt-14-dev strace python3-zstandard python3-brotli
-  abigail-tools cmake doxygen mandoc)
+CHECK_PACKAGES=("${BUILD_PACKAGES[@]}" catch2 clang-14 libclang-rt-14-dev strace python3-zstandard python3-brotli python3-dev
+  python3-numpy python3-torch abigail-tools cmake doxygen mandoc)
 
 # Prints a heading with the seconds since the start.
 step() {
@@ -104,11 +104,12 @@ install_packages() {
   fi
 }
 
-# Makes the virtual environment, or keeps a working one.
+# Makes the virtual environment $1 (else $VENV) with the options that follow, or keeps a working one.
 make_venv() {
-  if ! "$VENV/bin/python" -I -c 'import pip' 2>/dev/null; then
-    rm -rf "$VENV"
-    logged build/venv.log "$PYTHON" -m venv "$VENV"
+  local folder=${1:-$VENV}
+  if ! "$folder/bin/python" -I -c 'import pip' 2>/dev/null; then
+    rm -rf "$folder"
+    logged build/venv.log "$PYTHON" -m venv "${@:2}" "$folder"
   fi
 }
 
