@@ -2,19 +2,16 @@
 #include "libcdna/convert/request.hpp"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <string_view>
 #include <utility>
 
+#include "libcdna/convert/json_text.hpp"
 #include "libcdna/convert/number_text.hpp"
-#include "libcdna/convert/policy_rules.hpp"
 #include "libcdna/no_throw.hpp"
 #include "libcdna/try.hpp"
 
 namespace cdna {
 namespace {
-
-using nlohmann::ordered_json;
 
 constexpr std::string_view kDefaultCandidates = "cb4g32 cb5g32 cb6g64 cb8 cb8g64 exact-z exact";
 constexpr std::uint64_t kBytesEnd = std::uint64_t{1} << 53;  // Up to here f64 counts bytes.
@@ -121,21 +118,23 @@ Result<ConvertRequest> parse_request(const ConvertOptions& options) {
 }
 
 std::string recorded_options(const ConvertOptions& options, const ConvertRequest& request) {
-  ordered_json recorded = ordered_json::object();
-  ordered_json policy = ordered_json::array();
+  JsonObject recorded;
+  std::vector<std::string> policy;
   for (const PlanRule& rule : request.rules) {
-    if (rule.origin == PlanRule::Origin::policy) policy.push_back(to_json(rule.rule));
-    if (rule.origin == PlanRule::Origin::encoding) recorded["encoding"] = options.encoding;
-    if (rule.origin == PlanRule::Origin::embeddings) recorded["embeddings"] = name_of(rule.rule.preset);
+    if (rule.origin == PlanRule::Origin::policy) policy.push_back(rule.rule.json());
+    if (rule.origin == PlanRule::Origin::encoding) recorded.add("encoding", json_string(options.encoding));
+    if (rule.origin == PlanRule::Origin::embeddings) recorded.add("embeddings", json_string(name_of(rule.rule.preset)));
   }
-  if (!policy.empty()) recorded["policy"] = {{"rules", policy}};
-  if (request.bits_per_weight) recorded["bits_per_weight"] = *request.bits_per_weight;
-  if (request.target_bytes) recorded["target_bytes"] = *request.target_bytes;
-  for (const Preset& preset : request.candidates) recorded["candidates"].push_back(name_of(preset));
-  recorded["codec"] = name_of(options.codec);
-  recorded["keep_exact"] = options.keep_exact;
-  recorded["nonfinite"] = options.nonfinite == Nonfinite::exact ? "exact" : "refuse";
-  return text_of(recorded);
+  if (!policy.empty()) recorded.add("policy", "{\"rules\":" + json_list(policy) + "}");
+  if (request.bits_per_weight) recorded.add("bits_per_weight", json_number(*request.bits_per_weight));
+  if (request.target_bytes) recorded.add("target_bytes", std::to_string(*request.target_bytes));
+  std::vector<std::string> candidates;
+  for (const Preset& preset : request.candidates) candidates.push_back(name_of(preset));
+  if (!candidates.empty()) recorded.add("candidates", json_strings(candidates));
+  recorded.add("codec", json_string(name_of(options.codec)));
+  recorded.add("keep_exact", json_strings(options.keep_exact));
+  recorded.add("nonfinite", options.nonfinite == Nonfinite::exact ? "\"exact\"" : "\"refuse\"");
+  return recorded.text();
 }
 
 Result<void> check(const ConvertOptions& options) {
