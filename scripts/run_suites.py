@@ -19,6 +19,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 LOGS = ROOT / "build/check-logs"
 PYTHON = "/usr/bin/python3"
 VENV_PYTHON = "build/venv/bin/python"
+# With Debian's NumPy 1.24 and torch 1.13; the other has today's NumPy and no torch.
+DEBIAN_VENV = "build/venv-debian"
 
 # -O1: optimized enough for the tests, and compiled in half the time of -O2; lines are all that reports need to know. The
 # tools are tested as users get them.
@@ -52,6 +54,33 @@ def builds():
         yield Suite(f"build {name}", ["scripts/build.sh", folder, *options, "--", *targets], suite.no_test, after=previous,
                     environment=dict(zip(("CC", "CXX"), compilers)))
         previous = (f"build {name}",)
+        if name == "release":
+            yield wheel()
+            previous = ("Python wheel",)
+
+
+def wheel():
+    """The Python package out of the release build: the objects of the library and the tools are there."""
+    folder, compiler, options, _ = BUILDS["release"]
+    shared = ["-Db_ndebug=false", "-Ddefault_library=shared", "-Dwerror=true", "-Dtests=true"]
+    return Suite("Python wheel",
+                 [VENV_PYTHON, "scripts/build_wheel.py", folder, "--install", "build/venv", "--install", DEBIAN_VENV, *options, *shared],
+                 suite.no_test, needs=("build release", "Python packages", "Python packages for Debian's"),
+                 environment={"CXX": compiler})
+
+
+def package():
+    """The tests of the Python package in both environments, its types, and a build with today's Meson."""
+    tests = ["scripts/run_pytest.py", "tests/python/package"]
+    ready = {"needs": ("Python wheel",), "environment": {"PYTHONDONTWRITEBYTECODE": "1"}}
+    yield Suite("tests/python/package", [VENV_PYTHON, *tests, "--without", "torch"], suite.stated, **ready)
+    yield Suite("tests/python/package, Debian's NumPy and torch", [f"{DEBIAN_VENV}/bin/python", *tests], suite.stated, **ready)
+    yield Suite("mypy --strict", [VENV_PYTHON, "-m", "mypy", "--strict", "--cache-dir=build/mypy", "-p", "cdna"], suite.one_test,
+                needs=("Python wheel",))
+    yield Suite("stubtest", [VENV_PYTHON, "-m", "mypy.stubtest", "--mypy-config-file", "pyproject.toml", "--allowlist",
+                             "tests/python/package/stubtest.allowlist", "cdna._core"], suite.one_test, needs=("Python wheel",))
+    yield Suite("Python wheel with today's Meson", ["scripts/todays_meson.sh"], suite.one_test,
+                needs=("Python packages",), after=("build tsan",))
 
 
 def fixed_addresses():
@@ -65,7 +94,9 @@ def programs(build, *names):
     folder = BUILDS[build][0]
     command = ["meson", "test", "-C", folder, "--no-rebuild", "--timeout-multiplier", "3", "--print-errorlogs", *names]
     prefix, environment = ([], {}) if build == "release" else (fixed_addresses(), SANITIZED_ENVIRONMENT)
-    return Suite(f"{build}: test programs", prefix + command, suite.meson(ROOT / folder), needs=(f"build {build}",),
+    # The wheel configures the release folder again.
+    after = ("Python wheel",) if build == "release" else ()
+    return Suite(f"{build}: test programs", prefix + command, suite.meson(ROOT / folder), needs=(f"build {build}",), after=after,
                  environment=environment)
 
 
@@ -81,15 +112,18 @@ def test_scripts():
     found = {str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("*.py")}
     for path in sorted(found | REQUIRED_SCRIPTS):
         if pathlib.Path(path).match("python/test_*.py"):
-            yield script(path, BUILDS["release"][0], python=VENV_PYTHON, needs=("build release", "Python packages"))
+            yield script(path, BUILDS["release"][0], python=VENV_PYTHON, needs=("build release", "Python packages"), after=("Python wheel",))
         elif pathlib.Path(path).match("test_*.py"):
-            yield script(path, BUILDS["release"][0], needs=("build release",))
+            yield script(path, BUILDS["release"][0], needs=("build release",), after=("Python wheel",))
         elif "__main__" in (ROOT / path).read_text("utf-8") and f"{pathlib.Path(path).name}'" not in meson_build:
             yield Suite(path, ["false"], suite.one_test, note="nothing runs this script")
 
 
 def suites():
     yield Suite("Python packages", ["scripts/install_python.sh"], suite.no_test)
+    yield Suite("Python packages for Debian's",
+                ["scripts/install_python.sh", "scripts/check-debian.requirements.txt", DEBIAN_VENV, "--system-site-packages"], suite.no_test,
+                after=("Python packages",))
     yield from builds()
     yield script("scripts/tidy.py")
     # Behind the builds, which use all cores; without nvcc it compiles nothing and says so.
@@ -99,6 +133,7 @@ def suites():
     yield Suite("spec/vectors/make_vectors.py --check", [PYTHON, "spec/vectors/make_vectors.py", "--check"], suite.one_test)
     yield programs("release")
     yield from test_scripts()
+    yield from package()
     yield programs("asan")
     yield programs("tsan", "concurrency", "conformance", "hostile", "matmul_determinism", "sha256")
     # The seeds are replayed by the test programs of both builds; this looks for new inputs, 8 s for each target.
