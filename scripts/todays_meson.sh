@@ -15,8 +15,7 @@ meson --version
 if [ "${1:-}" = --whole ]; then
   exec "$VENV/bin/python" scripts/build_wheel.py "$FOLDER" "${FLAGS[@]}"
 fi
-printf "[binaries]\npython = '%s'\n" "$PWD/$VENV/bin/python" >build/check-meson.ini
 scripts/build.sh "$FOLDER" "${FLAGS[@]}" -Ddefault_library=static -Dcuda=disabled -Dtests=false -Dpython=true -Dwerror=false \
-  --native-file build/check-meson.ini -- libcdna/cdna_generated.h
+  "-Dpython_path=$PWD/$VENV/bin/python" -- libcdna/cdna_generated.h
 mapfile -t objects < <(ninja -C "$FOLDER" -t targets all | sed -n 's/^\(bindings\/python\/.*\.o\):.*/\1/p')
 ninja -C "$FOLDER" "${objects[@]}"
