@@ -28,6 +28,8 @@ ML_DTYPES = {
 }  # fmt: skip
 BITS = {"BF16": 16, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}
 NAMES = {**{numpy: name for name, numpy in NUMPY_DTYPES.items()}, **{ml: name for name, ml in ML_DTYPES.items()}}
+# In NumPy these are float32, int64 and uint64: sizes in bytes. In capitals they are the format's, with sizes in bits.
+NUMPYS_OWN = frozenset(("f4", "i8", "u8"))
 FLOATS = frozenset(("F16", "BF16", "F32", "F64"))
 
 
@@ -60,7 +62,7 @@ def name_of_dtype(dtype: Any) -> str:
     """The format's name for what a caller calls a dtype: "F32", "float32", np.float32, ml_dtypes.bfloat16, torch.bfloat16."""
     if isinstance(dtype, np.dtype):
         return _name_of_numpy(dtype)
-    if isinstance(dtype, str):
+    if isinstance(dtype, str) and dtype not in NUMPYS_OWN:
         if dtype.upper() in NUMPY_DTYPES or dtype.upper() in ML_DTYPES or is_packed(dtype.upper()):
             return dtype.upper()
         if dtype in NAMES:

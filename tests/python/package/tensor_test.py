@@ -213,3 +213,18 @@ def test_statistics_of_codes(coded_path, weights):
         counts = np.bincount(t.codes.ravel(), minlength=256) / t.size
         entropy = -(counts[counts > 0] * np.log2(counts[counts > 0])).sum()
         assert t.statistics["code_entropy_bits"] == pytest.approx(entropy, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["f4", "f8", "i8", "u8", "f2", "u1", "float16", ">f4"])
+def test_dtypes_are_called_as_numpy_calls_them(name):
+    array = np.arange(6).astype(name)
+    t = cdna.open(cdna.save(None, {"a": array}))["a"]
+    assert t.numpy(name).dtype == np.dtype(name).newbyteorder("=")
+    np.testing.assert_array_equal(t.numpy(name), array)
+
+
+def test_capitals_are_the_formats_names():
+    t = cdna.open(cdna.save(None, {"a": np.ones(3, np.int8), "w": np.ones(3, np.float32)}))
+    assert t["a"].numpy("I8").dtype == np.int8 and t["w"].numpy("F16").dtype == np.float16
+    with pytest.raises(cdna.ArgumentError):
+        t["w"].numpy("F4")
