@@ -64,7 +64,8 @@ Result<void> read_apart(const RowRead& read, std::uint64_t begin, std::uint64_t 
 }
 
 Result<void> read_piece(const RowRead& read, std::uint64_t begin, std::uint64_t end) {
-  if (read.stride != read.row_bytes && end - begin > 1) return read_apart(read, begin, end);
+  const bool apart = read.row_bytes != 0 && read.stride != read.row_bytes && end - begin > 1;
+  if (apart) return read_apart(read, begin, end);
   std::byte* const out = read.out + (begin - read.begin) * read.stride;
   return read.tensor.read_rows(begin, end, read.dtype, {out, (end - begin) * read.row_bytes});
 }

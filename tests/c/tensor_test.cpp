@@ -227,6 +227,27 @@ TEST_CASE("c: rows are the library's, for every range, stride and number of thre
   }
 }
 
+TEST_CASE("c: rows without elements take nothing, whatever their stride") {
+  TensorFile file;
+  file.add_exact("hollow", cdna::DType::f32, 3, 0, {}, {1, 1, cdna::Codec::raw});
+  const Bytes bytes = file.finish();
+  const ReaderHandle reader = open_c(bytes);
+  const WorkersHandle workers = workers_c(2);
+  const cdna_tensor_info info = describe_c(reader, 0);
+  REQUIRE(info.rows == 3);
+  REQUIRE(info.cols == 0);
+  Bytes out(3 * 8, std::byte{0xA5});
+  for (cdna_workers* const used : {static_cast<cdna_workers*>(nullptr), workers.get()}) {
+    for (const std::uint64_t stride : {0U, 1U, 8U}) {
+      must_c([&](cdna_error* error) {
+        return cdna_read_rows(reader.get(), 0, 0, 3, CDNA_F32, out.data(), stride, used, error);
+      });
+    }
+    CHECK(cdna_read_rows(reader.get(), 0, 0, 3, CDNA_I32, out.data(), 8, used, nullptr) == CDNA_BAD_ARGUMENT);
+  }
+  CHECK(out == Bytes(3 * 8, std::byte{0xA5}));
+}
+
 TEST_CASE("c: with workers every block is read once, and pieces are shared out") {
   Random random(kSeed);
   const std::vector<float> values = random.weights(4096 * 512);  // 8 MiB: eight pieces.
