@@ -332,6 +332,16 @@ enum {
   CDNA_PLANE_IGNORABLE = 0x8000 /* Decoding works without this plane: 18 pwl, 19 affine, 20 statistics. */
 };
 
+enum {
+  CDNA_LAYOUT_CONTIGUOUS = 0, /* Blocks as they are, without gaps. */
+  CDNA_LAYOUT_PACKED = 1      /* Any codec; zeros up to the next multiple of 64 between blocks. */
+};
+enum {
+  CDNA_SCOPE_WHOLE = 0,    /* One row for the tensor: a codebook. */
+  CDNA_SCOPE_ROWS = 1,     /* One row for each of the matrix view. */
+  CDNA_SCOPE_PER_BLOCK = 2 /* What belongs to each block of plane 0: outliers. */
+};
+
 typedef struct cdna_plane_info {
   uint32_t struct_size;
   uint32_t role;   /* CDNA_PLANE_ */
@@ -344,14 +354,19 @@ typedef struct cdna_plane_info {
   uint64_t rows_per_block;
   uint64_t offset; /* In the file. */
   uint64_t stored_bytes;
+  uint32_t layout; /* CDNA_LAYOUT_ */
+  uint32_t scope;  /* CDNA_SCOPE_ */
 } cdna_plane_info;
 
 /* Requires: plane < plane_count. */
 CDNA_API cdna_code cdna_plane_describe(const cdna_reader* reader, uint64_t tensor, uint32_t plane,
                                        cdna_plane_info* ret_info, cdna_error* error);
-/* A whole verified plane as one pointer into the mapping: plane 0 of an exact tensor is the tensor, row-major, ready to
- * be used in place. Borrowed until the reader is freed. Cost: the first call hashes it. Errors: those of reading;
- * BAD_ARGUMENT where it is compressed, or trust is STRICT. */
+/* A whole verified plane as one pointer into the mapping: `rows` rows of ceil(row_entries * bits / 8) bytes, without
+ * gaps; the last bits of rows that are not whole bytes are 0. Plane 0 of an exact tensor is the tensor, row-major, ready
+ * to be used in place. A plane of CDNA_SCOPE_PER_BLOCK is its blocks as they are: for outliers use cdna_block. Borrowed
+ * until the reader is freed. Cost: the first call hashes it. Errors: those of reading; BAD_ARGUMENT where it is
+ * compressed, where there are gaps between its blocks (only with CDNA_LAYOUT_PACKED: cdna_read_rows() copies), or trust
+ * is STRICT. */
 CDNA_API cdna_code cdna_plane_data(const cdna_reader* reader, uint64_t tensor, uint32_t plane, const void** ret_data,
                                    uint64_t* ret_size, cdna_error* error);
 /* The 2^bits entries of a codebook tensor, as f32. Borrowed until the reader is freed. */

@@ -111,7 +111,24 @@ Result<void> describe_plane(const cdna_reader* reader, std::uint64_t tensor, std
   info.rows_per_block = given.rows_per_block;
   info.offset = given.offset;
   info.stored_bytes = given.stored_bytes;
+  info.layout = given.layout;
+  info.scope = given.scope;
   return give_struct(info, ret_info, "ret_info");
+}
+
+// That the rows follow each other. What comes by blocks has no rows.
+Result<void> check_no_gaps(const cdna_reader& reader, const Tensor& tensor, std::uint32_t plane, std::uint64_t size) {
+  const PlaneInfo info = tensor.plane(plane);
+  if (info.scope == CDNA_SCOPE_PER_BLOCK) return {};
+  const std::uint64_t row_bytes = info.row_entries / 8 * info.bits + (info.row_entries % 8 * info.bits + 7) / 8;
+  std::uint64_t rows_bytes = 0;
+  if (!__builtin_mul_overflow(info.rows, row_bytes, &rows_bytes) && size == rows_bytes) return {};
+  Error error = bad_argument_of(reader, tensor,
+                                "the plane has gaps between its blocks, so that its rows have no pointer: it takes " +
+                                    std::to_string(size) + " bytes for " + std::to_string(rows_bytes));
+  error.plane = static_cast<std::int32_t>(plane);
+  error.offset = info.offset;
+  return error;
 }
 
 Result<void> give_plane(const cdna_reader* reader, std::uint64_t tensor, std::uint32_t plane, const void** ret_data,
@@ -121,6 +138,7 @@ Result<void> give_plane(const cdna_reader* reader, std::uint64_t tensor, std::ui
   CDNA_TRY(need(ret_data, "ret_data"));
   CDNA_TRY(need(ret_size, "ret_size"));
   const std::span<const std::byte> bytes = CDNA_TRY(found.plane_bytes(plane));
+  CDNA_TRY(check_no_gaps(*reader, found, plane, bytes.size()));
   *ret_data = bytes.data();
   *ret_size = bytes.size();
   return {};

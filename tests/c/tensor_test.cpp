@@ -147,6 +147,8 @@ TEST_CASE("c: planes are described as in C++, and raw ones are pointers into the
       CHECK(info.rows_per_block == expected.rows_per_block);
       CHECK(info.offset == expected.offset);
       CHECK(info.stored_bytes == expected.stored_bytes);
+      CHECK(info.layout == expected.layout);
+      CHECK(info.scope == expected.scope);
       const auto bytes = tensor.plane_bytes(plane);
       const void* data = nullptr;
       std::uint64_t size = 0;
@@ -172,6 +174,33 @@ TEST_CASE("c: planes are described as in C++, and raw ones are pointers into the
   CHECK(described(error) == "'exact': plane is 1 of 1 [bad_argument]");
   const cdna_open_options options = strict();
   CHECK(cdna_plane_data(open_c(tensors(), &options).get(), exact, 0, &data, &size, &error) == CDNA_BAD_ARGUMENT);
+}
+
+TEST_CASE("c: a plane has a pointer only where its rows follow each other") {
+  TensorFile file;
+  Random random(kSeed);
+  const Bytes elements = random.bytes(50 * 3 * 4);
+  file.add_exact("gaps", cdna::DType::u8, 50, 12, elements, {8, 1, cdna::Codec::zstd});  // Random: stored raw.
+  file.add_exact("one", cdna::DType::u8, 50, 12, elements, {50, 1, cdna::Codec::zstd});
+  const Bytes bytes = file.finish();
+  const ReaderHandle reader = open_c(bytes);
+  const void* data = &bytes;
+  std::uint64_t size = 77;
+  cdna_error error{};
+  const std::uint64_t gaps = find_c(reader, "gaps");
+  auto info = sized<cdna_plane_info>();
+  must_c([&](cdna_error* e) { return cdna_plane_describe(reader.get(), gaps, 0, &info, e); });
+  CHECK(info.layout == CDNA_LAYOUT_PACKED);
+  CHECK(info.scope == CDNA_SCOPE_ROWS);
+  REQUIRE(info.stored_bytes > elements.size());
+  CHECK(cdna_plane_data(reader.get(), gaps, 0, &data, &size, &error) == CDNA_BAD_ARGUMENT);
+  CHECK(std::string(error.message).find("has gaps between its blocks") != std::string::npos);
+  CHECK(std::string(error.tensor) == "gaps");
+  CHECK(error.plane == 0);
+  CHECK(data == &bytes);
+  CHECK(size == 77);
+  must_c([&](cdna_error* e) { return cdna_plane_data(reader.get(), find_c(reader, "one"), 0, &data, &size, e); });
+  check_bytes(data, size, std::span<const std::byte>(elements));
 }
 
 TEST_CASE("c: the codebook is the library's, and exact tensors have none") {
