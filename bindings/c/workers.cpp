@@ -34,6 +34,7 @@ Result<void> check_threads(std::uint32_t threads, const char* name) {
 
 Result<void> WorkersInUse::begin() const {
   if (!free_) return bad_argument("workers are in use by another call");
+  if (workers_ != nullptr && workers_->callers_loop) (void)workers_->callers_loop->take_fault();  // Of a call before.
   return {};
 }
 
@@ -87,6 +88,6 @@ uint32_t cdna_workers_concurrency(const cdna_workers* workers) {
   return workers == nullptr ? 0 : workers->workers->concurrency();
 }
 
-void cdna_workers_free(cdna_workers* workers) { delete workers; }
+void cdna_workers_free(cdna_workers* workers) { cdna::c::free_handle(workers); }
 
 }  // extern "C"

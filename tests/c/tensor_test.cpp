@@ -312,6 +312,33 @@ TEST_CASE("c: of several damaged blocks the first is reported, whoever reads it"
   }
 }
 
+TEST_CASE("c: what a parallel_for left out is told to the call that it left alone, and to no other") {
+  Bytes damaged = tensors();
+  const cdna::Reader good = must(cdna::Reader::open(cdna::memory_source(tensors())));
+  damaged[good.find("flat")->plane(0).offset] ^= std::byte{1};
+  const ReaderHandle reader = open_c(damaged);
+  const std::uint64_t tensor = find_c(reader, "flat");
+  bool lazy = true;
+  const auto loop = [](void* context, std::uint64_t count, void (*body)(void*, std::uint64_t), void* body_context) {
+    for (std::uint64_t i = 0; i < (*static_cast<bool*>(context) ? 1 : count); ++i) body(body_context, i);
+  };
+  cdna_workers* created = nullptr;
+  must_c([&](cdna_error* error) { return cdna_workers_create_with(2, loop, &lazy, &created, error); });
+  const WorkersHandle workers(created);
+  Bytes out(2 * ((1 << 20) + 5));
+  const auto read = [&](const ReaderHandle& from) {
+    return cdna_read_rows(from.get(), tensor, 0, 2, CDNA_U8, out.data(), 0, workers.get(), nullptr);
+  };
+  REQUIRE(read(reader) == CDNA_CORRUPT);
+  lazy = false;
+  const ReaderHandle undamaged = open_c(tensors());
+  CHECK(read(undamaged) == CDNA_OK);
+  lazy = true;
+  CHECK(read(undamaged) == CDNA_BAD_ARGUMENT);
+  lazy = false;
+  CHECK(read(undamaged) == CDNA_OK);
+}
+
 TEST_CASE("c: rows that cannot be had are refused by name and value") {
   const ReaderHandle reader = open_c(tensors());
   const std::uint64_t exact = find_c(reader, "exact");
