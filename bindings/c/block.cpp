@@ -54,7 +54,7 @@ Result<void> acquire(const cdna_reader* reader, std::uint64_t number, std::uint6
 }
 
 void release(cdna_block& block) {
-  delete static_cast<BlockOwner*>(block.owner);
+  free_handle(static_cast<BlockOwner*>(block.owner));
   block.data = nullptr;
   block.row_scales = nullptr;
   block.group_scales = nullptr;
@@ -129,6 +129,6 @@ cdna_code cdna_blocks_next(cdna_blocks* blocks, cdna_block* ret_block, cdna_erro
   return code == CDNA_OK && !more ? CDNA_END : code;
 }
 
-void cdna_blocks_free(cdna_blocks* blocks) { delete blocks; }
+void cdna_blocks_free(cdna_blocks* blocks) { cdna::c::free_handle(blocks); }
 
 }  // extern "C"

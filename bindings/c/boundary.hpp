@@ -1,6 +1,8 @@
 // Between C and C++: errors, structs that may be of another version, and exceptions that stay inside.
 #pragma once
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -19,9 +21,29 @@ namespace cdna::c {
 // Writes `error`, unless it is null, and returns its code.
 cdna_code tell(const Error& error, cdna_error* out) noexcept;
 
+// pthread_cancel() takes effect behind a call: its unwinding can pass no noexcept function, and would leave locks held.
+class NotCancelled {
+ public:
+  NotCancelled() noexcept { pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before_); }
+  ~NotCancelled() { pthread_setcancelstate(before_, nullptr); }
+  NotCancelled(const NotCancelled&) = delete;
+  NotCancelled& operator=(const NotCancelled&) = delete;
+
+ private:
+  int before_ = PTHREAD_CANCEL_ENABLE;
+};
+
+// What a _free function does: closing files and ending threads are where a thread could be cancelled.
+template <class Handle>
+void free_handle(Handle* handle) noexcept {
+  const NotCancelled whole;
+  delete handle;
+}
+
 // Runs `work`, which returns Result<void>.
 template <class Work>
 cdna_code guarded(cdna_error* out, Work&& work) noexcept {
+  const NotCancelled whole;
   try {
     const Result<void> result = no_throw(std::forward<Work>(work));
     return result ? CDNA_OK : tell(result.error(), out);

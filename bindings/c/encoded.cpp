@@ -93,6 +93,6 @@ cdna_code cdna_encoded_decode(const cdna_encoded* encoded, float* out, cdna_erro
   return cdna::c::guarded(error, [&] { return cdna::c::decode_encoded(encoded, out); });
 }
 
-void cdna_encoded_free(cdna_encoded* encoded) { delete encoded; }
+void cdna_encoded_free(cdna_encoded* encoded) { cdna::c::free_handle(encoded); }
 
 }  // extern "C"

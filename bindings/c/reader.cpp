@@ -113,7 +113,7 @@ cdna_reader::cdna_reader(cdna::Reader opened, const cdna::Limits& opened_with)
 
 extern "C" {
 
-void cdna_reader_free(cdna_reader* reader) { delete reader; }
+void cdna_reader_free(cdna_reader* reader) { cdna::c::free_handle(reader); }
 
 cdna_code cdna_reader_describe(const cdna_reader* reader, cdna_reader_info* ret_info, cdna_error* error) {
   return cdna::c::guarded(error, [&] { return cdna::c::describe(reader, ret_info); });

@@ -52,6 +52,6 @@ cdna_code cdna_pin_rows(const cdna_reader* reader, uint64_t tensor, uint64_t row
   return cdna::c::guarded(error, [&] { return cdna::c::pin(reader, tensor, row_begin, row_end, ret_pin); });
 }
 
-void cdna_pin_free(cdna_pin* pin) { delete pin; }
+void cdna_pin_free(cdna_pin* pin) { cdna::c::free_handle(pin); }
 
 }  // extern "C"

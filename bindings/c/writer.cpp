@@ -149,7 +149,7 @@ cdna_code cdna_writer_create_sink(const cdna_sink* sink, const cdna_writer_optio
   return cdna::c::guarded(error, [&] { return cdna::c::create_on(sink, options, ret_writer); });
 }
 
-void cdna_writer_free(cdna_writer* writer) { delete writer; }
+void cdna_writer_free(cdna_writer* writer) { cdna::c::free_handle(writer); }
 
 cdna_code cdna_writer_add_alias(cdna_writer* writer, const char* name, const char* tensor, cdna_error* error) {
   return cdna::c::use_writer(writer, error, [&](cdna_writer& used) { return cdna::c::add_alias(used, name, tensor); });

@@ -416,6 +416,44 @@ TEST_CASE("c: the source is closed once, whatever becomes of it") {
 
 // ---- Statistics ----
 
+TEST_CASE("c: a thread that is cancelled in a call ends behind it") {
+  struct Cancelling : CallbackFile {
+    static std::int32_t read_and_cancel(void* context, std::uint64_t offset, void* out, std::uint64_t size) {
+      pthread_cancel(pthread_self());
+      pthread_testcancel();
+      return read_at(context, offset, out, size);
+    }
+    static void close_and_test(void* context) {
+      pthread_testcancel();
+      close(context);
+    }
+    cdna_code opened = CDNA_END;
+    bool freed = false;
+
+    static void* run(void* context) {
+      auto& self = *static_cast<Cancelling*>(context);
+      cdna_source source = self.source("cancelled");
+      source.read_at = read_and_cancel;
+      source.close = close_and_test;
+      cdna_reader* reader = nullptr;
+      self.opened = cdna_open_source(&source, nullptr, &reader, nullptr);
+      cdna_reader_free(reader);
+      self.freed = true;
+      pthread_testcancel();
+      return nullptr;
+    }
+  } file;
+  file.bytes = make_sample();
+  pthread_t thread{};
+  REQUIRE(pthread_create(&thread, nullptr, Cancelling::run, static_cast<void*>(&file)) == 0);
+  void* ended = nullptr;
+  REQUIRE(pthread_join(thread, &ended) == 0);
+  CHECK(file.opened == CDNA_OK);
+  CHECK(file.closed == 1);
+  CHECK(file.freed);
+  CHECK(ended == PTHREAD_CANCELED);
+}
+
 TEST_CASE("c: statistics are the library's, and count what was done") {
   const ReaderHandle reader = open_c(sample());
   const cdna_statistics before = statistics(reader);
