@@ -16,8 +16,10 @@
  *  6 Borrowed pointers say until when they live. Nothing else that a call gives out has to be freed, but handles.
  *  7 A const handle may be used from any threads at once; any other one from one at a time.
  *  8 Nothing is printed, no exception or abort comes out, no signal handler is set, and no thread is started but where a
- *    function says so; over 1024 of them are a LIMIT. Callbacks must return, not throw or longjmp. NULL for a handle, an output or a name that is asked
- *    for is a BAD_ARGUMENT; cdna_..._free(NULL) does nothing.
+ *    function says so; over 1024 of them are a LIMIT. Callbacks must return, not throw or longjmp, and not call into the
+ *    handle that they serve. fork() needs that no call is under way in another thread. NULL for a handle, an output or a
+ *    name that is asked for is a BAD_ARGUMENT; cdna_..._free(NULL) does nothing. pthread_cancel() of a thread in a call, or in a callback
+ *    from it, takes effect when the call has returned.
  *  9 A file that shrinks while it is mapped, and one rewritten in place: CDNA_TRUST_ says what happens. */
 #ifndef CDNA_H
 #define CDNA_H

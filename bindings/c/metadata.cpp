@@ -59,9 +59,12 @@ std::unique_ptr<const Entries> entries_of(Metadata metadata) {
 
 Result<const Entries*> metadata_of(const cdna_reader* reader) {
   CDNA_TRY(need(reader, "reader"));
-  const std::lock_guard lock(reader->metadata_mutex);
-  if (!reader->metadata) reader->metadata = entries_of(CDNA_TRY(reader->reader.metadata()));
-  return reader->metadata.get();
+  if (const Entries* known = reader->metadata.load(std::memory_order_acquire)) return known;
+  std::unique_ptr<const Entries> read = entries_of(CDNA_TRY(reader->reader.metadata()));
+  const Entries* expected = nullptr;
+  // Several threads may read it; the first to publish it wins.
+  if (reader->metadata.compare_exchange_strong(expected, read.get(), std::memory_order_acq_rel)) return read.release();
+  return expected;
 }
 
 Result<void> count(const cdna_reader* reader, std::uint64_t* ret_count) {

@@ -1,9 +1,9 @@
 // What is behind a cdna_reader: the C++ reader, and what C needs besides: texts that end with 0, assets by number.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
@@ -34,6 +34,9 @@ struct MetadataEntry {
 
 struct cdna_reader {
   cdna_reader(cdna::Reader opened, const cdna::Limits& opened_with);
+  ~cdna_reader() { delete metadata.load(); }
+  cdna_reader(const cdna_reader&) = delete;
+  cdna_reader& operator=(const cdna_reader&) = delete;
 
   cdna::Reader reader;
   cdna::Limits limits;
@@ -43,9 +46,8 @@ struct cdna_reader {
   cdna::c::ItemTexts texts;
   std::vector<std::uint32_t> assets;  // Numbers of the items, in the order of names.
 
-  // Read at the first use, and then no more.
-  mutable std::mutex metadata_mutex;
-  mutable std::unique_ptr<const std::vector<cdna::c::MetadataEntry>> metadata;
+  // Read at the first use, without a lock: a source of the caller's is asked for it. Null before; owned.
+  mutable std::atomic<const std::vector<cdna::c::MetadataEntry>*> metadata{nullptr};
 };
 
 namespace cdna::c {

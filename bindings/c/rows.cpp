@@ -1,5 +1,6 @@
 // Rows of a tensor as elements of the caller's dtype, with gaps between them or without, by one thread or several.
 #include <atomic>
+#include <mutex>
 #include <vector>
 
 #include "bindings/c/reader.hpp"

@@ -1,6 +1,7 @@
 // The C interface: metadata, assets, and checking files with progress, problems and cancellation.
 #include <atomic>
 #include <catch2/catch.hpp>
+#include <future>
 #include <thread>
 
 #include "../sample_file.hpp"
@@ -91,6 +92,37 @@ struct Progress {
 }  // namespace
 
 // ---- Metadata ----
+
+TEST_CASE("c: metadata is read by several threads at once, and none waits in a source of the caller's") {
+  // The first read of metadata returns when another thread has had all of it.
+  struct Waiting : CallbackFile {
+    std::atomic<int> asked{-1};  // Reads since metadata was asked for.
+    std::promise<void> had;
+
+    static std::int32_t read_and_wait(void* context, std::uint64_t offset, void* out, std::uint64_t size) {
+      auto& self = *static_cast<Waiting*>(context);
+      if (self.asked >= 0 && self.asked++ == 0) self.had.get_future().wait();
+      std::memcpy(out, self.bytes.data() + offset, size);
+      return 0;
+    }
+  } file;
+  file.bytes = sample();
+  cdna_source source = file.source("waiting");
+  source.read_at = Waiting::read_and_wait;
+  cdna_reader* opened = nullptr;
+  must_c([&](cdna_error* error) { return cdna_open_source(&source, nullptr, &opened, error); });
+  const ReaderHandle reader(opened);
+  file.asked = 0;
+  cdna_metadata_value first = sized<cdna_metadata_value>();
+  cdna_code code = CDNA_END;
+  std::thread waiting([&] { code = cdna_metadata_at(opened, 0, &first, nullptr); });
+  while (file.asked == 0) std::this_thread::yield();
+  const cdna_metadata_value second = value_at(reader, 0);
+  file.had.set_value();
+  waiting.join();
+  REQUIRE(code == CDNA_OK);
+  CHECK(first.key == second.key);  // One copy is kept.
+}
 
 TEST_CASE("c: metadata of every type is the library's, in order, and found by key") {
   const cdna::Metadata expected = must(must(cdna::Reader::open(cdna::memory_source(sample()))).metadata());
