@@ -225,11 +225,14 @@ TEST_CASE("c: rows are the library's, for every range, stride and number of thre
     for (const char* const name : {"codes", "compressed", "exact"}) {
       const cdna::Tensor tensor = *both.cpp.find(name);
       const std::uint64_t number = find_c(both.c, name);
-      for (const auto& [dtype, cpp_dtype] : {std::pair(CDNA_F32, cdna::DType::f32),
-                                             {CDNA_BF16, cdna::DType::bf16},
-                                             {CDNA_F16, cdna::DType::f16},
-                                             {CDNA_F64, cdna::DType::f64}}) {
-        for (const auto& [begin, end] : {std::pair(0U, 203U), {0, 0}, {203, 203}, {7, 8}, {15, 17}, {3, 130}}) {
+      for (const auto& [c_dtype, cpp_dtype] : {std::pair(CDNA_F32, cdna::DType::f32),
+                                               {CDNA_BF16, cdna::DType::bf16},
+                                               {CDNA_F16, cdna::DType::f16},
+                                               {CDNA_F64, cdna::DType::f64}}) {
+        const auto dtype = static_cast<std::uint32_t>(c_dtype);  // Lambdas of clang 14 take no structured bindings.
+        for (const auto& range : {std::pair(0U, 203U), {0, 0}, {203, 203}, {7, 8}, {15, 17}, {3, 130}}) {
+          const std::uint64_t begin = range.first;
+          const std::uint64_t end = range.second;
           const Bytes expected = rows_in_cpp(tensor, begin, end, cpp_dtype);
           const std::uint64_t row = tensor.row_bytes(cpp_dtype);
           for (const std::uint64_t gap : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{96}}) {
@@ -237,8 +240,8 @@ TEST_CASE("c: rows are the library's, for every range, stride and number of thre
               const std::uint64_t stride = row + gap;
               Bytes out((end - begin) * stride + 1, std::byte{0xA5});
               must_c([&](cdna_error* error) {
-                return cdna_read_rows(both.c.get(), number, begin, end, static_cast<std::uint32_t>(dtype), out.data(),
-                                      gap == 0 ? 0 : stride, workers, error);
+                return cdna_read_rows(both.c.get(), number, begin, end, dtype, out.data(), gap == 0 ? 0 : stride,
+                                      workers, error);
               });
               bool same = true;
               bool poison = out.back() == std::byte{0xA5};
