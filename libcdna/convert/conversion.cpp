@@ -50,9 +50,9 @@ Result<ConvertReport> carry_out(const Model& model, const Plan& plan, std::uniqu
   writer_options.stop = options.stop;
   Writer writer = CDNA_TRY(Writer::create(std::make_unique<CountingSink>(file_bytes, std::move(sink)), writer_options));
   Conversion conversion(model, plan, options.progress, std::move(writer));
-  const Digest root = CDNA_TRY(conversion.run());
-  ConvertReport report = report_of(model, plan, conversion);
-  report.root = root;
+  CDNA_TRY(conversion.write_items());
+  ConvertReport report = report_of(model, plan, conversion);  // Takes memory: not once there is a file.
+  report.root = CDNA_TRY(conversion.finish());
   report.file_bytes = file_bytes;
   return report;
 }
@@ -116,12 +116,15 @@ Result<void> add_assets(const Model& model, Codec codec, Writer& writer) {
 Conversion::Conversion(const Model& model, const Plan& plan, const ProgressCallback& progress, Writer writer)
     : model_(model), plan_(plan), writer_(std::move(writer)), progress_(progress, bytes_to_read(model, plan)) {}
 
-Result<Digest> Conversion::run() {
+Result<void> Conversion::write_items() {
   for (std::size_t i = 0; i < plan_.tensors.size(); ++i) {
     const std::uint32_t item = CDNA_TRY(add_tensor(i));
     items_.push_back(item);
   }
-  CDNA_TRY(add_assets(model_, plan_.codec, writer_));
+  return add_assets(model_, plan_.codec, writer_);
+}
+
+Result<Digest> Conversion::finish() {
   const Digest root = CDNA_TRY(writer_.finish(metadata_of(model_, plan_)));
   progress_.finish();
   return root;

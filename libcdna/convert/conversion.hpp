@@ -23,10 +23,12 @@ class Conversion {
   // All but the writer outlive it.
   Conversion(const Model& model, const Plan& plan, const ProgressCallback& progress, Writer writer);
 
-  // Writes everything and finishes the file. Errors: those of Writer and Model.
-  Result<Digest> run();
+  // Writes all tensors and assets. Errors: those of Writer and Model.
+  Result<void> write_items();
+  // What is left, last: the file is there with its success. Errors: those of Writer::finish.
+  Result<Digest> finish();
 
-  // What became of a tensor. Requires: run() has succeeded.
+  // What became of a tensor. Requires: write_items() has succeeded.
   const WrittenItem& written(std::size_t tensor) const { return writer_.written(items_[tensor]); }
 
  private:
