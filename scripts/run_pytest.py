@@ -21,7 +21,7 @@ def outcome(case):
         if child.tag in ("failure", "error"):
             return "failed", name, child.get("message", "")
         if child.tag == "skipped":
-            return "skipped", name, child.get("message", "")
+            return "skipped", name, f"{child.get('message', '')} {child.text or ''}"  # The reason of a whole file is in the text.
     return "passed", name, ""
 
 
@@ -31,7 +31,7 @@ def count(report, may_skip):
     for case in xml.etree.ElementTree.parse(report).iter("testcase"):
         kind, name, message = outcome(case)
         if kind == "skipped" and not (may_skip and re.search(may_skip, message)):
-            print(f"{name} was skipped: {message}")
+            print(f"{name} was skipped: {message.strip()}")
             kind = "failed"
         counts[kind] += 1
     return counts["passed"], counts["failed"], counts["skipped"]
