@@ -80,11 +80,11 @@ def package():
         yield Suite(f"tests/python/package: {name}", [python, "scripts/run_pytest.py", "--may-skip", may_skip, "tests/python/package"],
                     suite.stated, **ready)
     # Without torch its types are unknown, and with them those of cdna.torch, which nothing else imports.
-    mypy = [VENV_PYTHON, "-m", "mypy", "--strict", "--cache-dir=build/mypy", "-m", "cdna", "-m", "cdna.numpy", "-m", "cdna.__main__"]
+    mypy = [VENV_PYTHON, "-m", "mypy", "--strict", "-m", "cdna", "-m", "cdna.numpy", "-m", "cdna.__main__"]
     stubtest = [VENV_PYTHON, "-m", "mypy.stubtest", "--mypy-config-file", "pyproject.toml", "--allowlist",
                 "tests/python/package/stubtest.allowlist", "cdna._core"]
-    yield Suite("mypy --strict", mypy, suite.one_test, needs=("Python wheel",))
-    yield Suite("stubtest", stubtest, suite.one_test, needs=("Python wheel",))
+    for name, command in (("mypy --strict", mypy), ("stubtest", stubtest)):
+        yield Suite(name, command, suite.one_test, needs=("Python wheel",), environment={"MYPY_CACHE_DIR": "build/mypy"})
     yield Suite("scripts/todays_meson.sh", ["scripts/todays_meson.sh"], suite.one_test, needs=("Python packages",), after=("build tsan",))
 
 

@@ -1,6 +1,7 @@
 """What the tests of the package share: random matrices, files of them, and the reference decoder."""
 from __future__ import annotations
 
+import os
 import pathlib
 import sys
 
@@ -13,6 +14,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 VECTORS = ROOT / "spec/vectors"
 SEED = 20240611
 
+# Where hypothesis keeps what it found in sources: not beside them.
+os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(ROOT / "build/hypothesis"))
 sys.path.insert(0, str(ROOT / "spec/reference"))
 
 
