@@ -26,7 +26,10 @@ const Bytes& sample() {
   return bytes;
 }
 
-cdna::Reader pristine() { return must(cdna::Reader::open(cdna::memory_source(sample()))); }
+const cdna::Reader& pristine() {
+  static const cdna::Reader reader = must(cdna::Reader::open(cdna::memory_source(sample())));
+  return reader;
+}
 
 cdna_reader_info describe(const ReaderHandle& reader) {
   auto info = sized<cdna_reader_info>();
