@@ -1,6 +1,8 @@
 // ThreadPool: one mutex hands out indices; tasks are whole blocks, so it is never contended.
 #include "libcdna/thread_pool.hpp"
 
+#include <signal.h>
+
 #include <algorithm>
 #include <chrono>
 #include <exception>
@@ -12,19 +14,53 @@ namespace {
 
 constexpr std::chrono::microseconds kAwake{100};
 
+// Threads that are started meanwhile take no signals but those that their own instructions raise: a handler of the
+// program's for SIGBUS or SIGSEGV goes on working in them.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() noexcept {
+    sigset_t set;
+    sigfillset(&set);
+    for (const int own : {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP}) sigdelset(&set, own);
+    pthread_sigmask(SIG_BLOCK, &set, &before_);
+  }
+  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_;
+};
+
 }  // namespace
 
-ThreadPool::ThreadPool(unsigned threads) {
-  if (threads == 0) threads = std::max(1U, std::thread::hardware_concurrency());
+ThreadPool::ThreadPool(unsigned threads, Start start)
+    : size_(threads == 0 ? std::max(1U, std::thread::hardware_concurrency()) : threads) {
+  if (start == Start::when_needed) return;
+  start_threads();
+  size_ = static_cast<unsigned>(threads_.size()) + 1;
+}
+
+ThreadPool::~ThreadPool() { end_threads(); }
+
+void ThreadPool::rest() {
+  end_threads();
+  threads_.clear();
+  stopping_ = false;
+}
+
+void ThreadPool::start_threads() {
+  const SignalsBlocked inherited;
   try {
-    threads_.reserve(threads - 1);
-    for (unsigned worker = 1; worker < threads; ++worker) threads_.emplace_back([this, worker] { work(worker); });
+    threads_.reserve(size_ - 1);
+    for (unsigned worker = 1; worker < size_; ++worker)
+      threads_.emplace_back([this, worker, seen = round_.load()] { work(worker, seen); });
   } catch (const std::exception&) {
     // The system has no more threads or memory to give: those that were started do the work, with the same results.
   }
 }
 
-ThreadPool::~ThreadPool() {
+void ThreadPool::end_threads() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
@@ -34,6 +70,7 @@ ThreadPool::~ThreadPool() {
 }
 
 Result<void> ThreadPool::run(std::size_t count, const Task& task) {
+  if (threads_.empty() && count > 1 && size_ > 1) start_threads();
   {
     const std::lock_guard lock(mutex_);
     task_ = &task;
@@ -51,8 +88,7 @@ Result<void> ThreadPool::run(std::size_t count, const Task& task) {
   return std::move(error_);
 }
 
-void ThreadPool::work(unsigned worker) {
-  std::size_t seen = 0;
+void ThreadPool::work(unsigned worker, std::size_t seen) {
   while (wait_for_work(seen)) {
     seen = round_;
     take_turns(worker);

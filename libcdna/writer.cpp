@@ -78,6 +78,8 @@ Result<std::uint32_t> Writer::end_tensor() {
   return no_throw([&] { return session_->end(); });
 }
 
+void Writer::rest() { session_->rest(); }
+
 const WrittenItem& Writer::written(std::uint32_t item) const { return session_->written(item); }
 
 Result<Digest> Writer::finish(Metadata metadata) {

@@ -669,7 +669,8 @@ typedef struct cdna_sink {
 typedef struct cdna_writer_options {
   uint32_t struct_size;
   uint32_t alignment; /* Of large planes: a power of two, 64 to 65536; 0: 4096. */
-  uint32_t threads;   /* During calls, the caller's among them; 0: the caller's alone. The bytes do not depend on it. */
+  uint32_t threads;   /* During calls that have work for several, the caller's among them; 0: the caller's alone. None
+                         outlives its call. The bytes do not depend on it. */
   int32_t force;      /* Not 0: an existing regular file is replaced, by rename. */
   /* Or NULL: after parts of a tensor and after each. bytes_done: read of all tensors so far, twice where codes are made;
    * bytes_total is 0. */

@@ -39,11 +39,26 @@ namespace cdna::c {
 // Errors: bad_argument (null, or a writer that can only be freed).
 Result<void> need_ready(const cdna_writer* writer);
 
+// No thread of a writer outlives a call.
+class RestAfterwards {
+ public:
+  explicit RestAfterwards(cdna_writer& writer) : writer_(writer) {}
+  ~RestAfterwards() {
+    if (writer_.writer) writer_.writer->rest();
+  }
+  RestAfterwards(const RestAfterwards&) = delete;
+  RestAfterwards& operator=(const RestAfterwards&) = delete;
+
+ private:
+  cdna_writer& writer_;
+};
+
 // Runs `work(writer)`, which returns Result<void>. After an error the writer can only be freed.
 template <class Work>
 cdna_code use_writer(cdna_writer* writer, cdna_error* error, const Work& work) noexcept {
   return guarded(error, [&]() -> Result<void> {
     CDNA_TRY(need_ready(writer));
+    const RestAfterwards rest(*writer);
     writer->state = cdna_writer::State::failed;  // Until the end is reached, whatever is thrown.
     CDNA_TRY(work(*writer));
     writer->state = cdna_writer::State::ready;

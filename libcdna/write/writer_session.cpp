@@ -33,7 +33,7 @@ std::uint8_t log2_of(std::uint64_t power) { return static_cast<std::uint8_t>(std
 Writer::Session::Session(std::unique_ptr<Sink> sink, const WriterOptions& options)
     : alignment_(options.alignment),
       sink_(std::move(sink)),
-      pool_(options.threads),
+      pool_(options.threads, ThreadPool::Start::when_needed),
       encoders_(pool_.size()),
       stop_(options.stop),
       walk_(log2_of(options.alignment)) {}

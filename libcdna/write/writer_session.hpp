@@ -36,6 +36,7 @@ class Writer::Session {
   Result<std::uint32_t> add_asset(const std::string& name, const std::string& media_type, std::uint64_t size_bytes,
                                   Codec codec, const ByteReader& data);
   Result<Digest> finish(Metadata metadata);
+  void rest() { pool_.rest(); }
   const WrittenItem& written(std::uint32_t item) const { return written_[item]; }
 
  private:

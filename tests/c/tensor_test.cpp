@@ -1,9 +1,11 @@
 // The C interface: tensors, planes, rows, codebooks, blocks, and what of them is in memory; also from eight threads.
+#include <signal.h>
 #include <sys/resource.h>
 
 #include <atomic>
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <mutex>
 #include <thread>
 
 #include "../random.hpp"
@@ -295,6 +297,50 @@ TEST_CASE("c: with workers every block is read once, and pieces are shared out")
   auto statistics = sized<cdna_statistics>();
   REQUIRE(cdna_statistics_get(reader.get(), &statistics, nullptr) == CDNA_OK);
   CHECK(statistics.blocks_verified == 4096 / 32);
+}
+
+TEST_CASE("c: threads of the library take none of the program's signals, and leave it SIGBUS and its like") {
+  struct Watching : CallbackFile {
+    std::thread::id caller = std::this_thread::get_id();
+    std::atomic<bool> waiting{false};  // For a read by another thread.
+    sigset_t blocked{};
+    std::once_flag once;
+
+    // The caller's own reads wait for one by another thread.
+    static std::int32_t watch(void* context, std::uint64_t offset, void* out, std::uint64_t size) {
+      auto& self = *static_cast<Watching*>(context);
+      if (self.waiting && std::this_thread::get_id() == self.caller) {
+        self.waiting.wait(true);
+      } else if (self.waiting) {
+        std::call_once(self.once, [&self] {
+          pthread_sigmask(SIG_BLOCK, nullptr, &self.blocked);
+          self.waiting = false;
+          self.waiting.notify_all();
+        });
+      }
+      std::memcpy(out, self.bytes.data() + offset, size);
+      return 0;
+    }
+  } file;
+  file.bytes = file_of_exact(cdna::DType::f32, 4096, 512, Bytes(4096 * 512 * 4), {32, 1, cdna::Codec::raw});
+  cdna_source source = file.source("watching");
+  source.read_at = Watching::watch;
+  cdna_reader* opened = nullptr;
+  must_c([&](cdna_error* error) { return cdna_open_source(&source, nullptr, &opened, error); });
+  const ReaderHandle reader(opened);
+  must_c([&](cdna_error* error) { return cdna_tensor_verify(opened, 0, error); });
+  const WorkersHandle workers = workers_c(3);
+  sigset_t own;
+  pthread_sigmask(SIG_BLOCK, nullptr, &own);
+  CHECK(sigismember(&own, SIGTERM) == 0);  // As before.
+  Bytes out(4096 * 512 * 4);
+  file.waiting = true;
+  must_c([&](cdna_error* error) {
+    return cdna_read_rows(opened, 0, 0, 4096, CDNA_F32, out.data(), 0, workers.get(), error);
+  });
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGALRM, SIGCHLD, SIGUSR1, SIGPIPE, SIGRTMIN})
+    CHECK(sigismember(&file.blocked, signal) == 1);
+  for (const int signal : {SIGBUS, SIGSEGV, SIGFPE, SIGILL}) CHECK(sigismember(&file.blocked, signal) == 0);
 }
 
 TEST_CASE("c: of several damaged blocks the first is reported, whoever reads it") {

@@ -1,6 +1,9 @@
 // Files written through C, byte for byte against the C++ writer, and read back in C++.
 #include "cdna/writer.hpp"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <catch2/catch.hpp>
 #include <functional>
 #include <limits>
@@ -115,6 +118,34 @@ TEST_CASE("C writer: exact tensors are the C++ writer's, for every codec, dtype 
       CHECK(rows_of(reader_over(expected), "a") == data);
     }
   }
+}
+
+TEST_CASE("C writer: no thread outlives a call, so that a child process can free a writer") {
+  cdna_writer_options options = CDNA_WRITER_OPTIONS_INIT;
+  options.threads = 4;
+  MemorySink sink;
+  WriterHandle writer = writer_into(sink, &options);
+  const auto threads = [] { return cdna::test::files_in("/proc/self/task"); };
+  CHECK(threads() == 1);
+  const Bytes data(8 << 20, std::byte{1});
+  add(writer.get(), Spec("exact", CDNA_F32, {2048, 1024}), data);
+  CHECK(threads() == 1);
+  add(writer.get(), Spec("codes", CDNA_F32, {2048, 1024}, "cb8"), data);
+  CHECK(threads() == 1);
+  const pid_t child = fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    cdna_error error{};
+    const Spec more("child", CDNA_F32, {2048, 1024}, "cb8");
+    const cdna_code code = cdna_writer_add(writer.get(), &more.c, data.data(), data.size(), &error);
+    cdna_writer_free(writer.release());
+    _exit(code == CDNA_OK ? 0 : 1);
+  }
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 0);
+  add(writer.get(), Spec("parent", CDNA_F32, {2048, 1024}, "cb8"), data);
 }
 
 TEST_CASE("C writer: presets are the C++ writer's, for any alignment and number of threads") {

@@ -26,7 +26,9 @@ namespace cdna {
 
 struct WriterOptions {
   std::uint32_t alignment = 4096;  // Of large planes; a power of two, 64..65536.
-  unsigned threads = 1;  // Including the caller's; 0 means one per core. The file's bytes do not depend on it.
+  // Including the caller's; 0 means one per core. The others start with the first work for more than one. The file's
+  // bytes do not depend on it.
+  unsigned threads = 1;
   // When it becomes true, the call in progress fails with Code::cancelled. May be null.
   const std::atomic<bool>* stop = nullptr;
 };
@@ -93,6 +95,9 @@ class Writer {
   Result<void> begin_tensor(const TensorSpec& spec);
   Result<void> append(std::span<const std::byte> bytes);
   Result<std::uint32_t> end_tensor();
+
+  // Ends the writer's threads until there is work for more than one again. Cost: as many thread starts then.
+  void rest();
 
   // Requires: item < number of items added.
   const WrittenItem& written(std::uint32_t item) const;
