@@ -1,14 +1,12 @@
 // What numbers and names from C may be.
 #include "bindings/c/arguments.hpp"
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <limits>
 #include <string>
 
 #include "bindings/c/boundary.hpp"
-#include "bindings/c/workers.hpp"
 
 namespace cdna::c {
 
@@ -29,11 +27,6 @@ Result<Preset> need_preset(const char* preset, const char* name) {
   if (!parsed && parsed.error().code == Code::bad_argument)
     return bad_argument(std::string(name) + " " + parsed.error().message);
   return parsed;
-}
-
-Result<unsigned> need_threads(std::uint32_t threads, const char* name) {
-  CDNA_TRY(check_threads(threads, name));
-  return std::max(1U, threads);
 }
 
 Error callback_failed(const char* what, std::int32_t returned) {

@@ -15,9 +15,6 @@ Result<DType> need_dtype(std::uint32_t dtype, const char* name);
 Result<Codec> need_codec(std::uint32_t codec, const char* name);
 Result<Preset> need_preset(const char* preset, const char* name);
 
-// As the library counts them: 0 from C is the caller's alone, too. Errors: limit (over 1024).
-Result<unsigned> need_threads(std::uint32_t threads, const char* name);
-
 // Of a callback of the caller's that returned what is not 0: an errno, with either sign.
 Error callback_failed(const char* what, std::int32_t returned);
 

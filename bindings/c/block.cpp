@@ -77,10 +77,9 @@ namespace {
 
 Result<void> open_blocks(const cdna_reader* reader, std::uint64_t number, std::uint64_t row_begin,
                          std::uint64_t row_end, cdna_blocks** ret_blocks) {
-  const Tensor tensor = CDNA_TRY(tensor_of(reader, number));
-  CDNA_TRY(check_rows(tensor, row_begin, row_end));
+  const RowRange rows = CDNA_TRY(row_range(reader, number, row_begin, row_end));
   CDNA_TRY(need(ret_blocks, "ret_blocks"));
-  BlockRange range = CDNA_TRY(tensor.blocks(row_begin, row_end));
+  BlockRange range = CDNA_TRY(rows.named.tensor.blocks(rows.begin, rows.end));
   *ret_blocks = std::make_unique<cdna_blocks>(cdna_blocks{reader->reader, std::move(range), {}}).release();
   return {};
 }

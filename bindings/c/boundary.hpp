@@ -77,11 +77,15 @@ Result<std::uint32_t> struct_size(const Struct* given, const char* name) {
   return size;
 }
 
-// A struct of the caller's, of this version or another. Errors: bad_argument (null, no struct_size, or fields set that
-// this version does not know).
+// Whether a struct of any version can have it: else it is taken for a field that was never set.
+inline bool is_struct_size(std::uint32_t size) { return size != 0 && size % 8 == 0 && size <= 4096; }
+
+// A struct of the caller's, of this version or another. Errors: bad_argument (null, no struct_size or a wrong one, or
+// fields set that this version does not know).
 template <class Struct>
 Result<Struct> take_struct(const Struct* given, const char* name) {
   const std::uint32_t size = CDNA_TRY(struct_size(given, name));
+  if (!is_struct_size(size)) return bad_argument(std::string(name) + ": struct_size is " + std::to_string(size));
   const auto* const bytes = reinterpret_cast<const unsigned char*>(given);
   for (std::size_t i = sizeof(Struct); i < size; ++i) {
     if (bytes[i] != 0) return bad_argument(std::string(name) + " has a field of a later version set");

@@ -37,7 +37,7 @@ class CallersSource final : public Source {
 SourceClosing::SourceClosing(const cdna_source* source) noexcept {
   std::uint32_t size = 0;
   if (source != nullptr) std::memcpy(&size, source, sizeof size);
-  if (size < offsetof(cdna_source, close) + sizeof source->close) return;
+  if (!is_struct_size(size) || size < offsetof(cdna_source, close) + sizeof source->close) return;
   close_ = source->close;
   context_ = source->context;
 }

@@ -8,7 +8,8 @@
  *  2 Handles are opaque. Tensors, assets, metadata and blocks are numbers, counted from 0, not handles.
  *  3 `struct_size` comes first in structs that may grow; the caller sets it to sizeof (the _INIT macros do). Fields only
  *    come to be added at the end, 0 is every field's default, and a library reads and writes no more than the size says.
- *    A struct_size of 0 is a BAD_ARGUMENT. Pointers to options may be NULL: all defaults.
+ *    A struct_size of 0 is a BAD_ARGUMENT; of what a call reads also one over 4096
+ *    or no multiple of 8. Pointers to options may be NULL: all defaults.
  *  4 Sizes are bytes unless they are named _rows, _cols, _count, _stride or _begin and _end. Shapes are row-major; the
  *    matrix view of a tensor is [rows, cols] (spec/format.md, 7.1). All numbers in files and planes are little-endian.
  *  5 Strings are UTF-8 and end with 0. Names come from files: cdna_escape() makes them fit to print. Names and
@@ -83,7 +84,7 @@ enum {
   CDNA_CANCELLED = 37
 };
 
-#define CDNA_NO_OFFSET UINT64_MAX
+#define CDNA_NO_OFFSET 0xFFFFFFFFFFFFFFFFu
 
 /* What went wrong, and where. Never grows. Texts end with 0, are cut where they are too long (tensor, file and message
  * at a whole character), and can be printed as they are: escaped. */
@@ -150,15 +151,19 @@ CDNA_API uint32_t cdna_dtype_bits(uint32_t dtype);
 
 /* ---- Threads ---- */
 
+/* As a number of threads, everywhere: 0 is the caller's alone, and this is one per core. */
+#define CDNA_ALL_CORES 0xFFFFFFFFu
+
 /* Who does the work of a call. One call at a time may use a cdna_workers: for another it is a BAD_ARGUMENT. */
 typedef struct cdna_workers cdna_workers;
 
 /* Calls body(body_context, i) once for every i in [0, count), from whatever threads it likes, and returns when all have
- * returned. Bodies do not wait for one another: they may run one after the other. */
+ * returned. A body waits for nothing but what other bodies that have begun will do: they may run one after the
+ * other. */
 typedef void (*cdna_parallel_for)(void* context, uint64_t count, void (*body)(void* body_context, uint64_t i),
                                   void* body_context);
 
-/* The calling thread and `threads` - 1 of the library's own, which live until cdna_workers_free(); 0: one per core.
+/* The calling thread and `threads` - 1 of the library's own, which live until cdna_workers_free(); 0: as 1.
  * Errors: NO_MEMORY, LIMIT (over 1024). */
 CDNA_API cdna_code cdna_workers_create(uint32_t threads, cdna_workers** ret_workers, cdna_error* error);
 /* The caller's threads: at most `concurrency` bodies are asked for at a time. Errors: NO_MEMORY, BAD_ARGUMENT,
@@ -194,11 +199,12 @@ typedef struct cdna_open_options {
   uint64_t footer_bytes_max;              /* 0: 256 MiB */
   uint64_t items_max;                     /* 0: 2^24 */
   uint64_t tensor_decoded_bytes_max;      /* Per plane; 0: 2 TiB */
-  uint64_t pinned_bytes_max;              /* Of cdna_pin(), all pins together; 0: none may be made. */
+  uint64_t pinned_bytes_max;              /* Of cdna_pin_rows(), all pins together; 0: none may be made. */
+  const char* name;                       /* Of memory, for messages; copied. NULL: "". Only cdna_open_memory(). */
 } cdna_open_options;
 
 #define CDNA_OPEN_OPTIONS_INIT \
-  { (uint32_t)sizeof(cdna_open_options), 0, 0, 0, NULL, 0, 0, 0, 0 }
+  { (uint32_t)sizeof(cdna_open_options), 0, 0, 0, NULL, 0, 0, 0, 0, NULL }
 
 /* A caller's own storage: an object store, a packed archive, another process. */
 typedef struct cdna_source {
@@ -375,6 +381,9 @@ CDNA_API cdna_code cdna_plane_data(const cdna_reader* reader, uint64_t tensor, u
 CDNA_API cdna_code cdna_codebook(const cdna_reader* reader, uint64_t tensor, const float** ret_entries,
                                  uint64_t* ret_count, cdna_error* error);
 
+/* As row_end, everywhere: to the last. */
+#define CDNA_ALL_ROWS 0xFFFFFFFFFFFFFFFFu
+
 /* Rows [row_begin, row_end) of the matrix view as elements of `dtype`, row i at out + i * row_stride bytes (0: without
  * gaps; at least what a row takes). An exact tensor can be had as its own dtype; every tensor of a float dtype as F16,
  * BF16, F32 and F64. A codebook tensor is decoded in f32 and rounded once; the source's dtype restores outliers bit for
@@ -412,7 +421,8 @@ typedef struct cdna_block {
   { (uint32_t)sizeof(cdna_block), 0, 0, 0, 0, 0, 0, NULL, 0, 0, NULL, NULL, 0, NULL, NULL, 0, NULL }
 
 /* Block `block` of a tensor. Its pointers live until cdna_block_release(), whatever the trust mode; then they are NULL.
- * Any thread may release it. Errors: those of reading; BAD_ARGUMENT (also: a struct_size that leaves out `owner`). */
+ * Any thread may release it. What
+ * `ret_block` held before is overwritten, not released. Errors: those of reading; BAD_ARGUMENT (also: a struct_size that leaves out `owner`). */
 CDNA_API cdna_code cdna_block_acquire(const cdna_reader* reader, uint64_t tensor, uint64_t block, cdna_block* ret_block,
                                       cdna_error* error);
 CDNA_API void cdna_block_release(cdna_block* block);
@@ -432,7 +442,8 @@ CDNA_API void cdna_blocks_free(cdna_blocks* blocks);
 /* Asks the system to read what rows [row_begin, row_end) need, and returns at once. */
 CDNA_API cdna_code cdna_prefetch(const cdna_reader* reader, uint64_t tensor, uint64_t row_begin, uint64_t row_end,
                                  cdna_error* error);
-/* Lets the pages of those rows go from this process; they come back when they are touched. */
+/* Lets the pages of those rows go; they come back when they are touched. Mapped: from this process. Read by pread: from
+ * the page cache, for all processes (POSIX_FADV_DONTNEED). Memory and sources of the caller's: nothing. */
 CDNA_API cdna_code cdna_evict(const cdna_reader* reader, uint64_t tensor, uint64_t row_begin, uint64_t row_end,
                               cdna_error* error);
 /* Verifies those rows and keeps their pages in memory (mlock) until the pin is freed. Errors: those of reading; LIMIT
@@ -459,7 +470,7 @@ typedef int32_t (*cdna_problem)(void* context, const cdna_error* error, uint64_t
 typedef struct cdna_verify_options {
   uint32_t struct_size;
   uint32_t level;   /* CDNA_VERIFY_ */
-  uint32_t threads; /* For the length of the call; 0: the caller's alone. */
+  uint32_t threads; /* During the call; 0: the caller's alone. */
   uint32_t reserved;
   cdna_progress progress; /* Or NULL. */
   void* progress_context;
@@ -555,12 +566,13 @@ typedef struct cdna_matrix {
   int64_t col_stride;
 } cdna_matrix;
 
-/* Rows [row_begin, row_end) of a tensor; row_end 0: to the last. */
+/* Rows [row_begin, row_end) of a tensor. */
 typedef struct cdna_rows {
   const cdna_reader* reader;
   uint64_t tensor;
   uint64_t row_begin;
-  uint64_t row_end;
+  uint64_t row_end;     /* CDNA_ALL_ROWS: to the last. */
+  uint64_t reserved[2]; /* 0 */
 } cdna_rows;
 
 typedef struct cdna_matmul_options {
@@ -634,11 +646,20 @@ typedef struct cdna_encoded_info {
   double max_abs_error;
 } cdna_encoded_info;
 
-/* Encodes row-major elements of F16, BF16, F32 or F64 with a codebook preset. `threads` work during the call, 0: the
- * caller's alone; the result does not depend on them. Errors: BAD_ARGUMENT (not a codebook preset; a value that is not
- * finite, with its place; over 2^24 columns), LIMIT (threads), NO_MEMORY. */
+typedef struct cdna_encode_options {
+  uint32_t struct_size;
+  uint32_t threads;       /* During the call; 0: the caller's alone. The result does not depend on them. */
+  int32_t keep_nonfinite; /* Not 0: NaN and infinities become outliers, bit for bit; 0: they are an error. */
+  uint32_t reserved;      /* 0 */
+} cdna_encode_options;
+
+#define CDNA_ENCODE_OPTIONS_INIT \
+  { (uint32_t)sizeof(cdna_encode_options), 0, 0, 0 }
+
+/* Encodes row-major elements of F16, BF16, F32 or F64 with a codebook preset. Errors: BAD_ARGUMENT (not a codebook
+ * preset; a value that is not finite, with its place; over 2^24 columns), LIMIT (threads), NO_MEMORY. */
 CDNA_API cdna_code cdna_encode(uint32_t dtype, uint64_t rows, uint64_t cols, const void* data, const char* preset,
-                               uint32_t threads, cdna_encoded** ret_encoded, cdna_error* error);
+                               const cdna_encode_options* options, cdna_encoded** ret_encoded, cdna_error* error);
 CDNA_API cdna_code cdna_encoded_describe(const cdna_encoded* encoded, cdna_encoded_info* ret_info, cdna_error* error);
 /* The values that a reader would return: out [rows, cols] f32. */
 CDNA_API cdna_code cdna_encoded_decode(const cdna_encoded* encoded, float* out, cdna_error* error);
@@ -685,7 +706,7 @@ typedef struct cdna_writer_options {
  * (threads), NO_MEMORY. */
 CDNA_API cdna_code cdna_writer_create(const char* path, const cdna_writer_options* options, cdna_writer** ret_writer,
                                       cdna_error* error);
-/* Calls sink->close also when it fails, unless `sink` is NULL or has no struct_size. Errors: IO, BAD_ARGUMENT, LIMIT,
+/* Calls sink->close also when it fails, unless `sink` is NULL or has a wrong struct_size. Errors: IO, BAD_ARGUMENT, LIMIT,
  * NO_MEMORY. */
 CDNA_API cdna_code cdna_writer_create_sink(const cdna_sink* sink, const cdna_writer_options* options,
                                            cdna_writer** ret_writer, cdna_error* error);

@@ -8,6 +8,7 @@
 #include "bindings/c/arguments.hpp"
 #include "bindings/c/boundary.hpp"
 #include "bindings/c/progress.hpp"
+#include "bindings/c/workers.hpp"
 
 namespace cdna::c {
 namespace {
@@ -38,7 +39,7 @@ Result<ConvertOptions> take_convert_options(const cdna_convert_options& given) {
   options.keep_exact = CDNA_TRY(take_patterns(given));
   options.codec = CDNA_TRY(need_codec(given.codec, "options->codec"));
   if (given.keep_nonfinite != 0) options.nonfinite = Nonfinite::exact;
-  options.threads = CDNA_TRY(need_threads(given.threads, "options->threads"));
+  options.threads = CDNA_TRY(take_threads(given.threads, "options->threads"));
   CDNA_TRY(check(options));
   return options;
 }

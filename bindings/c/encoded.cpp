@@ -6,6 +6,7 @@
 
 #include "bindings/c/arguments.hpp"
 #include "bindings/c/boundary.hpp"
+#include "bindings/c/workers.hpp"
 #include "cdna/preset.hpp"
 
 namespace cdna::c {
@@ -21,19 +22,22 @@ Result<CodebookOptions> codebook_preset(const char* preset) {
 }
 
 Result<void> encode_values(std::uint32_t dtype, std::uint64_t rows, std::uint64_t cols, const void* data,
-                           const char* preset, std::uint32_t threads, cdna_encoded** ret_encoded) {
+                           const char* preset, const cdna_encode_options* options, cdna_encoded** ret_encoded) {
   CDNA_TRY(need(data, "data"));
   CDNA_TRY(need(ret_encoded, "ret_encoded"));
   const DType type = CDNA_TRY(need_dtype(dtype, "dtype"));
-  const CodebookOptions options = CDNA_TRY(codebook_preset(preset));
-  const unsigned thread_count = CDNA_TRY(need_threads(threads, "threads"));
+  CodebookOptions codebook = CDNA_TRY(codebook_preset(preset));
+  const cdna_encode_options given = CDNA_TRY(take_options(options, "options"));
+  if (given.reserved != 0) return bad_argument("options->reserved is " + std::to_string(given.reserved));
+  if (given.keep_nonfinite != 0) codebook.nonfinite = Nonfinite::exact;
+  const unsigned threads = CDNA_TRY(take_threads(given.threads, "options->threads"));
   if (cols != 0 && rows >= kElementsEnd / cols) {
     return bad_argument("rows " + std::to_string(rows) + " times cols " + std::to_string(cols) +
                         " is 2^60 elements or more");
   }
   const std::span<const std::byte> bytes(static_cast<const std::byte*>(data), rows * cols * (bits_of(type) / 8));
   auto encoded = std::make_unique<cdna_encoded>();
-  encoded->matrix = CDNA_TRY(encode(type, rows, cols, bytes, options, thread_count));
+  encoded->matrix = CDNA_TRY(encode(type, rows, cols, bytes, codebook, threads));
   *ret_encoded = encoded.release();
   return {};
 }
@@ -80,9 +84,9 @@ Result<void> decode_encoded(const cdna_encoded* encoded, float* out) {
 extern "C" {
 
 cdna_code cdna_encode(uint32_t dtype, uint64_t rows, uint64_t cols, const void* data, const char* preset,
-                      uint32_t threads, cdna_encoded** ret_encoded, cdna_error* error) {
+                      const cdna_encode_options* options, cdna_encoded** ret_encoded, cdna_error* error) {
   return cdna::c::guarded(
-      error, [&] { return cdna::c::encode_values(dtype, rows, cols, data, preset, threads, ret_encoded); });
+      error, [&] { return cdna::c::encode_values(dtype, rows, cols, data, preset, options, ret_encoded); });
 }
 
 cdna_code cdna_encoded_describe(const cdna_encoded* encoded, cdna_encoded_info* ret_info, cdna_error* error) {

@@ -94,16 +94,14 @@ Result<Matrix> target_of(const cdna_matrix* matrix) {
 // ---- Parts ----
 
 Result<WeightRows> part_of(const cdna_rows& part, std::uint64_t number) {
-  const auto placed = [number](Error error) {
+  const auto numbered = [number](Error error) {
     if (error.code == Code::bad_argument) error.message = "parts[" + std::to_string(number) + "]: " + error.message;
     return error;
   };
-  const auto tensor = tensor_of(part.reader, part.tensor);
-  if (!tensor) return placed(tensor.error());
-  const std::uint64_t end = part.row_end == 0 ? tensor->rows() : part.row_end;
-  const auto checked = check_rows(*tensor, part.row_begin, end);
-  if (!checked) return placed(checked.error());
-  return WeightRows(*tensor, part.row_begin, end);
+  if (part.reserved[0] != 0 || part.reserved[1] != 0) return numbered(bad_argument("reserved is not 0"));
+  const auto rows = row_range(part.reader, part.tensor, part.row_begin, part.row_end);
+  if (!rows) return numbered(rows.error());
+  return WeightRows(rows->named.tensor, rows->begin, rows->end);
 }
 
 Result<std::vector<WeightRows>> parts_of(const cdna_rows* parts, std::uint64_t part_count) {

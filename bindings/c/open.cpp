@@ -56,6 +56,7 @@ Result<void> open(std::unique_ptr<Source> source, const OpenOptions& options, cd
 
 Result<void> open_path(const char* path, const cdna_open_options* options, cdna_reader** ret_reader) {
   CDNA_TRY(need(path, "path"));
+  if (*path == 0) return bad_argument("path is empty");
   CDNA_TRY(need(ret_reader, "ret_reader"));
   const OpenOptions taken = CDNA_TRY(options_of(options));
   auto source = CDNA_TRY(open_source(std::string(path), taken.io));
@@ -69,12 +70,33 @@ Result<void> open_descriptor(int descriptor, const cdna_open_options* options, c
   return open(std::move(source), taken, ret_reader);
 }
 
+// Bytes in memory with a name for messages.
+class NamedMemory final : public Source {
+ public:
+  NamedMemory(std::unique_ptr<Source> memory, std::string name) : memory_(std::move(memory)), name_(std::move(name)) {}
+  std::uint64_t size_bytes() const override { return memory_->size_bytes(); }
+  Result<void> read_at(std::uint64_t offset, std::span<std::byte> out) const override {
+    return memory_->read_at(offset, out);
+  }
+  std::span<const std::byte> mapping() const override { return memory_->mapping(); }
+  std::string_view name() const override { return name_; }
+  std::string_view backend() const override { return memory_->backend(); }
+  std::string_view reason() const override { return memory_->reason(); }
+
+ private:
+  std::unique_ptr<Source> memory_;
+  std::string name_;
+};
+
 Result<void> open_memory(const void* data, std::size_t size, const cdna_open_options* options,
                          cdna_reader** ret_reader) {
   if (size != 0) CDNA_TRY(need(data, "data"));
   CDNA_TRY(need(ret_reader, "ret_reader"));
   const OpenOptions taken = CDNA_TRY(options_of(options));
-  return open(memory_source({static_cast<const std::byte*>(data), size}), taken, ret_reader);
+  const char* const name = CDNA_TRY(take_options(options, "options")).name;
+  auto source = memory_source({static_cast<const std::byte*>(data), size});
+  if (name != nullptr) source = std::make_unique<NamedMemory>(std::move(source), name);
+  return open(std::move(source), taken, ret_reader);
 }
 
 Result<void> open_callers(const cdna_source* source, SourceClosing closing, const cdna_open_options* options,

@@ -85,12 +85,14 @@ Result<NamedTensor> named_tensor(const cdna_reader* reader, std::uint64_t tensor
   return NamedTensor{item, reader->reader.resolve(item)};
 }
 
-Result<void> check_rows(const Tensor& tensor, std::uint64_t begin, std::uint64_t end) {
-  if (begin <= end && end <= tensor.rows()) return {};
-  Error error = bad_argument("row_begin is " + std::to_string(begin) + " and row_end " + std::to_string(end) + " of " +
-                             std::to_string(tensor.rows()) + " rows");
-  error.item = tensor.name();
-  return error;
+Result<RowRange> row_range(const cdna_reader* reader, std::uint64_t tensor, std::uint64_t begin, std::uint64_t end) {
+  const NamedTensor named = CDNA_TRY(named_tensor(reader, tensor));
+  const std::uint64_t rows = named.tensor.rows();
+  const std::uint64_t last = end == CDNA_ALL_ROWS ? rows : end;
+  if (begin <= last && last <= rows) return RowRange{named, begin, last};
+  return bad_argument_of(*reader, named.item,
+                         "row_begin is " + std::to_string(begin) + " and row_end " + std::to_string(last) + " of " +
+                             std::to_string(rows) + " rows");
 }
 
 Error bad_argument_of(const cdna_reader& reader, const Item& item, std::string message) {

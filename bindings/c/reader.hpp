@@ -64,8 +64,24 @@ inline Result<Tensor> tensor_of(const cdna_reader* reader, std::uint64_t tensor)
   return CDNA_TRY(named_tensor(reader, tensor)).tensor;
 }
 
-// Errors: bad_argument unless begin <= end <= rows of the tensor.
-Result<void> check_rows(const Tensor& tensor, std::uint64_t begin, std::uint64_t end);
+// A range of rows of a tensor, by the name asked for. CDNA_ALL_ROWS is its last one here.
+struct RowRange {
+  NamedTensor named;
+  std::uint64_t begin;
+  std::uint64_t end;
+};
+
+// Errors: bad_argument (null, no such tensor, or not begin <= end <= rows of the tensor).
+Result<RowRange> row_range(const cdna_reader* reader, std::uint64_t tensor, std::uint64_t begin, std::uint64_t end);
+
+// A bad_argument that names no tensor yet gets the names of file and tensor.
+template <class T>
+Result<T> placed(const cdna_reader& reader, const Item& item, Result<T> result) {
+  if (result || result.error().code != Code::bad_argument) return result;
+  if (result.error().file.empty()) result.error().file = reader.name;
+  if (result.error().item.empty()) result.error().item = item.name();
+  return result;
+}
 
 // A bad_argument with the names of file and tensor.
 Error bad_argument_of(const cdna_reader& reader, const Item& item, std::string message);

@@ -8,26 +8,21 @@ struct cdna_pin {
 namespace cdna::c {
 namespace {
 
-Result<Tensor> checked(const cdna_reader* reader, std::uint64_t number, std::uint64_t row_begin,
-                       std::uint64_t row_end) {
-  const Tensor tensor = CDNA_TRY(tensor_of(reader, number));
-  CDNA_TRY(check_rows(tensor, row_begin, row_end));
-  return tensor;
-}
-
 Result<void> prefetch(const cdna_reader* reader, std::uint64_t tensor, std::uint64_t row_begin, std::uint64_t row_end) {
-  return CDNA_TRY(checked(reader, tensor, row_begin, row_end)).prefetch(row_begin, row_end);
+  const RowRange rows = CDNA_TRY(row_range(reader, tensor, row_begin, row_end));
+  return rows.named.tensor.prefetch(rows.begin, rows.end);
 }
 
 Result<void> evict(const cdna_reader* reader, std::uint64_t tensor, std::uint64_t row_begin, std::uint64_t row_end) {
-  return CDNA_TRY(checked(reader, tensor, row_begin, row_end)).evict(row_begin, row_end);
+  const RowRange rows = CDNA_TRY(row_range(reader, tensor, row_begin, row_end));
+  return rows.named.tensor.evict(rows.begin, rows.end);
 }
 
-Result<void> pin(const cdna_reader* reader, std::uint64_t number, std::uint64_t row_begin, std::uint64_t row_end,
+Result<void> pin(const cdna_reader* reader, std::uint64_t tensor, std::uint64_t row_begin, std::uint64_t row_end,
                  cdna_pin** ret_pin) {
-  const Tensor tensor = CDNA_TRY(checked(reader, number, row_begin, row_end));
+  const RowRange rows = CDNA_TRY(row_range(reader, tensor, row_begin, row_end));
   CDNA_TRY(need(ret_pin, "ret_pin"));
-  Pin pinned = CDNA_TRY(tensor.pin(row_begin, row_end));
+  Pin pinned = CDNA_TRY(rows.named.tensor.pin(rows.begin, rows.end));
   *ret_pin = std::make_unique<cdna_pin>(cdna_pin{std::move(pinned)}).release();
   return {};
 }

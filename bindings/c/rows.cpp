@@ -1,7 +1,7 @@
 // Rows of a tensor as elements of the caller's dtype, with gaps between them or without, by one thread or several.
 #include <atomic>
+#include <memory>
 #include <mutex>
-#include <vector>
 
 #include "bindings/c/reader.hpp"
 #include "bindings/c/workers.hpp"
@@ -9,8 +9,8 @@
 namespace cdna::c {
 namespace {
 
-constexpr std::uint64_t kPieceBytes = std::uint64_t{1} << 20;     // What a thread takes at a time, at least.
-constexpr std::uint64_t kCopyBytesMax = std::uint64_t{16} << 20;  // Of rows that are moved apart, at a time.
+constexpr std::uint64_t kPieceBytes = std::uint64_t{1} << 20;  // What a thread takes at a time, at least.
+constexpr std::uint64_t kCopyBytes = std::uint64_t{16} << 20;  // Of rows that are moved apart, at a time: about.
 
 // A call's arguments, checked.
 struct RowRead {
@@ -36,30 +36,55 @@ Result<void> check_stride(const RowRead& read) {
   return {};
 }
 
-Result<RowRead> checked(const cdna_reader* reader, std::uint64_t number, std::uint64_t begin, std::uint64_t end,
-                        std::uint32_t dtype, void* out, std::uint64_t stride) {
-  const Tensor tensor = CDNA_TRY(tensor_of(reader, number));
-  CDNA_TRY(check_rows(tensor, begin, end));
+Result<RowRead> checked_rows(const RowRange& rows, std::uint32_t dtype, void* out, std::uint64_t stride) {
+  const Tensor& tensor = rows.named.tensor;
   if (dtype == CDNA_DTYPE_NONE || dtype > kDTypeLast) return bad_argument("dtype is " + std::to_string(dtype));
   CDNA_TRY(tensor.check_supported());
   const auto wanted = static_cast<DType>(dtype);
   const std::uint64_t row_bytes = tensor.row_bytes(wanted);
   const RowRead read{
-      tensor, begin, end, wanted, static_cast<std::byte*>(out), row_bytes, stride == 0 ? row_bytes : stride};
+      tensor, rows.begin, rows.end, wanted, static_cast<std::byte*>(out), row_bytes, stride == 0 ? row_bytes : stride};
   CDNA_TRY(check_stride(read));
-  if (begin != end && row_bytes != 0) CDNA_TRY(need(out, "out"));
+  if (rows.begin != rows.end && row_bytes != 0) CDNA_TRY(need(out, "out"));
   return read;
+}
+
+Result<RowRead> checked(const cdna_reader* reader, std::uint64_t number, std::uint64_t begin, std::uint64_t end,
+                        std::uint32_t dtype, void* out, std::uint64_t stride) {
+  const RowRange rows = CDNA_TRY(row_range(reader, number, begin, end));
+  return placed(*reader, rows.named.item, checked_rows(rows, dtype, out, stride));
+}
+
+// Rows that are read at a time to be moved apart: whole blocks, so that none is decoded twice. 0: each row alone,
+// straight to its place.
+std::uint64_t copied_rows(const RowRead& read) {
+  const std::uint64_t rows = kCopyBytes / read.row_bytes;
+  const std::uint64_t block_rows = read.tensor.plane(0).rows_per_block;
+  if (block_rows == 0 || (block_rows == 1 && rows == 0)) return 0;
+  return std::max<std::uint64_t>(rows / block_rows, 1) * block_rows;
+}
+
+Result<void> read_each(const RowRead& read, std::uint64_t begin, std::uint64_t end) {
+  for (std::uint64_t row = begin; row < end; ++row) {
+    std::byte* const place = read.out + (row - read.begin) * read.stride;
+    CDNA_TRY(read.tensor.read_rows(row, row + 1, read.dtype, {place, read.row_bytes}));
+  }
+  return {};
 }
 
 // Rows [begin, end) into memory of their own, and from there to their places.
 Result<void> read_apart(const RowRead& read, std::uint64_t begin, std::uint64_t end) {
-  const std::uint64_t rows_max = std::max<std::uint64_t>(kCopyBytesMax / read.row_bytes, 1);
-  std::vector<std::byte> copy(std::min(rows_max, end - begin) * read.row_bytes);
-  for (std::uint64_t first = begin; first < end; first += rows_max) {
-    const std::uint64_t count = std::min(rows_max, end - first);
-    CDNA_TRY(read.tensor.read_rows(first, first + count, read.dtype, std::span(copy).first(count * read.row_bytes)));
-    for (std::uint64_t i = 0; i < count; ++i)
-      std::memcpy(read.out + (first + i - read.begin) * read.stride, copy.data() + i * read.row_bytes, read.row_bytes);
+  const std::uint64_t step = copied_rows(read);
+  if (step == 0) return read_each(read, begin, end);
+  const std::uint64_t size = std::min(step, end - begin) * read.row_bytes;
+  const auto copy = std::make_unique_for_overwrite<std::byte[]>(size);
+  for (std::uint64_t first = begin; first < end;) {
+    const std::uint64_t last = std::min((first / step + 1) * step, end);
+    CDNA_TRY(read.tensor.read_rows(first, last, read.dtype, {copy.get(), (last - first) * read.row_bytes}));
+    for (std::uint64_t row = first; row < last; ++row)
+      std::memcpy(read.out + (row - read.begin) * read.stride, copy.get() + (row - first) * read.row_bytes,
+                  read.row_bytes);
+    first = last;
   }
   return {};
 }
@@ -140,7 +165,7 @@ Result<void> read_rows(const cdna_reader* reader, std::uint64_t tensor, std::uin
   const RowRead read = CDNA_TRY(checked(reader, tensor, begin, end, dtype, out, stride));
   const WorkersInUse use(workers);
   CDNA_TRY(use.begin());
-  CDNA_TRY(read_with(read, use.get()));
+  CDNA_TRY(placed(*reader, reader->reader.tensor_item(static_cast<std::uint32_t>(tensor)), read_with(read, use.get())));
   return use.end();
 }
 

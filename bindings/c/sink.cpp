@@ -30,6 +30,7 @@ Result<void> CallbackSink::commit() {
 
 Result<std::unique_ptr<Sink>> take_sink(const cdna_sink* given) {
   const std::uint32_t size = CDNA_TRY(struct_size(given, "sink"));
+  if (!is_struct_size(size)) return bad_argument("sink: struct_size is " + std::to_string(size));
   cdna_sink known{};
   std::memcpy(&known, given, std::min<std::size_t>(size, sizeof known));
   OwnedSink sink(known);

@@ -146,10 +146,10 @@ Result<void> give_plane(const cdna_reader* reader, std::uint64_t tensor, std::ui
 
 Result<void> give_codebook(const cdna_reader* reader, std::uint64_t tensor, const float** ret_entries,
                            std::uint64_t* ret_count) {
-  const Tensor found = CDNA_TRY(tensor_of(reader, tensor));
+  const NamedTensor found = CDNA_TRY(named_tensor(reader, tensor));
   CDNA_TRY(need(ret_entries, "ret_entries"));
   CDNA_TRY(need(ret_count, "ret_count"));
-  const std::span<const float> entries = CDNA_TRY(found.codebook());
+  const std::span<const float> entries = CDNA_TRY(placed(*reader, found.item, found.tensor.codebook()));
   *ret_entries = entries.data();
   *ret_count = entries.size();
   return {};

@@ -22,9 +22,9 @@ Result<FsckLevel> level_of(std::uint32_t level) {
 }
 
 Result<cdna_verify_options> options_of(const cdna_verify_options* options) {
-  const cdna_verify_options given = CDNA_TRY(take_options(options, "options"));
+  cdna_verify_options given = CDNA_TRY(take_options(options, "options"));
   if (given.reserved != 0) return bad_argument("options->reserved is " + std::to_string(given.reserved));
-  CDNA_TRY(check_threads(given.threads, "options->threads"));
+  given.threads = CDNA_TRY(take_threads(given.threads, "options->threads"));
   return given;
 }
 
@@ -71,7 +71,7 @@ Result<FsckReport> check(const cdna_reader& reader, const cdna_verify_options& o
   checking.level = CDNA_TRY(level_of(options.level));
   checking.expected_root = reader.reader.root();
   checking.limits = reader.limits;
-  checking.threads = options.threads == 0 ? 1 : options.threads;
+  checking.threads = options.threads;
   checking.stop = &stop;
   if (options.progress != nullptr) {
     checking.progress = [&](std::uint64_t done, std::uint64_t total) {

@@ -1,6 +1,9 @@
 // Threads that the library owns or the caller lends.
 #include "bindings/c/workers.hpp"
 
+#include <algorithm>
+#include <thread>
+
 namespace cdna::c {
 
 struct Turn {
@@ -26,10 +29,11 @@ void CallersLoop::run(const std::function<void(std::size_t i)>& body) {
   }
 }
 
-Result<void> check_threads(std::uint32_t threads, const char* name) {
+Result<unsigned> take_threads(std::uint32_t threads, const char* name) {
+  if (threads == CDNA_ALL_CORES) return std::clamp(std::thread::hardware_concurrency(), 1U, kThreadsMax);
   CDNA_CHECK(threads <= kThreadsMax, Code::limit, "",
              std::string(name) + " is " + std::to_string(threads) + ", over " + std::to_string(kThreadsMax));
-  return {};
+  return std::max(1U, threads);
 }
 
 Result<void> WorkersInUse::begin() const {
@@ -48,9 +52,9 @@ namespace {
 
 Result<void> create(std::uint32_t threads, cdna_workers** ret_workers) {
   CDNA_TRY(need(ret_workers, "ret_workers"));
-  CDNA_TRY(check_threads(threads, "threads"));
+  const unsigned count = CDNA_TRY(take_threads(threads, "threads"));
   auto workers = std::make_unique<cdna_workers>();
-  workers->workers.emplace(threads);
+  workers->workers.emplace(count);
   *ret_workers = workers.release();
   return {};
 }
@@ -60,7 +64,8 @@ Result<void> create_with(std::uint32_t concurrency, cdna_parallel_for parallel_f
   CDNA_TRY(need(ret_workers, "ret_workers"));
   if (parallel_for == nullptr) return bad_argument("parallel_for is NULL");
   if (concurrency == 0) return bad_argument("concurrency is 0");
-  CDNA_TRY(check_threads(concurrency, "concurrency"));
+  if (concurrency == CDNA_ALL_CORES) return bad_argument("concurrency is CDNA_ALL_CORES: the threads are the caller's");
+  CDNA_TRY(take_threads(concurrency, "concurrency"));
   auto workers = std::make_unique<cdna_workers>();
   workers->callers_loop = std::make_unique<CallersLoop>(concurrency, parallel_for, context);
   CallersLoop* const loop = workers->callers_loop.get();

@@ -12,8 +12,8 @@ namespace cdna::c {
 
 inline constexpr std::uint32_t kThreadsMax = 1024;
 
-// Errors: limit (over kThreadsMax).
-Result<void> check_threads(std::uint32_t threads, const char* name);
+// A number of threads as the library counts them: at least 1. Errors: limit (over kThreadsMax).
+Result<unsigned> take_threads(std::uint32_t threads, const char* name);
 
 // A parallel_for of the caller's, which is not trusted to call every body once.
 class CallersLoop {

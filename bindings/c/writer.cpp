@@ -5,12 +5,15 @@
 
 #include "bindings/c/arguments.hpp"
 #include "bindings/c/sink.hpp"
+#include "bindings/c/workers.hpp"
 #include "cdna/sink.hpp"
 
 namespace cdna::c {
 
 Result<void> need_ready(const cdna_writer* writer) {
   CDNA_TRY(need(writer, "writer"));
+  if (writer->state == cdna_writer::State::busy)
+    return bad_argument("writer: another call with it is under way, and a callback may not call into it");
   if (writer->state == cdna_writer::State::failed)
     return bad_argument("writer: an earlier call with it has failed, so it can only be freed");
   if (writer->state == cdna_writer::State::finished) return bad_argument("writer: the file is finished");
@@ -32,7 +35,7 @@ Result<NewWriter> take_options_of(const cdna_writer_options* given, cdna_writer*
   NewWriter made;
   made.handle = std::make_unique<cdna_writer>(known);
   if (known.alignment != 0) made.options.alignment = known.alignment;
-  made.options.threads = CDNA_TRY(need_threads(known.threads, "options->threads"));
+  made.options.threads = CDNA_TRY(take_threads(known.threads, "options->threads"));
   made.options.stop = &made.handle->progress.stop();
   made.force = known.force != 0;
   return made;

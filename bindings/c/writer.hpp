@@ -16,7 +16,7 @@
 struct cdna_writer {
   explicit cdna_writer(const cdna_writer_options& options) : progress(options.progress, options.progress_context) {}
 
-  enum class State { ready, failed, finished };
+  enum class State { ready, busy, failed, finished };
   State state = State::ready;
   cdna::c::Progress progress;
   std::atomic<std::uint64_t> bytes_done{0};  // Of source, of all tensors.
@@ -39,18 +39,22 @@ namespace cdna::c {
 // Errors: bad_argument (null, or a writer that can only be freed).
 Result<void> need_ready(const cdna_writer* writer);
 
-// No thread of a writer outlives a call.
-class RestAfterwards {
+// The use of a writer by one call. No thread of the writer outlives it.
+class WriterInUse {
  public:
-  explicit RestAfterwards(cdna_writer& writer) : writer_(writer) {}
-  ~RestAfterwards() {
+  explicit WriterInUse(cdna_writer& writer) : writer_(writer) { writer_.state = cdna_writer::State::busy; }
+  ~WriterInUse() {
     if (writer_.writer) writer_.writer->rest();
+    writer_.state = after_;
   }
-  RestAfterwards(const RestAfterwards&) = delete;
-  RestAfterwards& operator=(const RestAfterwards&) = delete;
+  WriterInUse(const WriterInUse&) = delete;
+  WriterInUse& operator=(const WriterInUse&) = delete;
+
+  void succeed() { after_ = cdna_writer::State::ready; }
 
  private:
   cdna_writer& writer_;
+  cdna_writer::State after_ = cdna_writer::State::failed;  // Unless the end is reached, whatever is thrown.
 };
 
 // Runs `work(writer)`, which returns Result<void>. After an error the writer can only be freed.
@@ -58,10 +62,9 @@ template <class Work>
 cdna_code use_writer(cdna_writer* writer, cdna_error* error, const Work& work) noexcept {
   return guarded(error, [&]() -> Result<void> {
     CDNA_TRY(need_ready(writer));
-    const RestAfterwards rest(*writer);
-    writer->state = cdna_writer::State::failed;  // Until the end is reached, whatever is thrown.
+    WriterInUse use(*writer);
     CDNA_TRY(work(*writer));
-    writer->state = cdna_writer::State::ready;
+    use.succeed();
     return {};
   });
 }

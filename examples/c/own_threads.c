@@ -93,7 +93,7 @@ static cdna_code multiply(const cdna_rows* weights, const cdna_matrix* x, const 
 
 /* Multiplies in both ways, and prints whether the results have the same bits. */
 static cdna_code compare(const cdna_reader* reader, uint64_t tensor, pool* p, int* same, cdna_error* error) {
-  const cdna_rows weights = {reader, tensor, 0, 0};
+  const cdna_rows weights = {reader, tensor, 0, CDNA_ALL_ROWS, {0, 0}};
   cdna_tensor_info info = {.struct_size = sizeof info};
   cdna_code code = cdna_tensor_describe(reader, tensor, &info, error);
   if (code != CDNA_OK) return code;

@@ -1,8 +1,10 @@
 // The compressor without a file in C, against the C++ one.
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <span>
 #include <string>
 
 #include "cdna/encode.hpp"
@@ -17,19 +19,27 @@ using cdna::test::must;
 using cdna::test::must_be_ok;
 
 struct Call {
+  cdna_encode_options options() const {
+    cdna_encode_options out = CDNA_ENCODE_OPTIONS_INIT;
+    out.threads = threads;
+    out.keep_nonfinite = keep_nonfinite;
+    return out;
+  }
+
   std::uint32_t dtype = CDNA_F32;
   std::uint64_t rows = 40;
   std::uint64_t cols = 100;
   const void* data = nullptr;
   const char* preset = "cb8";
   std::uint32_t threads = 0;
+  std::int32_t keep_nonfinite = 0;
 };
 
 EncodedHandle encode(const Call& call) {
   cdna_encoded* encoded = nullptr;
   cdna_error error{};
-  must_be_ok(cdna_encode(call.dtype, call.rows, call.cols, call.data, call.preset, call.threads, &encoded, &error),
-             error);
+  const cdna_encode_options options = call.options();
+  must_be_ok(cdna_encode(call.dtype, call.rows, call.cols, call.data, call.preset, &options, &encoded, &error), error);
   REQUIRE(encoded != nullptr);
   return EncodedHandle(encoded);
 }
@@ -79,12 +89,11 @@ std::string message_of(const Call& call, cdna_code expected) {
   auto* const untouched = reinterpret_cast<cdna_encoded*>(&expected);
   cdna_encoded* encoded = untouched;
   cdna_error error{};
-  CHECK(cdna_encode(call.dtype, call.rows, call.cols, call.data, call.preset, call.threads, &encoded, &error) ==
-        expected);
+  const cdna_encode_options options = call.options();
+  CHECK(cdna_encode(call.dtype, call.rows, call.cols, call.data, call.preset, &options, &encoded, &error) == expected);
   CHECK(error.code == expected);
   CHECK(encoded == untouched);
-  CHECK(cdna_encode(call.dtype, call.rows, call.cols, call.data, call.preset, call.threads, &encoded, nullptr) ==
-        expected);
+  CHECK(cdna_encode(call.dtype, call.rows, call.cols, call.data, call.preset, &options, &encoded, nullptr) == expected);
   return error.message;
 }
 
@@ -142,8 +151,36 @@ TEST_CASE("encoded: wrong arguments are named") {
   call.threads = 1025;
   CHECK_THAT(message_of(call, CDNA_LIMIT), Catch::Contains("1025"));
   cdna_error error{};
-  CHECK(cdna_encode(CDNA_F32, 40, 100, data.data(), "cb8", 0, nullptr, &error) == CDNA_BAD_ARGUMENT);
+  CHECK(cdna_encode(CDNA_F32, 40, 100, data.data(), "cb8", nullptr, nullptr, &error) == CDNA_BAD_ARGUMENT);
   CHECK_THAT(error.message, Catch::Contains("ret_encoded is NULL"));
+}
+
+TEST_CASE("encoded: values that are not finite become outliers where that is asked for, and no field is unknown") {
+  std::vector<float> values = cdna::test::Random(3).weights(4000);
+  values[1234] = std::numeric_limits<float>::infinity();
+  Call call;
+  call.data = values.data();
+  call.keep_nonfinite = 1;
+  for (const std::uint32_t threads : {0U, 3U, CDNA_ALL_CORES}) {
+    call.threads = threads;
+    const EncodedHandle encoded = encode(call);
+    const cdna_encoded_info info = info_of(encoded.get());
+    const std::span positions(info.outlier_positions, info.outlier_count);
+    CHECK(std::count(positions.begin(), positions.end(), 1234U) == 1);
+    std::vector<float> decoded(values.size());
+    REQUIRE(cdna_encoded_decode(encoded.get(), decoded.data(), nullptr) == CDNA_OK);
+    CHECK(decoded[1234] == values[1234]);
+  }
+  cdna_encode_options options = call.options();
+  options.reserved = 1;
+  cdna_encoded* encoded = nullptr;
+  CHECK(cdna_encode(CDNA_F32, 40, 100, values.data(), "cb8", &options, &encoded, nullptr) == CDNA_BAD_ARGUMENT);
+  for (const std::uint32_t size : {1U, 4U, 12U, 20U, 5000U, 0xCCCCCCC8U, 0xFFFFFFFFU}) {
+    options = call.options();
+    options.struct_size = size;
+    CHECK(cdna_encode(CDNA_F32, 40, 100, values.data(), "cb8", &options, &encoded, nullptr) == CDNA_BAD_ARGUMENT);
+  }
+  CHECK(encoded == nullptr);
 }
 
 TEST_CASE("encoded: a value that is not finite has its place in the message") {

@@ -62,7 +62,7 @@ struct Fixture {
 
   std::vector<cdna_rows> parts(std::initializer_list<const char*> names) const {
     std::vector<cdna_rows> out;
-    for (const char* const name : names) out.push_back({c.get(), find_c(c, name), 0, 0});
+    for (const char* const name : names) out.push_back({c.get(), find_c(c, name), 0, CDNA_ALL_ROWS, {0, 0}});
     return out;
   }
 };
@@ -85,7 +85,7 @@ TEST_CASE("c: products of one part and of several are those of C++, bit for bit"
       std::vector<cdna_rows> parts = fixture.parts({"a", "b", "c"});
       parts[0].row_begin = 5;
       parts[0].row_end = 100;
-      parts[2].row_begin = 2;  // row_end 0: to the last.
+      parts[2].row_begin = 2;  // To the last.
       std::vector<float> y(expected.size(), 1.0F);
       const cdna_matrix from = row_major(x.values.data(), m, 200);
       const cdna_matrix to = row_major(y.data(), m, 172);
@@ -226,7 +226,10 @@ TEST_CASE("c: workers of absurd numbers are refused") {
   CHECK(cdna_workers_create_with(1, nullptr, nullptr, &workers, nullptr) == CDNA_BAD_ARGUMENT);
   CHECK(workers == nullptr);
   CHECK(cdna_workers_concurrency(nullptr) == 0);
-  CHECK(cdna_workers_concurrency(workers_c(0).get()) >= 1);
+  CHECK(cdna_workers_create_with(CDNA_ALL_CORES, OwnThreads::run, nullptr, &workers, nullptr) == CDNA_BAD_ARGUMENT);
+  CHECK(cdna_workers_concurrency(workers_c(0).get()) == 1);
+  CHECK(cdna_workers_concurrency(workers_c(CDNA_ALL_CORES).get()) ==
+        std::clamp(std::thread::hardware_concurrency(), 1U, 1024U));
 }
 
 TEST_CASE("c: what cannot be multiplied is refused by name and value") {
@@ -244,14 +247,21 @@ TEST_CASE("c: what cannot be multiplied is refused by name and value") {
   const cdna_matrix to = row_major(y.data(), 9, 130);
   const std::vector<cdna_rows> a = fixture.parts({"a"});
   const auto part = [&](std::uint64_t tensor, std::uint64_t begin, std::uint64_t end) {
-    return std::vector<cdna_rows>{a[0], {fixture.c.get(), tensor, begin, end}};
+    return std::vector<cdna_rows>{a[0], {fixture.c.get(), tensor, begin, end, {0, 0}}};
   };
   CHECK(call(part(6, 0, 0), from, to, none) == "parts[1]: tensor is 6 of 6 [bad_argument]");
-  CHECK(call(part(0, 131, 0), from, to, none) ==
+  CHECK(call(part(0, 131, CDNA_ALL_ROWS), from, to, none) ==
         "'a': parts[1]: row_begin is 131 and row_end 130 of 130 rows [bad_argument]");
   CHECK(call(part(0, 0, 131), from, to, none) ==
         "'a': parts[1]: row_begin is 0 and row_end 131 of 130 rows [bad_argument]");
-  CHECK(call({{nullptr, 0, 0, 0}}, from, to, none) == "parts[0]: reader is NULL [bad_argument]");
+  CHECK(call(part(0, 1, 0), from, to, none) ==
+        "'a': parts[1]: row_begin is 1 and row_end 0 of 130 rows [bad_argument]");
+  for (const int field : {0, 1}) {
+    std::vector<cdna_rows> later = a;
+    later[0].reserved[field] = 1;
+    CHECK(call(later, from, to, none) == "parts[0]: reserved is not 0 [bad_argument]");
+  }
+  CHECK(call({{nullptr, 0, 0, 0, {0, 0}}}, from, to, none) == "parts[0]: reader is NULL [bad_argument]");
   CHECK(call(fixture.parts({"a", "f"}), from, to, none).find("[bad_argument]") != std::string::npos);
   CHECK(call(fixture.parts({"d"}), from, row_major(y.data(), 9, 9), none).find("[unsupported]") != std::string::npos);
 

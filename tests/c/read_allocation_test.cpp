@@ -148,7 +148,7 @@ TEST_CASE("c: products are right, or no_memory, with workers and without") {
   float expected[6] = {};
   float y[6] = {};
   const ReaderHandle known = open_c(sample());
-  const cdna_rows of_known{known.get(), 0, 0, 0};
+  const cdna_rows of_known{known.get(), 0, 0, CDNA_ALL_ROWS, {0, 0}};
   cdna_matrix to{expected, CDNA_F32, 0, 2, 3, 3, 1};
   REQUIRE(cdna_matmul(&of_known, 1, &from, &to, nullptr, nullptr) == CDNA_OK);
   to.data = y;
@@ -160,7 +160,7 @@ TEST_CASE("c: products are right, or no_memory, with workers and without") {
       };
       if (shared) TRY_OUTCOME(outcome_of(cdna_workers_create_with(3, loop, nullptr, &options.workers, error), *error));
       const WorkersHandle workers(options.workers);
-      const cdna_rows part{reader, 0, 0, 0};
+      const cdna_rows part{reader, 0, 0, CDNA_ALL_ROWS, {0, 0}};
       auto plan = sized<cdna_matmul_plan>();
       TRY_OUTCOME(outcome_of(cdna_matmul_describe(&part, 1, 2, &options, &plan, error), *error));
       TRY_OUTCOME(outcome_of(cdna_matmul(&part, 1, &from, &to, &options, error), *error));

@@ -70,7 +70,7 @@ static void multiply(const cdna_reader* reader, uint64_t tensor, const cdna_tens
   const uint64_t n = info->cols;
   float* const x = calloc((size_t)(n * n), sizeof *x);
   float* const y = calloc((size_t)(n * info->rows), sizeof *y);
-  cdna_rows part = {NULL, 0, 0, 0};
+  cdna_rows part = {NULL, 0, 0, CDNA_ALL_ROWS, {0, 0}};
   cdna_matrix from = {NULL, CDNA_F32, 0, 0, 0, 0, 1};
   cdna_matrix to = {NULL, CDNA_F32, 0, 0, 0, 0, 1};
   cdna_matmul_options options = CDNA_MATMUL_OPTIONS_INIT;

@@ -343,6 +343,90 @@ TEST_CASE("c: threads of the library take none of the program's signals, and lea
   for (const int signal : {SIGBUS, SIGSEGV, SIGFPE, SIGILL}) CHECK(sigismember(&file.blocked, signal) == 0);
 }
 
+TEST_CASE("c: rows that are moved apart are decoded a block at a time, and none twice") {
+  constexpr std::uint64_t kRows = 6000;  // 24 MiB in blocks of 100 rows.
+  constexpr std::uint64_t kRowBytes = 4096;
+  Bytes elements(kRows * kRowBytes);
+  for (std::uint64_t i = 0; i < kRows; ++i) std::memcpy(&elements[i * kRowBytes + 8], &i, sizeof i);
+  const Bytes file = file_of_exact(cdna::DType::f32, kRows, kRowBytes / 4, elements, {100, 1, cdna::Codec::zstd});
+  const ReaderHandle reader = open_c(file);
+  const std::uint64_t stride = kRowBytes + 1;
+  Bytes out(kRows * stride, std::byte{0xA5});
+  must_c([&](cdna_error* error) {
+    return cdna_read_rows(reader.get(), 0, 150, CDNA_ALL_ROWS, CDNA_F32, out.data(), stride, nullptr, error);
+  });
+  bool same = true;
+  for (std::uint64_t i = 150; i < kRows; ++i) {
+    const std::byte* const row = &out[(i - 150) * stride];
+    same = same && std::memcmp(row, &elements[i * kRowBytes], kRowBytes) == 0 && row[kRowBytes] == std::byte{0xA5};
+  }
+  CHECK(same);
+  auto statistics = sized<cdna_statistics>();
+  REQUIRE(cdna_statistics_get(reader.get(), &statistics, nullptr) == CDNA_OK);
+  CHECK(statistics.blocks_decoded == 59);
+}
+
+TEST_CASE("c: CDNA_ALL_ROWS is the last row everywhere, and 0 is no row") {
+  const ReaderHandle reader = open_c(tensors());
+  const std::uint64_t exact = find_c(reader, "exact");
+  cdna_error error{};
+  Bytes all(203 * 41 * 4);
+  Bytes range(all.size());
+  CHECK(cdna_read_rows(reader.get(), exact, 0, 203, CDNA_F32, all.data(), 0, nullptr, &error) == CDNA_OK);
+  CHECK(cdna_read_rows(reader.get(), exact, 0, CDNA_ALL_ROWS, CDNA_F32, range.data(), 0, nullptr, &error) == CDNA_OK);
+  CHECK(range == all);
+  CHECK(cdna_read_rows(reader.get(), exact, 0, 0, CDNA_F32, nullptr, 0, nullptr, &error) == CDNA_OK);
+  CHECK(cdna_prefetch(reader.get(), exact, 200, CDNA_ALL_ROWS, &error) == CDNA_OK);
+  CHECK(cdna_evict(reader.get(), exact, 200, CDNA_ALL_ROWS, &error) == CDNA_OK);
+  CHECK(cdna_prefetch(reader.get(), exact, 200, 0, &error) == CDNA_BAD_ARGUMENT);
+  for (const auto& [end, blocks] : {std::pair(CDNA_ALL_ROWS, 21), {std::uint64_t{0}, 0}}) {
+    cdna_blocks* opened = nullptr;
+    must_c([&](cdna_error* e) { return cdna_blocks_open(reader.get(), exact, 0, end, &opened, e); });
+    const BlocksHandle handle(opened);
+    cdna_block block = CDNA_BLOCK_INIT;
+    int count = 0;
+    while (cdna_blocks_next(opened, &block, &error) == CDNA_OK) ++count;
+    CHECK(count == blocks);
+  }
+}
+
+TEST_CASE("c: wrong calls are told with the file and the name that was asked for") {
+  cdna_open_options options = CDNA_OPEN_OPTIONS_INIT;
+  options.name = "weights.cdna in memory";
+  const ReaderHandle reader = open_c(sample(), &options);
+  auto info = sized<cdna_reader_info>();
+  REQUIRE(cdna_reader_describe(reader.get(), &info, nullptr) == CDNA_OK);
+  CHECK(std::string(info.name) == options.name);
+  CHECK(info.name != options.name);  // Copied.
+  CHECK(std::string(info.io) == "memory");
+  CHECK(info.trust == CDNA_TRUST_ZERO_COPY);
+  const std::uint64_t alias = find_c(reader, "lm_head.weight");
+  cdna_error error{};
+  float number = 0;
+  const auto check = [&](cdna_code code) {
+    CHECK(code == CDNA_BAD_ARGUMENT);
+    CHECK(std::string(error.tensor) == "lm_head.weight");
+    CHECK(std::string(error.file) == options.name);
+    error = {};
+  };
+  const std::uint64_t beyond = describe_c(reader, alias).rows + 1;
+  check(cdna_read_rows(reader.get(), alias, 0, beyond, CDNA_F32, &number, 0, nullptr, &error));
+  check(cdna_read_rows(reader.get(), alias, 0, 1, 99, &number, 0, nullptr, &error));
+  check(cdna_read_rows(reader.get(), alias, 0, 1, CDNA_F32, nullptr, 0, nullptr, &error));
+  check(cdna_read_rows(reader.get(), alias, 0, 1, CDNA_F32, &number, 1, nullptr, &error));
+  check(cdna_read_rows(reader.get(), alias, 0, 1, CDNA_BOOL, &number, 0, nullptr, &error));
+  check(cdna_prefetch(reader.get(), alias, 0, beyond, &error));
+  const std::uint64_t plain = find_c(reader, "temperature");
+  const float* entries = nullptr;
+  std::uint64_t count = 0;
+  CHECK(cdna_codebook(reader.get(), plain, &entries, &count, &error) == CDNA_BAD_ARGUMENT);
+  CHECK(std::string(error.tensor) == "temperature");
+  CHECK(std::string(error.file) == options.name);
+  cdna_reader* none = nullptr;
+  CHECK(cdna_open("", nullptr, &none, &error) == CDNA_BAD_ARGUMENT);
+  CHECK(std::string(error.message) == "path is empty");
+}
+
 TEST_CASE("c: of several damaged blocks the first is reported, whoever reads it") {
   Bytes damaged = tensors();
   const cdna::Reader good = must(cdna::Reader::open(cdna::memory_source(tensors())));
@@ -402,10 +486,10 @@ TEST_CASE("c: rows that cannot be had are refused by name and value") {
   CHECK(read(5, 4, CDNA_F32, 0) == CDNA_BAD_ARGUMENT);
   CHECK(read(0, 1, CDNA_DTYPE_NONE, 0) == CDNA_BAD_ARGUMENT);
   CHECK(read(0, 1, 23, 0) == CDNA_BAD_ARGUMENT);
-  CHECK(described(error) == "dtype is 23 [bad_argument]");
+  CHECK(described(error) == "'exact': dtype is 23 [bad_argument]");
   CHECK(read(0, 1, CDNA_I32, 0) == CDNA_BAD_ARGUMENT);
   CHECK(read(0, 2, CDNA_F32, 163) == CDNA_BAD_ARGUMENT);
-  CHECK(described(error) == "row_stride is 163, and a row takes 164 bytes [bad_argument]");
+  CHECK(described(error) == "'exact': row_stride is 163, and a row takes 164 bytes [bad_argument]");
   CHECK(read(0, 203, CDNA_F32, ~std::uint64_t{0}) == CDNA_BAD_ARGUMENT);
   CHECK(read(0, 203, CDNA_F32, std::uint64_t{1} << 60) == CDNA_BAD_ARGUMENT);
   CHECK(cdna_read_rows(reader.get(), exact, 3, 3, CDNA_F32, nullptr, 0, nullptr, nullptr) == CDNA_OK);

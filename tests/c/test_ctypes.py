@@ -123,7 +123,7 @@ class Calls(unittest.TestCase):
         kept = self.cdna.callback(self.cdna.header.callbacks['cdna_parallel_for'])(parallel_for)
         workers = ctypes.POINTER(self.cdna.structs['cdna_workers'])()
         self.cdna.call('cdna_workers_create_with', 2, kept, None, ctypes.byref(workers))
-        part = self.cdna.new('cdna_rows', reader=reader, tensor=0)
+        part = self.cdna.new('cdna_rows', reader=reader, tensor=0, row_end=self.cdna.constants['CDNA_ALL_ROWS'])
         options = self.cdna.new('cdna_matmul_options', workers=workers)
         self.cdna.call('cdna_matmul', ctypes.byref(part), 1, ctypes.byref(matrix(x, cols)), ctypes.byref(matrix(y, rows)),
                        ctypes.byref(options))

@@ -81,7 +81,7 @@ Outcome write_all(cdna_writer* writer, const Model& model, const cdna_encoded* e
 
 EncodedHandle encode(const Model& model) {
   cdna_encoded* encoded = nullptr;
-  REQUIRE(cdna_encode(CDNA_BF16, 10, 100, model.data.data(), "cb4g32,k=4", 0, &encoded, nullptr) == CDNA_OK);
+  REQUIRE(cdna_encode(CDNA_BF16, 10, 100, model.data.data(), "cb4g32,k=4", nullptr, &encoded, nullptr) == CDNA_OK);
   return EncodedHandle(encoded);
 }
 
@@ -144,7 +144,7 @@ TEST_CASE("C allocation failure: encoding gives the same codes, or NO_MEMORY") {
   fail_everywhere("encode in C", [&] {
     cdna_error error{};
     cdna_encoded* encoded = nullptr;
-    const cdna_code code = cdna_encode(CDNA_BF16, 10, 100, model.data.data(), "cb4g32,k=4", 0, &encoded, &error);
+    const cdna_code code = cdna_encode(CDNA_BF16, 10, 100, model.data.data(), "cb4g32,k=4", nullptr, &encoded, &error);
     if (code != CDNA_OK) return encoded == nullptr ? outcome_of(code, error) : Outcome::wrong;
     const EncodedHandle handle(encoded);
     cdna_encoded_info info{};

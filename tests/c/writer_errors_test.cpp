@@ -272,7 +272,7 @@ TEST_CASE("C writer: rows that cannot be appended") {
 
 TEST_CASE("C writer: encoded matrices that do not fit their description") {
   cdna_encoded* encoded = nullptr;
-  REQUIRE(cdna_encode(CDNA_F32, 20, 10, data().data(), "cb8", 0, &encoded, nullptr) == CDNA_OK);
+  REQUIRE(cdna_encode(CDNA_F32, 20, 10, data().data(), "cb8", nullptr, &encoded, nullptr) == CDNA_OK);
   const EncodedHandle handle(encoded);
   const auto add_as = [encoded](std::uint32_t dtype, std::vector<std::uint64_t> shape) -> Call {
     return [encoded, dtype, shape](cdna_writer* writer, cdna_error* error) {
@@ -401,7 +401,7 @@ TEST_CASE("C writer: without a writer, and behind the end") {
   value.struct_size = sizeof value;
   value.key = "key";
   cdna_encoded* encoded = nullptr;
-  REQUIRE(cdna_encode(CDNA_F32, 20, 10, data().data(), "cb8", 0, &encoded, nullptr) == CDNA_OK);
+  REQUIRE(cdna_encode(CDNA_F32, 20, 10, data().data(), "cb8", nullptr, &encoded, nullptr) == CDNA_OK);
   const EncodedHandle handle(encoded);
   const std::vector<Call> calls = {
       [&](auto* writer, auto* error) { return cdna_writer_add(writer, &spec.c, data().data(), 800, error); },

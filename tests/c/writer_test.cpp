@@ -120,6 +120,28 @@ TEST_CASE("C writer: exact tensors are the C++ writer's, for every codec, dtype 
   }
 }
 
+TEST_CASE("C writer: a callback that calls into its writer is told so, and does no harm") {
+  struct Nested {
+    cdna_writer* writer = nullptr;
+    cdna_code code = CDNA_OK;
+    cdna_error error{};
+  } nested;
+  cdna_writer_options options = CDNA_WRITER_OPTIONS_INIT;
+  options.progress_context = &nested;
+  options.progress = [](void* context, std::uint64_t, std::uint64_t) -> std::int32_t {
+    auto& self = *static_cast<Nested*>(context);
+    self.code = cdna_writer_finish(self.writer, nullptr, &self.error);
+    return 0;
+  };
+  MemorySink sink;
+  const WriterHandle writer = writer_into(sink, &options);
+  nested.writer = writer.get();
+  add(writer.get(), Spec("w", CDNA_U8, {600}), Bytes(600));
+  CHECK(nested.code == CDNA_BAD_ARGUMENT);
+  CHECK_THAT(nested.error.message, Catch::Contains("another call with it is under way"));
+  CHECK(cdna_writer_finish(writer.get(), nullptr, nullptr) == CDNA_OK);
+}
+
 TEST_CASE("C writer: no thread outlives a call, so that a child process can free a writer") {
   cdna_writer_options options = CDNA_WRITER_OPTIONS_INIT;
   options.threads = 4;
@@ -238,7 +260,7 @@ TEST_CASE("C writer: an encoded matrix is the C++ writer's, and decodes to the s
   const Spec spec("w", CDNA_BF16, {200, 5, 64});
   for (const char* const preset : {"cb8", "cb6g64"}) {
     cdna_encoded* encoded = nullptr;
-    REQUIRE(cdna_encode(CDNA_BF16, 1000, 64, data.data(), preset, 0, &encoded, nullptr) == CDNA_OK);
+    REQUIRE(cdna_encode(CDNA_BF16, 1000, 64, data.data(), preset, nullptr, &encoded, nullptr) == CDNA_OK);
     const EncodedHandle handle(encoded);
     const auto matrix = must(cdna::encode(DType::bf16, 1000, 64, data, must(cdna::parse_preset(preset)).codebook));
     const Bytes expected = cdna::test::write_file(
