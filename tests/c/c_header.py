@@ -115,6 +115,10 @@ def parse(path=HEADER):
             header.functions[function[2]] = Function(function[2], plain(function[1]), variables(function[3]), statement)
         else:
             raise ValueError(f'what is this? {statement}')
+    # Numbers that no enum of C99 can hold. The version is no constant: it grows.
+    for name, value in re.findall(r'^#define (CDNA_\w+) (0x\w+)u$', path.read_text('utf-8'), re.MULTILINE):
+        if name != 'CDNA_ABI_VERSION':
+            header.constants[name] = int(value, 16)
     return header
 
 
