@@ -29,6 +29,11 @@ Result<Preset> need_preset(const char* preset, const char* name) {
   return parsed;
 }
 
+Result<void> need_zero(std::uint32_t reserved, const char* name) {
+  if (reserved != 0) return bad_argument(std::string(name) + " is " + std::to_string(reserved));
+  return {};
+}
+
 Error callback_failed(const char* what, std::int32_t returned) {
   Error error = fail(Code::io, "", what);
   error.os_errno = returned == std::numeric_limits<std::int32_t>::min() ? EIO : std::abs(returned);

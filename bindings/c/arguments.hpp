@@ -15,6 +15,9 @@ Result<DType> need_dtype(std::uint32_t dtype, const char* name);
 Result<Codec> need_codec(std::uint32_t codec, const char* name);
 Result<Preset> need_preset(const char* preset, const char* name);
 
+// That a reserved field is 0. Errors: bad_argument.
+Result<void> need_zero(std::uint32_t reserved, const char* name);
+
 // Of a callback of the caller's that returned what is not 0: an errno, with either sign.
 Error callback_failed(const char* what, std::int32_t returned);
 

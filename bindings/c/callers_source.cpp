@@ -3,6 +3,8 @@
 
 #include <limits>
 
+#include "bindings/c/arguments.hpp"
+
 namespace cdna::c {
 namespace {
 
@@ -51,7 +53,7 @@ SourceClosing::~SourceClosing() {
 
 Result<std::unique_ptr<Source>> callers_source(const cdna_source* source, SourceClosing closing) {
   const cdna_source given = CDNA_TRY(take_struct(source, "source"));
-  if (given.reserved != 0) return bad_argument("source->reserved is " + std::to_string(given.reserved));
+  CDNA_TRY(need_zero(given.reserved, "source->reserved"));
   if (given.read_at == nullptr) return bad_argument("source->read_at is NULL");
   return std::unique_ptr<Source>(std::make_unique<CallersSource>(given, std::move(closing)));
 }

@@ -8,8 +8,9 @@
  *  2 Handles are opaque. Tensors, assets, metadata and blocks are numbers, counted from 0, not handles.
  *  3 `struct_size` comes first in structs that may grow; the caller sets it to sizeof (the _INIT macros do). Fields only
  *    come to be added at the end, 0 is every field's default, and a library reads and writes no more than the size says.
- *    A struct_size of 0 is a BAD_ARGUMENT; of what a call reads also one over 4096
- *    or no multiple of 8. Pointers to options may be NULL: all defaults.
+ *    A struct_size of 0 is a BAD_ARGUMENT; of what a call reads also one over 4096 or no multiple of 8. Pointers to
+ *    options may be NULL: all defaults. `reserved` fields are 0 where the library fills a struct, and have to be where
+ *    the caller does: anything else is a BAD_ARGUMENT.
  *  4 Sizes are bytes unless they are named _rows, _cols, _count, _stride or _begin and _end. Shapes are row-major; the
  *    matrix view of a tensor is [rows, cols] (spec/format.md, 7.1). All numbers in files and planes are little-endian.
  *  5 Strings are UTF-8 and end with 0. Names come from files: cdna_escape() makes them fit to print. Names and
@@ -19,8 +20,8 @@
  *  8 Nothing is printed, no exception or abort comes out, no signal handler is set, and no thread is started but where a
  *    function says so; over 1024 of them are a LIMIT. Callbacks must return, not throw or longjmp, and not call into the
  *    handle that they serve. fork() needs that no call is under way in another thread. NULL for a handle, an output or a
- *    name that is asked for is a BAD_ARGUMENT; cdna_..._free(NULL) does nothing. pthread_cancel() of a thread in a call, or in a callback
- *    from it, takes effect when the call has returned.
+ *    name that is asked for is a BAD_ARGUMENT; cdna_..._free(NULL) does nothing. pthread_cancel() of a thread in a call,
+ *    or in a callback from it, takes effect when the call has returned.
  *  9 A file that shrinks while it is mapped, and one rewritten in place: CDNA_TRUST_ says what happens. */
 #ifndef CDNA_H
 #define CDNA_H
@@ -186,7 +187,8 @@ enum {
    * and in the caller. Rewritten in place after it: not noticed by this reader. Replaced by rename: the old file. */
   CDNA_TRUST_ZERO_COPY = 1,
   /* Each block is copied to private memory at each use and verified there: right bytes or an error, whatever becomes
-   * of the file. */
+   * of the file. That a block is CORRUPT is remembered per reader: it stays so for this one, should the file be mended,
+   * and another reader asks anew. */
   CDNA_TRUST_STRICT = 2
 };
 
@@ -490,8 +492,9 @@ typedef struct cdna_verify_report {
   uint64_t problem_count;
 } cdna_verify_report;
 
-/* Checks the whole file. CDNA_OK: everything that the level checks is right. Else the first problem, and ret_report (may
- * be NULL) is written all the same, as the one exception of this interface, unless the check itself could not be done.
+/* Checks the whole file, and that its root is the reader's: ROOT_MISMATCH where another file has been written in its
+ * place. CDNA_OK: everything that the level checks is right. Else the first problem, and ret_report (may be NULL) is
+ * written all the same, as the one exception of this interface, unless the check was cancelled or could not be done.
  * Errors: those of reading, CANCELLED. */
 CDNA_API cdna_code cdna_verify(const cdna_reader* reader, const cdna_verify_options* options,
                                cdna_verify_report* ret_report, cdna_error* error);

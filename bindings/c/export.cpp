@@ -11,6 +11,7 @@ namespace cdna::c {
 namespace {
 
 Result<ExportOptions> take_export_options(const cdna_export_options& given) {
+  CDNA_TRY(need_zero(given.reserved, "options->reserved"));
   ExportOptions options;
   if (given.dtype == CDNA_DTYPE_NONE) return options;
   const DType dtype = CDNA_TRY(need_dtype(given.dtype, "options->dtype"));

@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "bindings/c/arguments.hpp"
 #include "bindings/c/reader.hpp"
 #include "bindings/c/workers.hpp"
 
@@ -70,7 +71,7 @@ bool is_empty(const cdna_matrix& matrix) { return matrix.rows == 0 || matrix.col
 
 Result<DType> check_matrix(const cdna_matrix* matrix, const std::string& name) {
   CDNA_TRY(need(matrix, name.c_str()));
-  if (matrix->reserved != 0) return bad_argument(name + "->reserved is " + std::to_string(matrix->reserved));
+  CDNA_TRY(need_zero(matrix->reserved, (name + "->reserved").c_str()));
   const DType dtype = CDNA_TRY(dtype_of_matrix(matrix->dtype, name));
   if (is_empty(*matrix)) return dtype;
   CDNA_TRY(need(matrix->data, (name + "->data").c_str()));

@@ -1,4 +1,5 @@
 // Opening files, descriptors, memory and sources of the caller's.
+#include "bindings/c/arguments.hpp"
 #include "bindings/c/callers_source.hpp"
 #include "bindings/c/reader.hpp"
 
@@ -33,7 +34,7 @@ Result<Trust> trust_of(std::uint32_t trust) {
 
 Result<OpenOptions> options_of(const cdna_open_options* options) {
   const cdna_open_options given = CDNA_TRY(take_options(options, "options"));
-  if (given.reserved != 0) return bad_argument("options->reserved is " + std::to_string(given.reserved));
+  CDNA_TRY(need_zero(given.reserved, "options->reserved"));
   OpenOptions out;
   out.io = CDNA_TRY(io_of(given.io));
   out.trust = CDNA_TRY(trust_of(given.trust));

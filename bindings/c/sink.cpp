@@ -35,6 +35,7 @@ Result<std::unique_ptr<Sink>> take_sink(const cdna_sink* given) {
   std::memcpy(&known, given, std::min<std::size_t>(size, sizeof known));
   OwnedSink sink(known);
   CDNA_TRY(take_struct(given, "sink"));
+  CDNA_TRY(need_zero(known.reserved, "sink->reserved"));
   CDNA_TRY(need(reinterpret_cast<const void*>(known.write), "sink->write"));
   return std::unique_ptr<Sink>(std::make_unique<CallbackSink>(std::move(sink)));
 }

@@ -1,6 +1,7 @@
 // Checking a whole file or a tensor, with progress, problems and cancellation.
 #include <atomic>
 
+#include "bindings/c/arguments.hpp"
 #include "bindings/c/reader.hpp"
 #include "bindings/c/workers.hpp"
 #include "cdna/fsck.hpp"
@@ -23,7 +24,7 @@ Result<FsckLevel> level_of(std::uint32_t level) {
 
 Result<cdna_verify_options> options_of(const cdna_verify_options* options) {
   cdna_verify_options given = CDNA_TRY(take_options(options, "options"));
-  if (given.reserved != 0) return bad_argument("options->reserved is " + std::to_string(given.reserved));
+  CDNA_TRY(need_zero(given.reserved, "options->reserved"));
   given.threads = CDNA_TRY(take_threads(given.threads, "options->threads"));
   return given;
 }

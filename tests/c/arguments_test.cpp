@@ -1,10 +1,12 @@
 // The C interface: NULL for everything, and structs of other versions.
 #include <catch2/catch.hpp>
+#include <filesystem>
 #include <functional>
 #include <string>
 
 #include "../sample_file.hpp"
 #include "handles.hpp"
+#include "temporary_folder.hpp"
 
 namespace {
 
@@ -273,9 +275,71 @@ TEST_CASE("c: numbers beyond the last are errors") {
   options.level = 0;
   options.threads = 1025;
   CHECK(cdna_verify(r, &options, nullptr, nullptr) == CDNA_LIMIT);
-  options.threads = 0;
-  options.reserved = 1;
-  CHECK(cdna_verify(r, &options, nullptr, nullptr) == CDNA_BAD_ARGUMENT);
+}
+
+// So that they can get a meaning: in every struct that callers fill and that has such a field.
+TEST_CASE("c: reserved fields are 0, or a bad argument") {
+  const ReaderHandle reader = open_c(sample());
+  const auto message_of = [](const auto& call) {
+    cdna_error error{};
+    CHECK(call(&error) == CDNA_BAD_ARGUMENT);
+    return described(error);
+  };
+  CHECK(message_of([](cdna_error* error) {
+          cdna_open_options options = CDNA_OPEN_OPTIONS_INIT;
+          options.reserved = 1;
+          cdna_reader* none = nullptr;
+          return cdna_open_memory(sample().data(), sample().size(), &options, &none, error);
+        }) == "options->reserved is 1 [bad_argument]");
+  CHECK(message_of([](cdna_error* error) {
+          CallbackFile file{sample()};
+          cdna_source source = file.source("");
+          source.reserved = 2;
+          cdna_reader* none = nullptr;
+          const cdna_code code = cdna_open_source(&source, nullptr, &none, error);
+          CHECK(file.closed == 1);
+          return code;
+        }) == "source->reserved is 2 [bad_argument]");
+  CHECK(message_of([&](cdna_error* error) {
+          cdna_verify_options options = CDNA_VERIFY_OPTIONS_INIT;
+          options.reserved = 3;
+          return cdna_verify(reader.get(), &options, nullptr, error);
+        }) == "options->reserved is 3 [bad_argument]");
+  CHECK(message_of([](cdna_error* error) {
+          int closed = 0;
+          cdna_sink sink = CDNA_SINK_INIT;
+          sink.context = &closed;
+          sink.write = [](void*, const void*, std::uint64_t) -> std::int32_t { return 0; };
+          sink.close = [](void* context) { ++*static_cast<int*>(context); };
+          sink.reserved = 4;
+          cdna_writer* none = nullptr;
+          const cdna_code code = cdna_writer_create_sink(&sink, nullptr, &none, error);
+          CHECK(closed == 1);
+          return code;
+        }) == "sink->reserved is 4 [bad_argument]");
+  const TemporaryFolder folder;
+  const std::string path = folder / "a.safetensors";
+  CHECK(message_of([&](cdna_error* error) {
+          cdna_export_options options = CDNA_EXPORT_OPTIONS_INIT;
+          options.reserved = 5;
+          return cdna_export(reader.get(), path.c_str(), &options, error);
+        }) == "options->reserved is 5 [bad_argument]");
+  CHECK(!std::filesystem::exists(path));
+  const float values[20] = {};
+  float y[3] = {};
+  for (const int which : {0, 1, 2}) {
+    INFO("matrix " << which);
+    cdna_matrix matrices[] = {
+        {values, CDNA_F32, 0, 1, 10, 10, 1}, {y, CDNA_F32, 0, 1, 3, 3, 1}, {values, CDNA_F32, 0, 1, 3, 3, 1}};
+    matrices[which].reserved = 6;
+    cdna_matmul_options options = CDNA_MATMUL_OPTIONS_INIT;
+    options.bias = &matrices[2];
+    const cdna_rows part{reader.get(), 0, 0, 0};
+    const char* const names[] = {"x", "y", "options->bias"};
+    CHECK(message_of([&](cdna_error* error) {
+            return cdna_matmul(&part, 1, &matrices[0], &matrices[1], &options, error);
+          }) == std::string(names[which]) + "->reserved is 6 [bad_argument]");
+  }
 }
 
 TEST_CASE("c: outputs of other versions get as much as they have room for") {

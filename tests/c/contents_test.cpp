@@ -329,6 +329,30 @@ TEST_CASE("c: a check reads the file anew, and what it cannot read is no verdict
   CHECK(report.item_count == 4711);
 }
 
+TEST_CASE("c: a block that was corrupt stays so for its reader, and another reader asks anew") {
+  CallbackFile file{sample()};
+  const cdna_source source = file.source("s");
+  const auto open = [&source] {
+    cdna_reader* opened = nullptr;
+    must_c([&](cdna_error* error) { return cdna_open_source(&source, nullptr, &opened, error); });
+    return ReaderHandle(opened);
+  };
+  const auto acquire = [](const ReaderHandle& reader) {
+    cdna_block block = CDNA_BLOCK_INIT;
+    const cdna_code code = cdna_block_acquire(reader.get(), find_c(reader, "layers.0.brotli"), 0, &block, nullptr);
+    cdna_block_release(&block);
+    return code;
+  };
+  const cdna::Reader cpp = must(cdna::Reader::open(cdna::memory_source(sample())));
+  const std::uint64_t place = cpp.find("layers.0.brotli")->plane(0).offset;
+  const ReaderHandle reader = open();
+  file.bytes[place] ^= std::byte{1};
+  CHECK(acquire(reader) == CDNA_CORRUPT);
+  file.bytes[place] ^= std::byte{1};
+  CHECK(acquire(reader) == CDNA_CORRUPT);
+  CHECK(acquire(open()) == CDNA_OK);
+}
+
 TEST_CASE("c: a check of a file that has become another one says so") {
   const auto file_with = [](const char* text) {
     return write_file({}, [](cdna::Writer&) {}, {{"k", std::string(text)}});

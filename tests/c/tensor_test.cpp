@@ -221,7 +221,6 @@ TEST_CASE("c: the codebook is the library's, and exact tensors have none") {
 TEST_CASE("c: rows are the library's, for every range, stride and number of threads") {
   const cdna_open_options options = strict();
   const WorkersHandle three = workers_c(3);
-  std::atomic<int> begun{0};
   for (const bool is_strict : {false, true}) {
     const Both both(tensors(), is_strict ? &options : nullptr);
     for (const char* const name : {"codes", "compressed", "exact"}) {
