@@ -334,7 +334,7 @@ TEST_CASE("c: reserved fields are 0, or a bad argument") {
     matrices[which].reserved = 6;
     cdna_matmul_options options = CDNA_MATMUL_OPTIONS_INIT;
     options.bias = &matrices[2];
-    const cdna_rows part{reader.get(), 0, 0, 0};
+    const cdna_rows part{reader.get(), 0, 0, CDNA_ALL_ROWS, {0, 0}};
     const char* const names[] = {"x", "y", "options->bias"};
     CHECK(message_of([&](cdna_error* error) {
             return cdna_matmul(&part, 1, &matrices[0], &matrices[1], &options, error);
