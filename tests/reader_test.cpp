@@ -443,6 +443,67 @@ TEST_CASE("reader: blocks() hands out the covering blocks, whole") {
   CHECK(none.begin() == none.end());
 }
 
+TEST_CASE("reader: numbered_blocks() hands out those blocks, and touches no other") {
+  for (const char* const name : {"exact.raw", "exact.zstd", "exact.brotli", "codebook.raw"}) {
+    INFO(name);
+    const cdna::Reader all = open_memory(blocks_file());
+    const std::uint64_t count = all.find(name)->plane(0).block_count;
+    REQUIRE(count > 1);
+    std::vector<Bytes> expected;
+    cdna::BlockRange every = must(all.find(name)->blocks());
+    for (const cdna::Result<cdna::Block>& block : every) {
+      REQUIRE(block);
+      expected.emplace_back(block->data.begin(), block->data.end());
+    }
+    REQUIRE(expected.size() == count);
+    for (std::uint64_t begin = 0; begin <= count; ++begin) {
+      for (std::uint64_t end = begin; end <= count; ++end) {
+        INFO(begin << " to " << end);
+        const cdna::Reader reader = open_memory(blocks_file());
+        const cdna::Tensor tensor = reader.find(name).value();
+        const std::uint64_t rows_per_block = tensor.plane(0).rows_per_block;
+        cdna::BlockRange range = must(tensor.numbered_blocks(begin, end));
+        std::uint64_t number = begin;
+        for (const cdna::Result<cdna::Block>& block : range) {
+          REQUIRE(block);
+          REQUIRE(block->number == number);
+          CHECK(block->row_begin == number * rows_per_block);
+          CHECK(std::equal(block->data.begin(), block->data.end(), expected[number].begin(), expected[number].end()));
+          ++number;
+        }
+        CHECK(number == end);
+        const bool is_exact = tensor.encoding() == "cdna.exact";  // Else: row scales, and once the codebook.
+        const std::uint64_t verified = is_exact || begin == end ? end - begin : 2 * (end - begin) + 1;
+        CHECK(reader.statistics().blocks_verified == verified);
+      }
+    }
+  }
+}
+
+TEST_CASE("reader: numbered_blocks() reaches each part of rows that are cut") {
+  const std::uint64_t cols = (std::uint64_t{1} << 24) + 5;
+  const Bytes data = cdna::test::Random(kSeed).bytes(2 * cols);
+  const Bytes file = cdna::test::write_file({}, [&](cdna::Writer& writer) {
+    must(writer.add_exact({"wide", cdna::DType::u8, {2, cols}, cdna::Role::matrix}, reader_of(data)));
+  });
+  const cdna::Reader reader = open_memory(file);
+  const cdna::Tensor tensor = reader.find("wide").value();
+  const std::uint64_t count = tensor.plane(0).block_count;
+  REQUIRE(count > 2);
+  std::uint64_t offset = 0;
+  for (std::uint64_t number = 0; number < count; ++number) {
+    cdna::BlockRange range = must(tensor.numbered_blocks(number, number + 1));
+    const cdna::Result<cdna::Block>& block = *range.begin();
+    REQUIRE(block);
+    CHECK(block->number == number);
+    CHECK(block->row_begin * cols + block->entry_begin == offset);
+    REQUIRE(block->data.size() <= data.size() - offset);
+    CHECK(std::memcmp(block->data.data(), data.data() + offset, block->data.size()) == 0);
+    offset += block->data.size();
+  }
+  CHECK(offset == data.size());
+}
+
 TEST_CASE(
     "reader: row ranges of every tensor of the good vectors are slices of the whole: 22 dtypes, cut rows, codebooks") {
   cdna::test::Random random(kSeed);
