@@ -1,6 +1,7 @@
 // The C functions that begin and end a file, and name what is in it. Its tensors: writer_tensors.cpp.
 #include "bindings/c/writer.hpp"
 
+#include <cstdint>
 #include <memory>
 
 #include "bindings/c/arguments.hpp"
@@ -95,6 +96,7 @@ Result<MetadataValue> value_of(const cdna_metadata_value& given) {
   const bool has_data = given.kind == CDNA_STRING || given.kind == CDNA_BYTES || given.kind == CDNA_JSON;
   if (has_data && given.size != 0) CDNA_TRY(need(bytes, "value->data"));
   const std::size_t size = has_data ? given.size : 0;
+  CDNA_CHECK(size <= PTRDIFF_MAX, Code::no_memory, "", "out of memory");  // Beyond any object.
   const auto string = [&] {
     return size == 0 ? std::string() : std::string(static_cast<const char*>(given.data), size);
   };

@@ -375,6 +375,12 @@ TEST_CASE("C writer: metadata that cannot be written") {
          value.size = kHuge;
        }),
        CDNA_NO_MEMORY, "out of memory"},
+      {set_value([](auto& value) {
+         value.kind = CDNA_BYTES;
+         value.data = "";
+         value.size = kHuge;
+       }),
+       CDNA_NO_MEMORY, "out of memory"},
   });
 }
 
