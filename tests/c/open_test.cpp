@@ -343,7 +343,8 @@ TEST_CASE("c: escaping is the library's, cut like snprintf's") {
 // ---- Sources of the caller's ----
 
 TEST_CASE("c: an errno of the source comes out with tensor and block") {
-  const cdna::Tensor tensor = *pristine().find("layers.0.attention.weight");
+  const cdna::Reader good = pristine();
+  const cdna::Tensor tensor = *good.find("layers.0.attention.weight");
   for (const auto& [outcome, expected] : {std::pair<std::int32_t, int>{ETIMEDOUT, ETIMEDOUT},
                                           {-ETIMEDOUT, ETIMEDOUT},
                                           {ENOMEM, ENOMEM},
@@ -370,7 +371,8 @@ TEST_CASE("c: an errno of the source comes out with tensor and block") {
 }
 
 TEST_CASE("c: a source that lies once is found out, with tensor and block") {
-  const cdna::Tensor tensor = *pristine().find("layers.0.mlp.weight");
+  const cdna::Reader good = pristine();
+  const cdna::Tensor tensor = *good.find("layers.0.mlp.weight");
   CallbackFile file{sample()};
   const ReaderHandle reader = open_source(file.source("remote"));
   file.lies = true;
