@@ -3,6 +3,8 @@
 
 #include <utility>
 
+#include "gil.hpp"
+
 namespace cdna::python {
 
 namespace nb = nanobind;
@@ -48,10 +50,8 @@ std::span<std::byte> Borrowed::write() const {
 
 std::shared_ptr<const void> keep(Borrowed bytes) {
   return {new Borrowed(std::move(bytes)), [](const Borrowed* kept) {
-            // What outlives the interpreter is left to the system.
-            if (!Py_IsInitialized()) return;
-            const nb::gil_scoped_acquire acquire;
-            delete kept;
+            const GilHeld gil;
+            if (gil) delete kept;  // What outlives the interpreter is left to the system.
           }};
 }
 

@@ -208,7 +208,7 @@ void Container::close() {
   if (views != 0)
     raise_plain(PyExc_BufferError, "cannot close: " + std::to_string(views) + " arrays still point into the file");
   std::shared_ptr<Opened> last = std::exchange(opened_, nullptr);
-  const nb::gil_scoped_release release;  // Unmapping may take a while.
+  const GilReleased released;  // Unmapping may take a while.
   last.reset();
 }
 

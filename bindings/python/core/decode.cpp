@@ -75,8 +75,8 @@ class Decoding {
     error_part_ = std::min(error_part_, part);
   }
   void look_at_signals() {
-    const nb::gil_scoped_acquire acquire;
-    if (PyErr_CheckSignals() == 0) return;
+    const GilHeld gil;
+    if (!gil || run_python([] { return PyErr_CheckSignals(); }) == 0) return;
     exception_.emplace();
     stop_ = interrupted_ = true;
   }
@@ -123,7 +123,7 @@ void read_rows(const Container& container, std::uint32_t number, std::uint64_t b
   const Parts parts(tensor, begin, end, row_bytes, thread_count(threads));
   Decoding decoding(tensor, begin, parts, dtype, bytes);
   auto done = [&] {
-    const nb::gil_scoped_release release;
+    const GilReleased released;
     Workers workers(static_cast<unsigned>(std::clamp<std::uint64_t>(parts.count(), 1, thread_count(threads))));
     return decoding.run(workers);
   }();

@@ -57,7 +57,7 @@ void decode_rows(const Encoded& encoded, const nb::object& out) {
   const std::span<std::byte> bytes = borrowed.write();
   const EncodedMatrix& matrix = encoded.matrix();
   if (bytes.size() != matrix.rows * matrix.cols * sizeof(float)) raise_bad_argument("the output has another size");
-  const nb::gil_scoped_release release;
+  const GilReleased released;
   decode(matrix, {reinterpret_cast<float*>(bytes.data()), bytes.size() / sizeof(float)});
 }
 

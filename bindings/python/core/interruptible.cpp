@@ -8,6 +8,8 @@
 #include <optional>
 #include <thread>
 
+#include "gil.hpp"
+
 namespace cdna::python {
 
 namespace nb = nanobind;
@@ -20,12 +22,12 @@ class Job {
  public:
   explicit Job(const std::function<void()>& work) : thread_([this, &work] { run(work); }) {}
   ~Job() {
-    const nb::gil_scoped_release release;
+    const GilReleased released;
     thread_.join();
   }
   // Waits for at most a step. Without the GIL.
   bool done() {
-    const nb::gil_scoped_release release;
+    const GilReleased released;
     std::unique_lock<std::mutex> lock(mutex_);
     return changed_.wait_for(lock, kStep, [this] { return done_; });
   }
@@ -56,8 +58,10 @@ void run_interruptibly(std::atomic<bool>& stop, const std::function<void()>& wor
   const auto look = [&] {
     if (raised) return;
     try {
-      if (PyErr_CheckSignals() != 0) throw nb::python_error();
-      if (tick) tick();
+      run_python([&] {
+        if (PyErr_CheckSignals() != 0) throw nb::python_error();
+        if (tick) tick();
+      });
     } catch (nb::python_error& error) {
       raised.emplace(std::move(error));
       stop = true;

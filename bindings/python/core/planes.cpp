@@ -50,7 +50,7 @@ std::optional<View> plane_view(const Container& container, std::uint32_t number,
   const Item item = container.item(number);
   check_plane(item, plane);
   auto bytes = [&] {
-    const nb::gil_scoped_release release;
+    const GilReleased released;
     return item.plane_bytes(plane);
   }();
   if (bytes) return container.view(*bytes);

@@ -20,6 +20,13 @@ nb::str text_of(std::string_view text) {
   return nb::steal<nb::str>(decoded);
 }
 
+std::string utf8_of(nb::handle text) {
+  PyObject* const encoded = PyUnicode_AsEncodedString(text.ptr(), "utf-8", "backslashreplace");
+  if (encoded == nullptr) throw nb::python_error();
+  const nb::bytes bytes = nb::steal<nb::bytes>(encoded);
+  return {bytes.c_str(), bytes.size()};
+}
+
 nb::object path_of(std::string_view path) {
   PyObject* const decoded = PyUnicode_DecodeFSDefaultAndSize(path.data(), static_cast<Py_ssize_t>(path.size()));
   if (decoded == nullptr) throw nb::python_error();
@@ -38,7 +45,7 @@ nb::object exception_of(const Error& error) {
   fields["offset"] = or_none(error.offset != kNoOffset, error.offset);
   fields["errno"] = or_none(error.os_errno != 0, error.os_errno);
   fields["text"] = text_of(error.describe());
-  return nb::module_::import_("cdna._errors").attr("exception_of")(**fields);
+  return run_python([&] { return nb::module_::import_("cdna._errors").attr("exception_of")(**fields); });
 }
 
 void raise(const Error& error) {

@@ -3,15 +3,20 @@
 
 #include <nanobind/nanobind.h>
 
+#include <string>
 #include <string_view>
 #include <utility>
 
 #include "cdna/error.hpp"
+#include "gil.hpp"
 
 namespace cdna::python {
 
 // Text of a file, which is UTF-8 where it has been checked; what is not is escaped (\xHH).
 nanobind::str text_of(std::string_view text);
+
+// Any text as UTF-8; what has no UTF-8, lone surrogates, is escaped (\udcHH). Raises MemoryError.
+std::string utf8_of(nanobind::handle text);
 
 // A path or other bytes of the system, as os.fsdecode() has them.
 nanobind::object path_of(std::string_view path);
@@ -38,7 +43,7 @@ inline void value_of(Result<void>&& result) {
 template <class Work>
 auto without_gil(Work&& work) {
   auto result = [&] {
-    const nanobind::gil_scoped_release release;
+    const GilReleased released;
     return std::forward<Work>(work)();
   }();
   return value_of(std::move(result));
