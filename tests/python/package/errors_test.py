@@ -138,3 +138,41 @@ def test_memory_errors_have_their_class():
     fields = dict.fromkeys(("rule", "path", "tensor", "plane", "block", "offset", "errno"))
     error = exception_of(text="out of memory [no_memory]", code="no_memory", message="out of memory", **fields)
     assert isinstance(error, MemoryError) and str(error) == "out of memory [no_memory]"
+
+
+class Failing:
+    """A source of `data` whose reads raise `raised` once that is set."""
+
+    def __init__(self, data):
+        self.data, self.size, self.raised = data, len(data), None
+
+    def read_at(self, offset, size):
+        if self.raised is not None:
+            raise self.raised
+        return self.data[offset : offset + size]
+
+
+def test_errors_of_sources_may_hold_any_text(exact_path):
+    source = Failing(exact_path.read_bytes())
+    f = cdna.open(source)
+    source.raised = OSError("cannot read a\udcff.bin")
+    with pytest.raises(cdna.FileError, match=r"OSError: cannot read a\\+udcff\.bin"):
+        f["conv"].numpy()
+
+    class Unprintable(Exception):
+        def __str__(self):
+            raise ZeroDivisionError
+
+    source.raised = Unprintable()
+    for threads in (1, 3):
+        with pytest.raises(cdna.FileError, match="raised Unprintable"):
+            f["conv"].numpy(threads=threads)
+
+
+def test_names_of_sources_may_hold_any_text(exact_path):
+    source = Failing(exact_path.read_bytes())
+    source.name = "a\udcff.cdna"
+    f = cdna.open(source)
+    source.raised = OSError("gone")
+    with pytest.raises(cdna.FileError, match=r"a\\+udcff\.cdna.*gone"):
+        f["conv"].numpy()

@@ -43,7 +43,7 @@ for _ in range(20000):
 """
 
 
-@pytest.mark.parametrize("work", ["numpy", "matmul", "verify", "save"])
+@pytest.mark.parametrize("work", ["numpy", "matmul", "verify", "source", "save"])
 def test_threads_inside_calls_do_not_abort_the_process(work):
     for _ in range(3):
         ended = subprocess.run([sys.executable, "-c", PROGRAM, work], capture_output=True, text=True, timeout=120)
