@@ -88,7 +88,8 @@ Container open_bytes(const nb::object& object, const Wanted& wanted) {
 
 Container open_object(const nb::object& object, const Wanted& wanted) {
   std::unique_ptr<Source> source = python_source(object);
-  return contain(without_gil([&] { return Reader::open(std::move(source), wanted.options); }));
+  std::shared_ptr<const void> exceptions = keep_exceptions(*source);
+  return contain(without_gil([&] { return Reader::open(std::move(source), wanted.options); }), std::move(exceptions));
 }
 
 template <class Place>

@@ -1,6 +1,8 @@
 // Exceptions are made by cdna._errors, which knows the classes; here an Error becomes its arguments.
 #include "python_error.hpp"
 
+#include "python_source.hpp"
+
 namespace cdna::python {
 
 namespace nb = nanobind;
@@ -10,6 +12,11 @@ namespace {
 template <class T>
 nb::object or_none(bool known, T value) {
   return known ? nb::cast(value) : nb::none();
+}
+
+[[noreturn]] void raise_object(const nb::object& exception) {
+  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.ptr())), exception.ptr());
+  throw nb::python_error();
 }
 
 }  // namespace
@@ -34,6 +41,8 @@ nb::object path_of(std::string_view path) {
 }
 
 nb::object exception_of(const Error& error) {
+  nb::object cause = exception_behind(error);
+  if (cause.is_valid() && PyObject_IsInstance(cause.ptr(), PyExc_Exception) == 0) raise_object(cause);
   nb::dict fields;
   fields["code"] = text_of(name_of(error.code));
   fields["rule"] = text_of(error.rule);
@@ -45,14 +54,14 @@ nb::object exception_of(const Error& error) {
   fields["offset"] = or_none(error.offset != kNoOffset, error.offset);
   fields["errno"] = or_none(error.os_errno != 0, error.os_errno);
   fields["text"] = text_of(error.describe());
-  return run_python([&] { return nb::module_::import_("cdna._errors").attr("exception_of")(**fields); });
+  return run_python([&] {
+    nb::object exception = nb::module_::import_("cdna._errors").attr("exception_of")(**fields);
+    if (cause.is_valid()) PyException_SetCause(exception.ptr(), cause.release().ptr());
+    return exception;
+  });
 }
 
-void raise(const Error& error) {
-  const nb::object exception = exception_of(error);
-  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.ptr())), exception.ptr());
-  throw nb::python_error();
-}
+void raise(const Error& error) { raise_object(exception_of(error)); }
 
 void raise_bad_argument(std::string message) {
   Error error;

@@ -21,7 +21,8 @@ std::string utf8_of(nanobind::handle text);
 // A path or other bytes of the system, as os.fsdecode() has them.
 nanobind::object path_of(std::string_view path);
 
-// The exception that stands for `error`: an instance of a class of cdna._errors. Requires the GIL.
+// The exception that stands for `error`: an instance of a class of cdna._errors, whose cause is what a source of
+// Python's raised. Raises what is to end the program and no error: KeyboardInterrupt, SystemExit. Requires the GIL.
 nanobind::object exception_of(const Error& error);
 
 // Requires the GIL. Throws nanobind::python_error.

@@ -2,11 +2,13 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import pickle
 import signal
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -176,3 +178,39 @@ def test_names_of_sources_may_hold_any_text(exact_path):
     source.raised = OSError("gone")
     with pytest.raises(cdna.FileError, match=r"a\\+udcff\.cdna.*gone"):
         f["conv"].numpy()
+
+
+def test_what_a_source_raises_is_the_cause(exact_path):
+    source = Failing(exact_path.read_bytes())
+    f = cdna.open(source)
+
+    class NoNetwork(Exception):
+        pass
+
+    source.raised = NoNetwork()
+    for threads in (1, 3):
+        with pytest.raises(cdna.FileError) as caught:
+            f["layer.weight"].numpy(threads=threads)
+        assert caught.value.__cause__ is source.raised and source.raised.__traceback__ is not None
+    with pytest.raises(cdna.FileError) as caught:
+        f.verify()
+    assert caught.value.report.problems[0].__cause__ is source.raised
+    with pytest.raises(cdna.FileError) as caught:
+        cdna.open(source)
+    assert caught.value.__cause__ is source.raised
+    alive = weakref.ref(source.raised)
+    source.raised = caught = None
+    del f, source
+    gc.collect()
+    assert alive() is None
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_what_ends_the_program_goes_through_sources(exact_path, kind):
+    source = Failing(exact_path.read_bytes())
+    f = cdna.open(source)
+    source.raised = kind()
+    for use in (f["conv"].numpy, f.verify, lambda: cdna.open(source), lambda: f["layer.weight"].matmul(np.ones(384, "f4"))):
+        with pytest.raises(kind) as caught:
+            use()
+        assert caught.value is source.raised
