@@ -258,7 +258,7 @@ def open(  # noqa: A001
 ) -> File:
     """Opens a file: head, tail and footer are checked, everything else when it is used.
 
-    source: a path (str, os.PathLike), the bytes of a file (bytes or any other buffer; what can be changed is read as strict),
+    source: a path (str, os.PathLike), the bytes of a file (bytes or any other buffer; all but bytes is read as strict),
     a file descriptor (int; duplicated), or an object with `size` and `read_at(offset, size) -> bytes`.
     io: "auto" (mmap on local file systems), "mmap", "pread". trust: "zero_copy" (blocks are verified at their first use and
     used in the mapping: for files that nobody changes), "strict" (verified at each use, in a private copy), "auto" (the

@@ -76,11 +76,21 @@ Container open_descriptor(int descriptor, const Wanted& wanted) {
   }));
 }
 
-// Bytes that can change are read as those of a file that somebody may change: strict.
+// Whether nobody can change what `object` offers: it is bytes, or views of bytes. Read-only is less: a read-only view
+// of a bytearray, or of a mapping, changes with it.
+bool is_immutable(nb::handle object) {
+  PyObject* base = object.ptr();
+  while (base != nullptr && PyMemoryView_Check(base)) base = PyMemoryView_GET_BASE(base);
+  return base != nullptr && PyBytes_Check(base);
+}
+
+// Bytes that can change are read as those of a file that somebody may change: strict, unless the caller says that
+// nobody does.
 Container open_bytes(const nb::object& object, const Wanted& wanted) {
   Borrowed borrowed = Borrowed::bytes(object);
   const std::span<const std::byte> bytes = borrowed.read();
-  const bool fixed = borrowed.layout().readonly != 0;
+  const bool promised = wanted.options.trust == Trust::zero_copy && borrowed.layout().readonly != 0;
+  const bool fixed = promised || is_immutable(object);
   std::shared_ptr<const void> memory = keep(std::move(borrowed));
   return contain(without_gil([&] { return Reader::open(memory_source(bytes, fixed), wanted.options); }),
                  std::move(memory));

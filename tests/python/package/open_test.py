@@ -49,9 +49,23 @@ def test_all_places_give_the_same_file(exact_path, tensors):
         for name, array in tensors.items():
             np.testing.assert_array_equal(f[name].numpy(), array)
     assert [f.io for f in files] == ["mmap", "mmap", "memory", "memory", "memory", "mmap", "custom", "pread", "mmap"]
-    # What may change is read as strict.
+    # What may change is read as strict, a read-only view of it too.
     assert [f.trust for f in files[2:5]] == ["zero_copy", "strict", "zero_copy"]
 
+    changing = bytearray(data)
+    array = np.frombuffer(changing, np.uint8)
+    array.flags.writeable = False
+    for view in (memoryview(changing).toreadonly(), memoryview(memoryview(changing)).toreadonly()[:], array):
+        f = cdna.open(view)
+        assert (f.trust, cdna.open(view, trust="zero_copy").trust) == ("strict", "zero_copy")
+        place = f["conv"]._plane_infos()[0]["offset"]
+        changing[place] ^= 1
+        with pytest.raises(cdna.CorruptError):
+            f["conv"].numpy()
+        changing[place] ^= 1
+    assert cdna.open(memoryview(memoryview(data))[:]).trust == "zero_copy"
+    with pytest.raises(cdna.ArgumentError):
+        cdna.open(changing, trust="zero_copy")
 
 def test_the_root_is_the_hash_that_the_specification_says(exact_path):
     data = exact_path.read_bytes()
