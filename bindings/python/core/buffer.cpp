@@ -12,6 +12,11 @@ namespace nb = nanobind;
 namespace {
 
 int get_buffer(PyObject* self, Py_buffer* view, int flags) {
+  if (!nb::inst_ready(self)) {  // Made by __new__().
+    PyErr_SetString(PyExc_BufferError, "there are no bytes");
+    view->obj = nullptr;
+    return -1;
+  }
   const auto bytes = nb::inst_ptr<View>(self)->bytes();
   alignas(64) static std::byte nothing{};  // A buffer is never null, not even an empty one.
   void* const data = bytes.empty() ? &nothing : const_cast<std::byte*>(bytes.data());

@@ -205,6 +205,11 @@ class Imported {
 };
 
 int get_buffer(PyObject* self, Py_buffer* view, int flags) {
+  if (!nb::inst_ready(self)) {  // Made by __new__().
+    PyErr_SetString(PyExc_BufferError, "there are no bytes");
+    view->obj = nullptr;
+    return -1;
+  }
   return nb::inst_ptr<Imported>(self)->fill(self, view, flags);
 }
 

@@ -239,3 +239,23 @@ def test_what_cannot_be_opened(tmp_path, exact_path):
         cdna.open(9999)
     with pytest.raises((cdna.ArgumentError, OSError)):
         cdna.open(tmp_path)
+
+
+def test_a_source_that_keeps_its_file_is_let_go(exact_path):
+    source = Recorded(exact_path.read_bytes())
+    source.file = cdna.open(source)
+    assert source.file["conv"].numpy().size
+    alive = weakref.ref(source)
+    tensor = source.file["conv"]
+    del source
+    gc.collect()
+    assert alive() is not None and tensor.numpy().size
+    del tensor
+    gc.collect()
+    assert alive() is None
+
+
+def test_objects_of_the_extension_that_were_never_made():
+    for kind in (cdna._core.View, cdna._core.Imported):
+        with pytest.raises((BufferError, TypeError)):
+            memoryview(kind.__new__(kind))
