@@ -206,7 +206,33 @@ nb::object source_bytes(const Container& container) {
   return nb::cast(container.view(mapping));
 }
 
+// ---- Cycles: a source that keeps the file which reads it ----
+
+int traverse(PyObject* self, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(self));
+  if (!nb::inst_ready(self)) return 0;
+  return nb::inst_ptr<Container>(self)->visit([&](nb::handle held) {
+    Py_VISIT(held.ptr());
+    return 0;
+  });
+}
+
+int clear(PyObject* self) {
+  if (nb::inst_ready(self)) nb::inst_ptr<Container>(self)->release();
+  return 0;
+}
+
+const PyType_Slot kContainerSlots[] = {
+    {Py_tp_traverse, reinterpret_cast<void*>(traverse)}, {Py_tp_clear, reinterpret_cast<void*>(clear)}, {0, nullptr}};
+
 }  // namespace
+
+int Container::visit(const std::function<int(nb::handle)>& visitor) const {
+  // What others share is held by them too.
+  if (opened_ == nullptr || opened_.use_count() != 1) return 0;
+  const nb::handle object = object_behind(opened_->reader.source());
+  return object.is_valid() ? visitor(object) : 0;
+}
 
 std::shared_ptr<Opened> Container::opened() const {
   if (opened_ == nullptr) raise_plain(PyExc_ValueError, "the file is closed");
@@ -251,7 +277,7 @@ DType dtype_named(std::string_view name) {
 }
 
 void add_container(nb::module_& module) {
-  nb::class_<Container> container(module, "Container");
+  nb::class_<Container> container(module, "Container", nb::type_slots(kContainerSlots));
   module.def("open_path", opener(&open_path));
   module.def("open_descriptor", opener(&open_descriptor));
   module.def("open_bytes", opener(&open_bytes));

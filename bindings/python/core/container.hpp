@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -34,6 +35,11 @@ class Container {
   void close();
   // A view that counts. `bytes` lie in the reader's mapping or memory.
   View view(std::span<const std::byte> bytes) const;
+
+  // For the garbage collector. visit() gives what `visitor` gives for the object that the file is read from, or 0 where
+  // it is not of Python's or others hold it too; release() closes the file.
+  int visit(const std::function<int(nanobind::handle)>& visitor) const;
+  void release() { std::shared_ptr<Opened>().swap(opened_); }
 
   // Raises IndexError.
   Item item(std::uint32_t number) const;

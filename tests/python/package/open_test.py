@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -51,7 +52,6 @@ def test_all_places_give_the_same_file(exact_path, tensors):
     assert [f.io for f in files] == ["mmap", "mmap", "memory", "memory", "memory", "mmap", "custom", "pread", "mmap"]
     # What may change is read as strict, a read-only view of it too.
     assert [f.trust for f in files[2:5]] == ["zero_copy", "strict", "zero_copy"]
-
     changing = bytearray(data)
     array = np.frombuffer(changing, np.uint8)
     array.flags.writeable = False
@@ -66,6 +66,7 @@ def test_all_places_give_the_same_file(exact_path, tensors):
     assert cdna.open(memoryview(memoryview(data))[:]).trust == "zero_copy"
     with pytest.raises(cdna.ArgumentError):
         cdna.open(changing, trust="zero_copy")
+
 
 def test_the_root_is_the_hash_that_the_specification_says(exact_path):
     data = exact_path.read_bytes()
