@@ -11,6 +11,7 @@
 #include "cdna/workers.hpp"
 #include "container.hpp"
 #include "python_error.hpp"
+#include "threads.hpp"
 
 namespace cdna::python {
 
@@ -102,13 +103,9 @@ class Decoding {
   std::optional<Error> error_;
 };
 
-unsigned thread_count(unsigned wanted) {
-  return wanted != 0 ? wanted : std::max(std::thread::hardware_concurrency(), 1U);
-}
-
 // Rows [begin, end) into `out`, which has exactly their bytes.
 void read_rows(const Container& container, std::uint32_t number, std::uint64_t begin, std::uint64_t end,
-               std::string_view dtype_name, const nb::object& out, unsigned threads) {
+               std::string_view dtype_name, const nb::object& out, std::uint64_t threads) {
   const auto opened = container.opened();
   const Tensor tensor = container.tensor(number);
   value_of(tensor.check_supported());

@@ -11,6 +11,7 @@
 #include "container.hpp"
 #include "interruptible.hpp"
 #include "python_error.hpp"
+#include "threads.hpp"
 
 namespace cdna::python {
 
@@ -40,7 +41,7 @@ class Encoded {
 };
 
 Encoded encode_rows(const nb::object& data, std::string_view dtype_name, std::uint64_t rows, std::uint64_t cols,
-                    std::string_view preset_text, bool keep_nonfinite, unsigned threads) {
+                    std::string_view preset_text, bool keep_nonfinite, std::uint64_t threads) {
   const Borrowed borrowed = Borrowed::bytes(data);
   const DType dtype = dtype_named(dtype_name);
   Preset preset = value_of(parse_preset(preset_text));
@@ -49,7 +50,7 @@ Encoded encode_rows(const nb::object& data, std::string_view dtype_name, std::ui
   if (keep_nonfinite) preset.codebook.nonfinite = Nonfinite::exact;
   const std::span<const std::byte> bytes = borrowed.read();
   if (bytes.size() != rows * cols * bits_of(dtype) / 8) raise_bad_argument("the data is not rows * cols elements");
-  return Encoded(without_gil([&] { return encode(dtype, rows, cols, bytes, preset.codebook, threads); }));
+  return Encoded(without_gil([&] { return encode(dtype, rows, cols, bytes, preset.codebook, thread_count(threads)); }));
 }
 
 void decode_rows(const Encoded& encoded, const nb::object& out) {

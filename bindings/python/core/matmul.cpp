@@ -9,6 +9,7 @@
 
 #include "container.hpp"
 #include "python_error.hpp"
+#include "threads.hpp"
 
 namespace cdna::python {
 
@@ -41,7 +42,7 @@ Matrix matrix_of(const Borrowed& array, std::string_view dtype_name) {
 
 void multiply(const Container& container, std::uint32_t number, std::uint64_t row_begin, std::uint64_t row_end,
               const nb::object& x, std::string_view x_dtype, const nb::object& y, std::string_view y_dtype,
-              bool transposed, std::string_view math, unsigned threads) {
+              bool transposed, std::string_view math, std::uint64_t threads) {
   const auto opened = container.opened();
   const Tensor tensor = container.tensor(number);
   const Borrowed x_array = Borrowed::array(x);
@@ -53,19 +54,19 @@ void multiply(const Container& container, std::uint32_t number, std::uint64_t ro
   options.math = math_named(math);
   options.orientation = transposed ? Orientation::transposed : Orientation::linear;
   without_gil([&] {
-    Workers workers(threads);
+    Workers workers(thread_count(threads));
     options.workers = &workers;
     return matmul(std::span(&rows, 1), x_matrix, y_matrix, options);
   });
 }
 
 nb::dict plan(const Container& container, std::uint32_t number, std::uint64_t m, bool transposed, std::string_view math,
-              unsigned threads) {
+              std::uint64_t threads) {
   const auto opened = container.opened();
   MatmulOptions options;
   options.math = math_named(math);
   options.orientation = transposed ? Orientation::transposed : Orientation::linear;
-  Workers workers(threads);
+  Workers workers(thread_count(threads));
   options.workers = &workers;
   const MatmulPlan plan = value_of(describe(container.tensor(number), m, options));
   nb::dict fields;

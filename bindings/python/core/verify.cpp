@@ -11,6 +11,7 @@
 #include "container.hpp"
 #include "interruptible.hpp"
 #include "python_error.hpp"
+#include "threads.hpp"
 
 namespace cdna::python {
 
@@ -33,13 +34,14 @@ nb::tuple report_of(const FsckReport& report) {
 }
 
 // The whole file. Returns (valid, complete, items, unsupported, blocks, problem count, exceptions).
-nb::tuple verify(const Container& container, std::string_view level, const nb::object& callback, unsigned threads) {
+nb::tuple verify(const Container& container, std::string_view level, const nb::object& callback,
+                 std::uint64_t threads) {
   const auto opened = container.opened();
   ShownProgress progress;
   std::atomic<bool> stop{false};
   FsckOptions options;
   options.level = level_named(level);
-  options.threads = threads;
+  options.threads = thread_count(threads);
   options.stop = &stop;
   options.progress = [&progress](std::uint64_t done, std::uint64_t all) { progress.set(done, all); };
   FsckReport report;
