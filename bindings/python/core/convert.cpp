@@ -15,6 +15,7 @@
 #include "container.hpp"
 #include "interruptible.hpp"
 #include "python_error.hpp"
+#include "threads.hpp"
 
 namespace cdna::python {
 
@@ -24,21 +25,30 @@ namespace {
 
 // ---- What is asked for ----
 
+// `value` as T, or ArgumentError: `name` is not `kind`.
+template <class T>
+T cast_or_refuse(nb::handle value, const std::string& name, const char* kind) {
+  constexpr std::size_t kShown = 100;
+  T out{};
+  if (nb::try_cast(value, out)) return out;
+  raise_bad_argument(name + " is " + utf8_of(nb::repr(value)).substr(0, kShown) + ": not " + kind);
+}
+
 bool is_json(const nb::object& value) { return nb::isinstance<nb::tuple>(value); }
 
 // A value of metadata: bool before int, which it is too. ("json", text) is JSON.
-MetadataValue metadata_value(const nb::object& value) {
+MetadataValue metadata_value(const std::string& name, const nb::object& value) {
   if (value.is_none()) return std::monostate{};
   if (nb::isinstance<nb::bool_>(value)) return nb::cast<bool>(value);
-  if (is_json(value)) return JsonText{nb::cast<std::string>(value[1])};
+  if (is_json(value)) return JsonText{cast_or_refuse<std::string>(value[1], name, "UTF-8")};
   if (nb::isinstance<nb::float_>(value)) return nb::cast<double>(value);
-  if (nb::isinstance<nb::str>(value)) return nb::cast<std::string>(value);
+  if (nb::isinstance<nb::str>(value)) return cast_or_refuse<std::string>(value, name, "UTF-8");
   if (nb::isinstance<nb::int_>(value)) {
     std::int64_t number = 0;
     if (nb::try_cast(value, number)) return number;
     std::uint64_t large = 0;
     if (nb::try_cast(value, large)) return large;
-    raise_bad_argument("metadata: an integer beyond 64 bits");
+    raise_bad_argument(name + " is an integer beyond 64 bits");
   }
   const Borrowed bytes = Borrowed::bytes(value);
   return std::vector<std::byte>(bytes.read().begin(), bytes.read().end());
@@ -46,33 +56,46 @@ MetadataValue metadata_value(const nb::object& value) {
 
 Metadata metadata_of(const nb::dict& values) {
   Metadata metadata;
-  for (const auto& [key, value] : values) metadata[nb::cast<std::string>(key)] = metadata_value(nb::borrow(value));
+  for (const auto& [key, value] : values) {
+    auto name = cast_or_refuse<std::string>(key, "a key of metadata", "a str of UTF-8");
+    MetadataValue converted = metadata_value("metadata \"" + name + "\"", nb::borrow(value));
+    metadata.insert_or_assign(std::move(name), std::move(converted));
+  }
   return metadata;
 }
 
 template <class T>
-std::optional<T> optional_in(const nb::dict& options, const char* name) {
-  const nb::object value = options[name];
-  return value.is_none() ? std::nullopt : std::optional(nb::cast<T>(value));
+T option_in(const nb::dict& options, const char* name, const char* kind) {
+  return cast_or_refuse<T>(options[name], name, kind);
 }
+
+template <class T>
+std::optional<T> optional_in(const nb::dict& options, const char* name, const char* kind) {
+  if (options[name].is_none()) return std::nullopt;
+  return option_in<T>(options, name, kind);
+}
+
+constexpr const char* kText = "a str of UTF-8";
+constexpr const char* kTexts = "a list of str of UTF-8";
 
 // The options of Python's side, each of which is there.
 ConvertOptions options_of(const nb::dict& options) {
   ConvertOptions out;
-  if (const auto encoding = optional_in<std::string>(options, "encoding")) out.encoding = *encoding;
-  out.policy = nb::cast<std::string>(options["policy"]);
-  out.policy_file = nb::cast<std::string>(options["policy_file"]);
-  out.embeddings = optional_in<std::string>(options, "embeddings");
-  const auto codec = nb::cast<std::string>(options["codec"]);
+  if (const auto encoding = optional_in<std::string>(options, "encoding", kText)) out.encoding = *encoding;
+  out.policy_file = utf8_of(options["policy_file"]);
+  if (!nb::try_cast(options["policy"], out.policy)) raise_bad_argument(out.policy_file + " is not UTF-8");
+  out.embeddings = optional_in<std::string>(options, "embeddings", kText);
+  const auto codec = option_in<std::string>(options, "codec", kText);
   if (!codec_of(codec)) raise_bad_argument("codec is \"" + codec + "\": \"raw\", \"zstd\" or \"brotli\"");
   out.codec = *codec_of(codec);
   out.nonfinite = nb::cast<bool>(options["keep_nonfinite"]) ? Nonfinite::exact : Nonfinite::refuse;
-  out.bits_per_weight = optional_in<double>(options, "bits_per_weight");
-  out.target_bytes = optional_in<std::uint64_t>(options, "target_bytes");
-  out.candidates = nb::cast<std::vector<std::string>>(options["candidates"]);
-  out.keep_exact = nb::cast<std::vector<std::string>>(options["keep_exact"]);
+  out.bits_per_weight = optional_in<double>(options, "bits_per_weight", "a number");
+  if (const nb::object bytes = options["target_bytes"]; !bytes.is_none())
+    out.target_bytes = cast_or_refuse<std::uint64_t>(bytes, "target_nbytes", "a number of bytes");
+  out.candidates = option_in<std::vector<std::string>>(options, "candidates", kTexts);
+  out.keep_exact = option_in<std::vector<std::string>>(options, "keep_exact", kTexts);
   out.metadata = metadata_of(nb::cast<nb::dict>(options["metadata"]));
-  out.threads = nb::cast<unsigned>(options["threads"]);
+  out.threads = thread_count(option_in<std::uint64_t>(options, "threads", "a number of threads"));
   return out;
 }
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import sys
 
 import numpy as np
@@ -150,3 +151,34 @@ def test_nothing_is_imported_that_is_not_used():
     code = "import sys, cdna; print([m for m in ('torch', 'ml_dtypes', 'tqdm', 'logging', 'ctypes.util') if m in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "torch" not in loaded and "ml_dtypes" not in loaded and "tqdm" not in loaded
+
+
+def test_options_of_the_wrong_kind_are_named(tmp_path, weights):
+    undecodable = tmp_path / "a\udcff.json"
+    undecodable.write_bytes(b'{"rules": [{"preset": "cb9"}]}')
+    binary = tmp_path / "binary.json"
+    binary.write_bytes(b"\xff{}")
+    for options, named in (
+        ({"metadata": {"a": "\ud800"}}, "metadata"), ({"metadata": {"\ud800": 1}}, "metadata"), ({"metadata": {1: 2}}, "metadata"),
+        ({"embeddings": 5}, "embeddings"), ({"embeddings": "\ud800"}, "embeddings"), ({"codec": 5}, "codec"),
+        ({"bits_per_weight": "x"}, "bits_per_weight"), ({"target_nbytes": -1}, "target_nbytes"),
+        ({"target_nbytes": 1.5}, "target_nbytes"), ({"keep_exact": [3]}, "keep_exact"), ({"candidates": [3]}, "candidates"),
+        ({"policy": "\ud800"}, "encoding|policy"), ({"policy": '{"\ud800": 1}'}, "policy"), ({"policy": binary}, "binary.json"),
+    ):  # fmt: skip
+        with pytest.raises(cdna.ArgumentError, match=named):
+            cdna.save(tmp_path / "x.cdna", {"w": weights}, **options)
+    with pytest.raises(cdna.FormatError, match=r"udcff\.json"):
+        cdna.save(tmp_path / "x.cdna", {"w": weights}, undecodable)
+    assert not (tmp_path / "x.cdna").exists()
+
+
+def test_any_number_of_threads_is_taken(tensors):
+    want = cdna.save(None, tensors, "cb8")
+    assert cdna.save(None, tensors, "cb8", threads=2**40) == want
+    f = cdna.open(want)
+    np.testing.assert_array_equal(f["layer.weight"].numpy(threads=2**40), f["layer.weight"].numpy())
+    x = np.ones((2, 384), np.float32)
+    np.testing.assert_array_equal(f["layer.weight"].matmul(x, threads=2**40), f["layer.weight"].matmul(x))
+    assert f.verify(threads=2**40).valid
+    plan = f._core.matmul_plan(f["layer.weight"]._number, 2, False, "f32", 30_000)
+    assert 1 <= plan["threads"] <= max(64, 4 * (os.cpu_count() or 1))
