@@ -14,6 +14,7 @@
 #include "array_model.hpp"
 #include "container.hpp"
 #include "interruptible.hpp"
+#include "libcdna/try.hpp"
 #include "python_error.hpp"
 #include "threads.hpp"
 
@@ -146,15 +147,41 @@ nb::object content_of(const nb::object& path, const AlignedBytes& memory) {
   return nb::bytes(memory.bytes().data(), memory.bytes().size());
 }
 
-// Runs `work`, which gets a stop flag and a progress callback and returns a Result.
+// Commits once progress has been shown as whole, unless what it was shown to raised.
+class AskingSink final : public Sink {
+ public:
+  AskingSink(std::unique_ptr<Sink> inner, std::function<Result<void>()> ask)
+      : inner_(std::move(inner)), ask_(std::move(ask)) {}
+  Result<void> write(std::span<const std::byte> bytes) override { return inner_->write(bytes); }
+  Result<void> commit() override {
+    CDNA_TRY(ask_());
+    return inner_->commit();
+  }
+
+ private:
+  std::unique_ptr<Sink> inner_;
+  std::function<Result<void>()> ask_;
+};
+
+// Runs `work`, which gets a sink, a stop flag and a progress callback and returns a Result.
 template <class Work>
-auto run_stoppably(const nb::object& callback, Work&& work) {
+auto run_stoppably(const nb::object& callback, std::unique_ptr<Sink> sink, Work&& work) {
   ShownProgress progress;
   std::atomic<bool> stop{false};
-  std::optional<decltype(work(&stop, ProgressCallback{}))> result;
+  std::optional<decltype(work(std::move(sink), &stop, ProgressCallback{}))> result;
   const ProgressCallback report = [&progress](std::uint64_t done, std::uint64_t all) { progress.set(done, all); };
   run_interruptibly(
-      stop, [&] { result.emplace(work(&stop, report)); }, progress.tick(callback));
+      stop,
+      [&](const LastLook& last_look) {
+        const auto ask = [&]() -> Result<void> {
+          progress.done = progress.all.load();
+          last_look();
+          CDNA_CHECK(!stop, Code::cancelled, "", "stopped");
+          return {};
+        };
+        result.emplace(work(std::make_unique<AskingSink>(std::move(sink), ask), &stop, report));
+      },
+      progress.tick(callback));
   return value_of(*std::move(result));
 }
 
@@ -162,11 +189,13 @@ nb::tuple convert_model(const Model& model, const nb::object& destination, bool 
                         const nb::object& callback) {
   AlignedBytes memory;
   auto sink = value_of(sink_for(destination, force, memory));
-  const ConvertReport report = run_stoppably(callback, [&](const std::atomic<bool>* stop, ProgressCallback progress) {
-    options.stop = stop;
-    options.progress = std::move(progress);
-    return convert(model, std::move(sink), options);
-  });
+  const ConvertReport report =
+      run_stoppably(callback, std::move(sink),
+                    [&](std::unique_ptr<Sink> asking, const std::atomic<bool>* stop, ProgressCallback progress) {
+                      options.stop = stop;
+                      options.progress = std::move(progress);
+                      return convert(model, std::move(asking), options);
+                    });
   return nb::make_tuple(fields_of(report), content_of(destination, memory));
 }
 
@@ -195,13 +224,15 @@ nb::object export_path(const Container& container, const nb::object& destination
   if (!dtype.empty()) options.dtype = dtype_named(dtype);
   AlignedBytes memory;
   auto sink = value_of(sink_for(destination, force, memory));
-  run_stoppably(callback, [&](const std::atomic<bool>* stop, ProgressCallback progress) -> Result<bool> {
-    options.stop = stop;
-    options.progress = std::move(progress);
-    auto done = export_safetensors(opened->reader, std::move(sink), options);
-    if (!done) return std::move(done).error();
-    return true;
-  });
+  run_stoppably(
+      callback, std::move(sink),
+      [&](std::unique_ptr<Sink> asking, const std::atomic<bool>* stop, ProgressCallback progress) -> Result<bool> {
+        options.stop = stop;
+        options.progress = std::move(progress);
+        auto done = export_safetensors(opened->reader, std::move(asking), options);
+        if (!done) return std::move(done).error();
+        return true;
+      });
   return content_of(destination, memory);
 }
 

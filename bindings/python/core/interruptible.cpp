@@ -20,40 +20,61 @@ constexpr std::chrono::milliseconds kStep{50};
 
 class Job {
  public:
-  explicit Job(const std::function<void()>& work) : thread_([this, &work] { run(work); }) {}
+  explicit Job(const std::function<void(const LastLook&)>& work) : thread_([this, &work] { run(work); }) {}
   ~Job() {
     const GilReleased released;
     thread_.join();
   }
-  // Waits for at most a step. Without the GIL.
-  bool done() {
+  // Waits for at most a step: false once the work is done or wants a last look.
+  bool runs() {
     const GilReleased released;
     std::unique_lock<std::mutex> lock(mutex_);
-    return changed_.wait_for(lock, kStep, [this] { return done_; });
+    return !changed_.wait_for(lock, kStep, [this] { return done_ || wants_look_; });
+  }
+  // The last look was taken. Waits for the work.
+  void finish() {
+    const GilReleased released;
+    std::unique_lock<std::mutex> lock(mutex_);
+    looked_ = true;
+    changed_.notify_all();
+    changed_.wait(lock, [this] { return done_; });
+  }
+  bool wants_look() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return wants_look_;
   }
   std::exception_ptr thrown() const { return thrown_; }
 
  private:
-  void run(const std::function<void()>& work) {
+  void run(const std::function<void(const LastLook&)>& work) {
     try {
-      work();
+      work([this] { wait_for_look(); });
     } catch (...) {
       thrown_ = std::current_exception();
     }
     const std::lock_guard<std::mutex> lock(mutex_);
     done_ = true;
-    changed_.notify_one();
+    changed_.notify_all();
+  }
+  void wait_for_look() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    wants_look_ = true;
+    changed_.notify_all();
+    changed_.wait(lock, [this] { return looked_; });
   }
   std::mutex mutex_;
   std::condition_variable changed_;
   bool done_ = false;
+  bool wants_look_ = false;
+  bool looked_ = false;
   std::exception_ptr thrown_;
   std::thread thread_;
 };
 
 }  // namespace
 
-void run_interruptibly(std::atomic<bool>& stop, const std::function<void()>& work, const std::function<void()>& tick) {
+void run_interruptibly(std::atomic<bool>& stop, const std::function<void(const LastLook&)>& work,
+                       const std::function<void()>& tick) {
   std::optional<nb::python_error> raised;
   const auto look = [&] {
     if (raised) return;
@@ -69,8 +90,9 @@ void run_interruptibly(std::atomic<bool>& stop, const std::function<void()>& wor
   };
   {
     Job job(work);
-    while (!job.done()) look();
-    look();
+    while (job.runs()) look();
+    if (job.wants_look()) look();
+    job.finish();
     if (!raised && job.thrown()) std::rethrow_exception(job.thrown());
   }
   if (raised) throw std::move(*raised);

@@ -10,9 +10,11 @@
 namespace cdna::python {
 
 // Runs `work` without the GIL and returns when it has. Meanwhile, on the calling thread and with the GIL, signals are
-// looked at and `tick` (may be empty) is called, every 50 ms and once behind the work. What a signal's handler or
-// `tick` raises sets `stop`, on which `work` should return soon, and is raised then. Requires the GIL.
-void run_interruptibly(std::atomic<bool>& stop, const std::function<void()>& work,
+// looked at and `tick` (may be empty) is called, every 50 ms. What a signal's handler or `tick` raises sets `stop`, on
+// which `work` should return soon, and is raised then. `work` calls what it gets before it does what cannot be taken
+// back: that returns behind a last look, and what comes later is not looked at. Requires the GIL.
+using LastLook = std::function<void()>;
+void run_interruptibly(std::atomic<bool>& stop, const std::function<void(const LastLook&)>& work,
                        const std::function<void()>& tick = {});
 
 // Figures that a working thread changes and the calling one shows.

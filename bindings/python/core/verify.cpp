@@ -46,7 +46,12 @@ nb::tuple verify(const Container& container, std::string_view level, const nb::o
   options.progress = [&progress](std::uint64_t done, std::uint64_t all) { progress.set(done, all); };
   FsckReport report;
   run_interruptibly(
-      stop, [&] { report = fsck(opened->reader, options); }, progress.tick(callback));
+      stop,
+      [&](const LastLook& last_look) {
+        report = fsck(opened->reader, options);
+        last_look();
+      },
+      progress.tick(callback));
   return report_of(report);
 }
 
@@ -60,7 +65,7 @@ nb::tuple verify_items(const Container& container, const std::vector<std::uint32
   for (const Item& item : items) progress.all += item.stored_bytes();
   std::atomic<bool> stop{false};
   FsckReport report;
-  const auto work = [&] {
+  const auto work = [&](const LastLook& last_look) {
     for (const Item& item : items) {
       if (stop) return;
       const auto verified = item.verify();
@@ -68,6 +73,7 @@ nb::tuple verify_items(const Container& container, const std::vector<std::uint32
       progress.done += item.stored_bytes();
       report.blocks_checked += item.block_count();
     }
+    last_look();
   };
   run_interruptibly(stop, work, progress.tick(callback));
   report.item_count = items.size();

@@ -182,3 +182,25 @@ def test_any_number_of_threads_is_taken(tensors):
     assert f.verify(threads=2**40).valid
     plan = f._core.matmul_plan(f["layer.weight"]._number, 2, False, "f32", 30_000)
     assert 1 <= plan["threads"] <= max(64, 4 * (os.cpu_count() or 1))
+
+
+def test_what_progress_raises_leaves_no_file(tmp_path, weights):
+    made, exported = tmp_path / "m.cdna", tmp_path / "e.safetensors"
+
+    def fail(done, total):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        cdna.save(made, {"w": weights}, progress=fail)
+    assert not list(tmp_path.iterdir())
+    seen = []
+    cdna.save(made, {"w": weights}, progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (weights.nbytes, weights.nbytes)
+
+    def fail_last(done, total):
+        if done == total:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        cdna.convert(made, exported, progress=fail_last)
+    assert list(tmp_path.iterdir()) == [made]
