@@ -106,6 +106,20 @@ def operand(value: Any) -> Operand:
     return _numpy_operand(np.asarray(value))
 
 
+def target(out: Any) -> Operand:
+    """The memory of what a result is to be written into: an array, DLPack or a buffer; never of a copy."""
+    lazily = is_torch(out) and ((out.is_complex() and out.is_conj()) or out.is_neg())
+    if lazily or not (isinstance(out, np.ndarray) or hasattr(out, "__dlpack__")):
+        try:
+            out = np.asarray(memoryview(out))
+        except (TypeError, BufferError, ValueError):
+            message = f"out is {type(out).__name__} without memory to write into: it has to be an array, or a buffer"
+            raise error(ArgumentError, "bad_argument", message) from None
+    if isinstance(out, np.ndarray) and not out.dtype.isnative:
+        raise error(ArgumentError, "bad_argument", f"out is {out.dtype.str}: its byte order has to be the machine's")
+    return operand(out)
+
+
 def _numpy_operand(array: Array) -> Operand:
     name = _name_of_numpy(array.dtype)
     if array.dtype.byteorder == ">":

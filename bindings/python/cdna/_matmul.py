@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._arrays import Array, Operand, default_threads, is_torch, numpy_dtype, operand
+from ._arrays import Array, Operand, default_threads, is_torch, numpy_dtype, operand, target
 from ._errors import ArgumentError, error
 
 if TYPE_CHECKING:
@@ -23,14 +23,14 @@ def multiply(tensor: Tensor, x: Any, out: Any, transposed: bool, math: str, thre
         message = f"x has shape {list(shape)}: its last axis has to be {inner}"
         raise error(ArgumentError, "bad_argument", message, path=tensor.file.path, tensor=tensor.name)
     shape = (*shape[:-1], outer)
-    result, target = _result(x, given.dtype, shape) if out is None else _given(out, shape, tensor)
+    result, written = _result(x, given.dtype, shape) if out is None else _given(out, shape, tensor)
     count = 1
     for size in shape[:-1]:
         count *= size
     rows = given.array.reshape(count, inner)
-    target_rows = target.array.reshape(count, outer)  # Never a copy: _given() has seen to it.
+    target_rows = written.array.reshape(count, outer)  # Never a copy: _given() has seen to it.
     tensor.file._core.matmul(
-        tensor._number, 0, tensor.rows, _whole_strides(rows), given.dtype, target_rows, target.dtype, transposed, math,
+        tensor._number, 0, tensor.rows, _whole_strides(rows), given.dtype, target_rows, written.dtype, transposed, math,
         default_threads(threads),
     )  # fmt: skip
     return result
@@ -77,10 +77,15 @@ def _result(x: Any, dtype: str, shape: tuple[int, ...]) -> tuple[Any, Operand]:
 
 
 def _given(out: Any, shape: tuple[int, ...], tensor: Tensor) -> tuple[Any, Operand]:
-    target = operand(out)
-    if target.array.shape != shape or target.dtype not in MULTIPLIED:
-        message = f"out is {target.dtype} {list(target.array.shape)}: it has to be F32, F16 or BF16 {list(shape)}"
+    if isinstance(out, type(tensor)):
+        raise error(ArgumentError, "bad_argument", "out is a tensor of a file", tensor=tensor.name)
+    try:
+        written = target(out)
+    except ArgumentError as reason:
+        raise error(ArgumentError, "bad_argument", reason.message, tensor=tensor.name) from None
+    if written.array.shape != shape or written.dtype not in MULTIPLIED:
+        message = f"out is {written.dtype} {list(written.array.shape)}: it has to be F32, F16 or BF16 {list(shape)}"
         raise error(ArgumentError, "bad_argument", message, tensor=tensor.name)
-    if not target.array.flags.writeable or (target.array.ndim != 2 and not target.array.flags.c_contiguous):
+    if not written.array.flags.writeable or (written.array.ndim != 2 and not written.array.flags.c_contiguous):
         raise error(ArgumentError, "bad_argument", "out is not writable, or has gaps", tensor=tensor.name)
-    return out, target
+    return out, written

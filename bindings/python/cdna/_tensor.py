@@ -382,9 +382,10 @@ class Tensor:
         """x W^T, W being this tensor as a matrix [rows, cols]: [..., cols] -> [..., rows]. W is decoded block by block.
 
         x: float16, bfloat16 or float32 (other numbers become float32), in NumPy or torch on the CPU; the result is of the
-        same kind and dtype. out: an array for the result. math: "f32", "bf16" or "int8" (cdna/matmul.hpp says what these
-        cost in accuracy). threads: 0 is one per core. Ctrl-C waits for the end. Raises ArgumentError, UnsupportedError,
-        CorruptError, FileError.
+        same kind and dtype; gradients are not recorded (cdna.torch has modules that do). out: an array, or a buffer, in the
+        machine's byte order, for the result. math: "f32", "bf16" or "int8" (cdna/matmul.hpp says what these cost in
+        accuracy). threads: 0 is one per core. Ctrl-C waits for the end. Raises ArgumentError, UnsupportedError, CorruptError,
+        FileError.
 
         >>> import cdna, numpy
         >>> w = numpy.arange(6, dtype="float32").reshape(2, 3)

@@ -111,6 +111,16 @@ def test_what_cannot_be_multiplied(file, exact_path):
             f["ints"].matmul(np.zeros(f["ints"].cols, "f4"))
 
 
+def test_an_output_is_written_or_refused(file):
+    t, x = file["w"], np.ones((2, 384), np.float32)
+    for out in (np.zeros((2, 200), ">f4"), [[0.0] * 200] * 2, t, memoryview(np.zeros((2, 200), ">f4")), 3):
+        with pytest.raises(cdna.ArgumentError, match="out"):
+            t.matmul(x, out)
+    memory = memoryview(bytearray(2 * 200 * 4)).cast("f", (2, 200))
+    assert t.matmul(x, memory) is memory
+    np.testing.assert_array_equal(np.asarray(memory), t.matmul(x))
+
+
 def test_torch_in_torch_out(file, rng):
     torch = pytest.importorskip("torch")
     t = file["w"]
