@@ -137,7 +137,8 @@ def _dlpack_operand(value: Any) -> Operand:
         value = value.detach()
         if value.dtype == sys.modules["torch"].bool:  # DLPack of older versions of torch has no bool.
             return Operand(operand(value.view(sys.modules["torch"].uint8)).array.view(np.bool_), "BOOL")
-        value = value.resolve_conj() if hasattr(value, "resolve_conj") else value
+        for lazy in ("resolve_conj", "resolve_neg"):  # DLPack knows memory alone, not what torch means by it.
+            value = getattr(value, lazy)() if hasattr(value, lazy) else value
     imported = _core.from_dlpack(value.__dlpack__())
     return Operand(np.asarray(imported), imported.dtype)
 

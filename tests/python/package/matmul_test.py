@@ -139,3 +139,14 @@ def test_torch_in_torch_out(file, rng):
     assert saved["b"].dtype == "BF16" and saved["flag"].numpy().tolist() == [True, False]
     np.testing.assert_array_equal(saved["b"].numpy("float32"), half.float().numpy())
     np.testing.assert_array_equal(torch.from_dlpack(saved["x"]).numpy(), x.detach().numpy())
+
+
+def test_lazy_signs_of_torch(file):
+    torch = pytest.importorskip("torch")
+    negated = torch.complex(torch.zeros(384), torch.arange(384.0)).conj().imag
+    assert negated.is_neg()
+    want = -np.arange(384, dtype=np.float32)
+    np.testing.assert_array_equal(cdna.open(cdna.save(None, {"x": negated}))["x"].numpy(), want)
+    np.testing.assert_array_equal(file["w"].matmul(negated).numpy(), file["w"].matmul(want))
+    with pytest.raises(cdna.ArgumentError, match="out"):
+        file["w"].matmul(want, torch.complex(torch.zeros(200), torch.zeros(200)).conj().imag)
