@@ -217,7 +217,8 @@ class Tensor:
         return np.frombuffer(memoryview(place), bits_dtype(self.dtype)).view(self.numpy_dtype).reshape(self._array_shape(None))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        """np.asarray(t): a decoded copy. With copy=False the view(), or ValueError where there is none."""
+        """np.asarray(t): a decoded copy; with another dtype than numpy_dtype the values, converted. With copy=False the view(),
+        or ValueError where there is none."""
         if copy is False:
             view = self._place()
             if view is None or (dtype is not None and np.dtype(dtype) != view.dtype):
@@ -226,13 +227,18 @@ class Tensor:
         if dtype is None:
             return self.numpy()
         wanted = np.dtype(dtype)
+        if wanted == self.numpy_dtype:
+            return self.numpy()
+        if not self._is_float():
+            return self.numpy().astype(wanted)
         try:
             name = name_of_dtype(wanted)
         except ArgumentError:
-            return self.numpy().astype(wanted)
-        if self.dtype == name or self._is_float() and name in FLOATS:
+            name = ""
+        if name in FLOATS and wanted.isnative:
             return self.numpy(dtype=name)
-        return self.numpy().astype(wanted)
+        # By way of float32, which has all values of smaller floats: their arrays may hold bits.
+        return self.numpy("F64" if self.dtype == "F64" else "F32").astype(wanted)
 
     def _is_float(self) -> bool:
         return self.dtype in FLOATS or self.dtype.startswith(("F8", "F6", "F4"))

@@ -172,6 +172,16 @@ def test_bfloat_without_ml_dtypes_is_its_bits(no_ml_dtypes):
     np.testing.assert_array_equal(t[1:], BFLOAT_BITS[1:])
 
 
+@pytest.mark.parametrize("kind", ["int32", "float64", "complex64", ">f4", "complex128"])
+def test_values_are_converted_and_not_bits(no_ml_dtypes, kind):
+    bits = np.array([[0x3F80, 0xC000], [0x42C8, 0xBF80]], np.uint16)  # 1, -2, 100, -1
+    t = cdna.open(cdna.save(None, {"b": Bfloat(bits)}))["b"]
+    got = np.asarray(t, dtype=kind)
+    assert got.dtype == np.dtype(kind)
+    np.testing.assert_array_equal(got, np.array([[1, -2], [100, -1]], kind))
+    np.testing.assert_array_equal(np.asarray(t, dtype="uint16"), bits)
+
+
 def test_bfloat_and_float8_with_ml_dtypes():
     ml_dtypes = pytest.importorskip("ml_dtypes")
     values = bfloat_values(BFLOAT_BITS)
