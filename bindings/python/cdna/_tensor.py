@@ -149,9 +149,10 @@ class Tensor:
     def numpy(self, dtype: Any = None, out: Any = None, threads: int = 0) -> Array:
         """All values, decoded and verified, in an array that owns its memory.
 
-        dtype: numpy_dtype without it; tensors of floats as "float16", "bfloat16", "float32" or "float64" too. out: any
-        writable, contiguous buffer of as many bytes; the array returned is over it. threads: 0 is one per core; the result
-        does not depend on it. Raises CorruptError, FileError, UnsupportedError, ArgumentError.
+        dtype: numpy_dtype without it; tensors of floats as "float16", "bfloat16", "float32" or "float64" too. out: an array
+        of that dtype (or unsigned integers of its size) and shape, or any other buffer of as many bytes, writable and
+        contiguous; the array returned is over it. threads: 0 is one per core; the result does not depend on it. Raises
+        CorruptError, FileError, UnsupportedError, ArgumentError.
 
         >>> import cdna, numpy
         >>> t = cdna.open(cdna.numpy.save({"w": numpy.ones((2, 2), "float16")}))["w"]
@@ -179,6 +180,10 @@ class Tensor:
         if isinstance(out, np.ndarray):
             if not out.flags.c_contiguous or not out.flags.writeable:
                 raise error(ArgumentError, "bad_argument", "out is not contiguous and writable", tensor=self.name)
+            bits = np.dtype(f"u{kind.itemsize}") if kind.kind != "c" else kind
+            if out.shape != shape or out.dtype not in (kind, bits):
+                message = f"out is {out.dtype.str} {list(out.shape)}: it has to be {kind} {list(shape)}, or its bits as {bits}"
+                raise error(ArgumentError, "bad_argument", message, tensor=self.name)
             flat = out.reshape(-1).view(np.uint8) if out.size else np.empty(0, np.uint8)
         else:
             memory = memoryview(out)

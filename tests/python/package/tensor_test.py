@@ -146,6 +146,18 @@ def test_dtypes_and_outputs(coded_path, weights):
             t.numpy(threads=-1)
 
 
+def test_outputs_of_other_dtypes_and_shapes_are_refused():
+    t = cdna.open(cdna.save(None, {"w": np.arange(12, dtype=np.float32).reshape(3, 4)}))["w"]
+    bits = np.zeros((3, 4), np.uint32)
+    np.testing.assert_array_equal(t.numpy(out=bits), t.numpy())
+    np.testing.assert_array_equal(bits, t.numpy().view(np.uint32))
+    for out in (np.zeros((3, 4), ">f4"), np.zeros((3, 4), "i4"), np.zeros((4, 3), "f4"), np.zeros(12, "f4"), np.zeros(48, "u1")):
+        before = out.copy()
+        with pytest.raises(cdna.ArgumentError, match="out is"):
+            t.numpy(out=out)
+        np.testing.assert_array_equal(out, before)
+
+
 def test_asarray(exact_path, coded_path):
     with cdna.open(exact_path) as f, cdna.open(coded_path) as g:
         for t in (f["layer.weight"], g["layer.weight"]):
