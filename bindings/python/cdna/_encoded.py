@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from . import _core
-from ._arrays import Array, bits_dtype, contiguous, default_threads, numpy_dtype, operand
-from ._errors import ArgumentError, error
+from ._arrays import NUMPY_DTYPES, Array, bits_dtype, contiguous, default_threads, numpy_dtype, operand
+from ._errors import ArgumentError, CdnaError, error
 from ._file import File
 
 
@@ -120,8 +120,9 @@ def pack(
 ) -> File:
     """A file in private memory with one tensor of planes that exist already: those of Encoded, or of another quantiser.
 
-    Its planes (codes, row_scales, ...) are views of that memory, and File.buffer is the whole file. Planes are copied once.
-    Raises ArgumentError (what is wrong with which plane).
+    Planes are of the dtypes that Encoded has; other integers and floats are converted where no value is changed or only
+    rounded to float32. The file's planes (codes, row_scales, ...) are views of its memory, and File.buffer is the whole of it.
+    Planes are copied once. Raises ArgumentError (what is wrong with which plane).
 
     >>> import cdna, numpy
     >>> e = cdna.encode(numpy.ones((4, 64), "float32"))
@@ -130,15 +131,38 @@ def pack(
     1.0
     """
 
-    def plane(value: Any, kind: Any) -> Any:
-        if value is None:
-            return None
-        array = operand(value).array
-        return contiguous(array if kind is None else array.astype(kind, copy=False)).reshape(-1)
-
     core = _core.pack(
-        dtype, list(shape), bits, group, plane(codebook, np.float32), plane(codes, np.uint8), plane(row_scales, np.float32),
-        plane(group_scales, np.uint8), plane(scale_table, np.float32), plane(outlier_values, None),
-        plane(outlier_positions, np.uint64), name,
+        dtype, list(shape), bits, group, _given_plane("codebook", codebook, np.float32), _given_plane("codes", codes, np.uint8),
+        _given_plane("row_scales", row_scales, np.float32), _given_plane("group_scales", group_scales, np.uint8),
+        _given_plane("scale_table", scale_table, np.float32), _given_outliers(outlier_values, dtype),
+        _given_plane("outlier_positions", outlier_positions, np.uint64), name,
     )  # fmt: skip
     return File(core)
+
+
+def _given_plane(name: str, value: Any, kind: type[np.generic]) -> Array | None:
+    """A plane of a caller as `kind`, flat: of integers the same numbers, of floats the nearest ones."""
+    if value is None:
+        return None
+    given = operand(value)
+    array, wanted = given.array, np.dtype(kind)
+    integers = wanted.kind == "u" and array.dtype.kind == "i"
+    if array.size and (given.dtype not in NUMPY_DTYPES or not (integers or np.can_cast(array.dtype, wanted, "same_kind"))):
+        raise _bad_plane(name, f"are {given.dtype}: they have to be {wanted}")
+    if wanted.kind == "u" and array.size and not 0 <= int(array.min()) <= int(array.max()) <= np.iinfo(wanted).max:
+        raise _bad_plane(name, f"are from {array.min()} to {array.max()}: they have to be {wanted}")
+    return contiguous(array.astype(wanted, copy=False)).reshape(-1)
+
+
+def _given_outliers(value: Any, dtype: str) -> Array | None:
+    if value is None:
+        return None
+    given = operand(value)
+    bits = dtype not in NUMPY_DTYPES and given.array.dtype == bits_dtype(dtype) and given.dtype in ("U8", "U16")
+    if given.array.size and given.dtype != dtype and not bits:
+        raise _bad_plane("outlier_values", f"are {given.dtype}: they have to be {dtype}, as the tensor")
+    return contiguous(given.array).reshape(-1)
+
+
+def _bad_plane(name: str, message: str) -> CdnaError:
+    return error(ArgumentError, "bad_argument", f"{name} {message}")

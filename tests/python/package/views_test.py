@@ -161,3 +161,23 @@ def test_encoded_planes_live_without_the_object(weights):
     for wrong in (lambda: cdna.encode(weights, "cb9"), lambda: cdna.encode(weights, "exact"), lambda: cdna.encode([1, 2])):
         with pytest.raises(ValueError):
             wrong()
+
+
+def test_planes_are_not_bent(weights):
+    e = cdna.encode(weights, "cb8")
+    codes = e.codes.astype(int)
+    same = cdna.pack("F32", weights.shape, 8, 0, e.codebook.astype(float), codes, e.row_scales, outlier_values=e.outlier_values,
+                     outlier_positions=e.outlier_positions.astype(int))  # fmt: skip
+    np.testing.assert_array_equal(same["weight"].numpy(), e.decode())
+    for bad in (codes + 256, codes - 256, codes + 0.7, codes.astype(float)):
+        with pytest.raises(cdna.ArgumentError, match="codes"):
+            cdna.pack("F32", weights.shape, 8, 0, e.codebook, bad, e.row_scales)
+    with pytest.raises(cdna.ArgumentError, match="codebook"):
+        cdna.pack("F32", weights.shape, 8, 0, e.codebook.astype("c8"), codes, e.row_scales)
+    for dtype, kind in (("F32", np.float16), ("BF16", np.float16), ("F16", np.uint16)):
+        values = np.ones(1, kind)
+        with pytest.raises(cdna.ArgumentError, match="outlier_values"):
+            cdna.pack(dtype, weights.shape, 8, 0, e.codebook, codes, e.row_scales, outlier_values=values, outlier_positions=[3])
+    with pytest.raises(cdna.ArgumentError, match="outlier_positions"):
+        cdna.pack("F32", weights.shape, 8, 0, e.codebook, codes, e.row_scales, outlier_values=np.ones(1, "f4"),
+                  outlier_positions=[-3])  # fmt: skip
