@@ -180,16 +180,20 @@ class File(Mapping[str, Tensor]):
         """Checks the whole file, or the blocks of the tensors `names`. Returns a Report if all is right.
 
         level: "quick" (everything but blocks), "standard" (every block's digest) or "deep" (and decode every block); with
-        names always "standard". progress: a callable (bytes done, bytes to do), or True for a bar of tqdm. Ctrl-C stops it.
+        names only "standard", on the calling thread. progress: a callable (bytes done, bytes to do), or True for a bar of tqdm. Ctrl-C stops it.
         Raises the first problem: a CdnaError, mostly CorruptError, whose `report` has all.
 
         >>> import cdna
         >>> cdna.open(cdna.numpy.save({})).verify().valid
         True
         """
+        if level not in ("quick", "standard", "deep") or (names is not None and level != "standard"):
+            allowed = '"quick", "standard" or "deep"' if names is None else '"standard" with names'
+            raise error(ArgumentError, "bad_argument", f"level is {level!r}: it has to be {allowed}", path=self.path)
+        threads = default_threads(threads)
         with shown(progress, "verify") as callback:
             if names is None:
-                found = self._core.verify(level, callback, default_threads(threads))
+                found = self._core.verify(level, callback, threads)
             else:
                 wanted = [names] if isinstance(names, str) else list(names)  # type: ignore[call-overload]
                 found = self._core.verify_items([self[name]._number for name in wanted], callback)

@@ -214,3 +214,13 @@ def test_what_ends_the_program_goes_through_sources(exact_path, kind):
         with pytest.raises(kind) as caught:
             use()
         assert caught.value is source.raised
+
+
+def test_levels_of_verify_are_checked(exact_path):
+    with cdna.open(exact_path) as f:
+        assert f.verify("conv", level="standard").valid
+        for options in ({"names": ["conv"], "level": "deep"}, {"names": [], "level": "quick"}, {"level": "deeper"}):
+            with pytest.raises(cdna.ArgumentError, match="level"):
+                f.verify(**options)
+        with pytest.raises(cdna.ArgumentError, match="threads"):
+            f.verify(["conv"], threads=-1)
