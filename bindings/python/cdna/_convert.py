@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import _core
-from ._arrays import contiguous, default_threads, is_packed, operand
+from ._arrays import contiguous, default_threads, is_packed, name_of_dtype, operand
 from ._errors import ArgumentError, error
 from ._file import open as open_file
 from ._file import path_bytes
@@ -110,7 +110,7 @@ def convert(
     """Converts a safetensors file or a Hugging Face directory, as `cdna convert` does, in memory that does not grow with it.
 
     A destination that ends in .safetensors is what `cdna export` makes of a .cdna file (dtype: of floats, else that of the
-    source); it returns None. Other parameters: those of save(); an existing destination is replaced with force only. Raises
+    source; of the others force, threads and progress); it returns None. Other parameters: those of save(); an existing destination is replaced with force only. Raises
     FileMissingError, FilePresentError, FileError, FormatError, UnsupportedError, ArgumentError, LimitError.
 
     >>> import cdna, numpy, os, tempfile
@@ -124,9 +124,13 @@ def convert(
     target = path_bytes(destination)
     with shown(progress, "convert") as callback:
         if target.endswith(b".safetensors"):
-            from ._arrays import name_of_dtype
-
-            with open_file(source) as file:
+            _refuse_for_export(
+                policy=policy != "exact", metadata=metadata, embeddings=embeddings is not None, keep_exact=keep_exact,
+                bits_per_weight=bits_per_weight is not None, target_nbytes=target_nbytes is not None, candidates=candidates,
+                codec=codec != "raw", nonfinite=nonfinite != "refuse",
+            )  # fmt: skip
+            default_threads(threads)
+            with open_file(os.fsdecode(source)) as file:
                 kind = "" if dtype is None else name_of_dtype(dtype)
                 _core.export_safetensors(file._core, target, force, kind, callback)
             return None
@@ -149,6 +153,12 @@ def media_type(name: str) -> str:
 
 
 # ---- Arguments ----
+
+
+def _refuse_for_export(**given: Any) -> None:
+    for name, value in given.items():
+        if value:
+            raise error(ArgumentError, "bad_argument", f"{name} is for files of CDNA, not for exports to safetensors")
 
 
 def _options(

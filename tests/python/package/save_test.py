@@ -204,3 +204,23 @@ def test_what_progress_raises_leaves_no_file(tmp_path, weights):
     with pytest.raises(ZeroDivisionError):
         cdna.convert(made, exported, progress=fail_last)
     assert list(tmp_path.iterdir()) == [made]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"policy": "cb8"}, {"metadata": {"a": 1}}, {"embeddings": "cb8"}, {"keep_exact": ["*"]}, {"bits_per_weight": 5.0},
+        {"target_nbytes": 9}, {"candidates": ["cb8"]}, {"codec": "zstd"}, {"nonfinite": "exact"}, {"threads": -1},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_exports_refuse_what_they_would_ignore(exact_path, tmp_path, option):
+    with pytest.raises(cdna.ArgumentError, match=next(iter(option))):
+        cdna.convert(exact_path, tmp_path / "x.safetensors", **option)
+    assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_paths_of_exports_may_be_bytes(tmp_path):
+    cdna.save(tmp_path / "a.cdna", {"w": np.ones(3)})
+    cdna.convert(bytes(tmp_path / "a.cdna"), bytes(tmp_path / "b.safetensors"))
+    assert safetensors.numpy.load_file(tmp_path / "b.safetensors")["w"].tolist() == [1, 1, 1]
