@@ -172,10 +172,14 @@ def _options(
     return {
         "encoding": encoding, "policy": text, "policy_file": file, "embeddings": embeddings, "codec": codec,
         "keep_nonfinite": nonfinite == "exact", "bits_per_weight": bits_per_weight, "target_bytes": target_nbytes,
-        "candidates": list(candidates), "keep_exact": [keep_exact] if isinstance(keep_exact, str) else list(keep_exact),
+        "candidates": _strings(candidates), "keep_exact": _strings(keep_exact),
         "metadata": {key: _metadata_value(key, value) for key, value in (metadata or {}).items()},
         "threads": default_threads(threads),
     }  # fmt: skip
+
+
+def _strings(given: Iterable[str]) -> list[str]:
+    return [given] if isinstance(given, str) else list(given)
 
 
 def _policy(policy: Policy) -> tuple[str | None, str, str]:
@@ -195,10 +199,10 @@ def _policy(policy: Policy) -> tuple[str | None, str, str]:
 def _metadata_value(key: str, value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float, str, bytes, bytearray, memoryview)):
         return value
-    if isinstance(value, np.generic):
+    if isinstance(value, np.generic) and value.dtype.kind in "biufSU":
         return value.item()
     try:
-        return ("json", json.dumps(value))
+        return ("json", json.dumps(value, allow_nan=False))
     except (TypeError, ValueError) as reason:
         raise error(ArgumentError, "bad_argument", f"metadata {key!r}: {reason}") from None
 

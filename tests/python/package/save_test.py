@@ -224,3 +224,17 @@ def test_paths_of_exports_may_be_bytes(tmp_path):
     cdna.save(tmp_path / "a.cdna", {"w": np.ones(3)})
     cdna.convert(bytes(tmp_path / "a.cdna"), bytes(tmp_path / "b.safetensors"))
     assert safetensors.numpy.load_file(tmp_path / "b.safetensors")["w"].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "value", [[float("nan")], {"a": float("inf")}, np.complex64(1), np.datetime64("2024-01-01"), 1j, [np.float32(1)]], ids=repr
+)
+def test_metadata_that_is_no_json(value):
+    with pytest.raises(cdna.ArgumentError, match="metadata 'key'"):
+        cdna.save(None, {}, metadata={"key": value})
+
+
+def test_one_candidate(rng):
+    arrays = {"a.weight": rng.normal(size=(128, 128)).astype(np.float32)}
+    one, several = (cdna.save(None, arrays, bits_per_weight=9, candidates=names) for names in ("cb8", ["cb8"]))
+    assert one == several and cdna.open(one)["a.weight"].bits == 8
