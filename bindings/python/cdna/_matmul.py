@@ -44,12 +44,26 @@ def multiply_columns(tensor: Tensor, x: Any, transposed: bool) -> Any:
     if ndim != 2:
         message = f"x has {ndim} axes: a vector or a matrix is multiplied from the right"
         raise error(ArgumentError, "bad_argument", message, path=tensor.file.path, tensor=tensor.name)
-    return multiply(tensor, x.T if hasattr(x, "T") else np.asarray(x).T, None, transposed, "f32", 0).T
+    if isinstance(x, np.ndarray) or is_torch(x):
+        return multiply(tensor, x.T, None, transposed, "f32", 0).T
+    given = _operand(x)
+    return multiply(tensor, Operand(given.array.T, given.dtype), None, transposed, "f32", 0).T
+
+
+def _operand(x: Any) -> Operand:
+    from ._tensor import Transposed
+
+    if isinstance(x, Operand):
+        return x
+    if isinstance(x, Transposed):
+        given = operand(x.T)
+        return Operand(given.array.T, given.dtype)
+    return operand(x)
 
 
 def _factor(x: Any) -> Operand:
     """x in a dtype that products take: numbers of other kinds become float32."""
-    given = operand(x)
+    given = _operand(x)
     if given.dtype in MULTIPLIED:
         return given
     if given.dtype not in ("BOOL", "C64") and np.issubdtype(given.array.dtype, np.number) and given.dtype[:2] != "F8":

@@ -9,6 +9,7 @@ import numpy as np
 from . import _matmul
 from ._arrays import (
     FLOATS,
+    NUMPY_DTYPES,
     Array,
     bits_dtype,
     default_threads,
@@ -64,7 +65,25 @@ class HasDlpack(Protocol):
     def __dlpack__(self) -> object: ...
 
 
-class Tensor:
+class _Operators:
+    """What NumPy's functions and operators do: products are multiplied here, all else is done with decoded values."""
+
+    __array_priority__ = 1000.0
+
+    def _values(self) -> Array:
+        raise NotImplementedError
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        if ufunc is np.matmul and method == "__call__" and not options:
+            left, right = inputs
+            return right.__rmatmul__(left) if isinstance(right, _Operators) else left.__matmul__(right)
+        if any(isinstance(given, _Operators) for given in (*options.get("out", ()), options.get("where"))):
+            raise TypeError("tensors of files are no outputs and no masks")
+        values = [given._values() if isinstance(given, _Operators) else given for given in inputs]
+        return getattr(ufunc, method)(*values, **options)
+
+
+class Tensor(_Operators):
     """A tensor of a file. Made by File[name]; keeps the file open for as long as it lives.
 
     `name`, `shape`, `dtype` (of the source, as safetensors spells it: "F32", "BF16"), `encoding` ("cdna.exact",
@@ -75,10 +94,6 @@ class Tensor:
     >>> t.shape, t.dtype, t[1:].tolist()
     ((2, 3), 'F32', [[3.0, 4.0, 5.0]])
     """
-
-    # NumPy leaves operators to this class: x @ t.T is ours.
-    __array_ufunc__ = None
-    __array_priority__ = 1000.0
 
     def __init__(self, file: File, name: str, number: int) -> None:
         self.file = file
@@ -244,6 +259,11 @@ class Tensor:
             return self.numpy(dtype=name)
         # By way of float32, which has all values of smaller floats: their arrays may hold bits.
         return self.numpy("F64" if self.dtype == "F64" else "F32").astype(wanted)
+
+    def _values(self) -> Array:
+        """Numbers: float32 of what numpy() gives as bits."""
+        bits = self._is_float() and self.dtype not in NUMPY_DTYPES and self.numpy_dtype == bits_dtype(self.dtype)
+        return self.numpy("F32" if bits else None)
 
     def _is_float(self) -> bool:
         return self.dtype in FLOATS or self.dtype.startswith(("F8", "F6", "F4"))
@@ -417,7 +437,7 @@ class Tensor:
 
     @property
     def T(self) -> Transposed:  # noqa: N802
-        """The transpose, for products only: x @ t.T is t.matmul(x)."""
+        """The transpose, for products: x @ t.T is t.matmul(x). np.asarray(t.T) decodes."""
         self._need_matrix()
         return Transposed(self)
 
@@ -476,11 +496,8 @@ def _tensor_of(file: File, name: str) -> Tensor:
     return file[name]
 
 
-class Transposed:
-    """The transpose of a tensor, for products."""
-
-    __array_ufunc__ = None
-    __array_priority__ = 1000.0
+class Transposed(_Operators):
+    """The transpose of a tensor, for products; NumPy's functions decode it."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.T = tensor
@@ -495,6 +512,16 @@ class Transposed:
     def __matmul__(self, x: Any) -> Any:
         """t.T @ x: W^T x, for x [rows] or [rows, n]."""
         return _matmul.multiply_columns(self.T, x, True)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        """np.asarray(t.T): that of t, transposed."""
+        return self.T.__array__(dtype, copy).T
+
+    def _values(self) -> Array:
+        return self.T._values().T
+
+    def __len__(self) -> int:
+        return self.shape[0]
 
     def __repr__(self) -> str:
         return f"{self.T!r}.T"

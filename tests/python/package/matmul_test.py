@@ -1,6 +1,8 @@
 """Products against NumPy's, within the bounds that the library states."""
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,11 @@ def file(request, tmp_path, weights):
     cdna.save(path, {"w": weights}, request.param)
     with cdna.open(path) as f:
         yield f
+
+
+@pytest.fixture
+def no_ml_dtypes(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
 
 
 def bound(x, w):
@@ -150,3 +157,28 @@ def test_lazy_signs_of_torch(file):
     np.testing.assert_array_equal(file["w"].matmul(negated).numpy(), file["w"].matmul(want))
     with pytest.raises(cdna.ArgumentError, match="out"):
         file["w"].matmul(want, torch.complex(torch.zeros(200), torch.zeros(200)).conj().imag)
+
+
+def test_tensors_by_tensors_and_arrays_of_transposes(file, no_ml_dtypes):
+    t, w = file["w"], file["w"].numpy()
+    half = cdna.open(cdna.save(None, {"v": w[:, :200].astype(np.float16)}))["v"]
+    for got, want in ((t.T @ half, w.T @ half.numpy("f4")), (half @ t, half.numpy("f4") @ w), (t @ t.T, w @ w.T)):
+        np.testing.assert_allclose(got, want, rtol=2e-2, atol=2)
+    np.testing.assert_array_equal(np.asarray(t.T), w.T)
+    np.testing.assert_array_equal(np.array(t.T, dtype="f8"), w.T.astype("f8"))
+
+
+def test_numpys_functions_decode(file):
+    t, w = file["w"], file["w"].numpy()
+    x = np.ones((200, 384), np.float32)
+    pairs = [
+        (np.sum(t), w.sum()), (np.exp(t), np.exp(w)), (np.abs(t.T), np.abs(w.T)), (x + t, x + w), (t < x, w < x),
+        (np.maximum(t, 0), np.maximum(w, 0)), (np.add.reduce(t, axis=1), w.sum(1)), (np.multiply(t, t), w * w),
+    ]  # fmt: skip
+    for got, want in pairs:
+        np.testing.assert_array_equal(got, want)
+    np.testing.assert_array_equal(np.matmul(x, t.T), t.matmul(x))
+    out = np.zeros((200, 200), np.float32)
+    np.testing.assert_array_equal(np.matmul(x, t.T, out=out), x @ w.T)
+    with pytest.raises(TypeError):
+        np.add(x, 1, out=t)

@@ -181,6 +181,7 @@ def test_bfloat_without_ml_dtypes_is_its_bits(no_ml_dtypes):
     np.testing.assert_array_equal(t.numpy(), BFLOAT_BITS)
     np.testing.assert_array_equal(t.view(), BFLOAT_BITS)
     np.testing.assert_array_equal(t.numpy("float32"), bfloat_values(BFLOAT_BITS))
+    np.testing.assert_array_equal(np.negative(t), -bfloat_values(BFLOAT_BITS))
     np.testing.assert_array_equal(t[1:], BFLOAT_BITS[1:])
 
 
