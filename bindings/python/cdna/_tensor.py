@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 # Roles of planes (spec/format.md, 13).
 DATA, CODES, CODEBOOK, ROW_SCALE, GROUP_SCALE, SCALE_TABLE, OUTLIERS = range(1, 8)
 CONTIGUOUS = 0  # Layout of a plane.
+ITERATED_BYTES = 1 << 20
 
 
 class TensorError(NamedTuple):
@@ -301,8 +303,17 @@ class Tensor(_Operators):
         found: Array = self.numpy()[key]
         return found
 
-    # A sequence protocol by __getitem__ alone would decode row by row.
-    __iter__ = None
+    def __iter__(self) -> Iterator[Any]:
+        """t[0], t[1], ...: decoded by about 1 MiB at a time."""
+        if not self.shape:
+            raise TypeError("iteration over a tensor of rank 0")
+        return self._parts()
+
+    def _parts(self) -> Iterator[Any]:
+        length = self.shape[0]
+        step = max(1, ITERATED_BYTES * length // max(1, self.nbytes))
+        for begin in range(0, length, step):
+            yield from self[begin : begin + step]
 
     # ---- Planes ----
 

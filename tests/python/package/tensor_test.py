@@ -109,8 +109,28 @@ def test_slices_of_small_and_odd_tensors(exact_path, tensors):
             with pytest.raises(IndexError):
                 f["layer.weight"][key]
         with pytest.raises(TypeError):
-            iter(f["layer.weight"])
+            iter(f["scalar"])
         assert len(f["ints"]) == 5
+
+
+def test_rows_in_turn(exact_path, coded_path, tensors, monkeypatch):
+    for size in (1 << 20, 5000, 1):
+        monkeypatch.setattr("cdna._tensor.ITERATED_BYTES", size)
+        for path in (exact_path, coded_path):
+            with cdna.open(path) as f:
+                for name in ("layer.weight", "ints", "layer.bias", "empty", "conv"):
+                    rows = list(f[name])
+                    assert len(rows) == len(tensors[name])
+                    for row, want in zip(rows, f[name].numpy()):
+                        np.testing.assert_array_equal(row, want)
+
+
+def test_torch_takes_tensors_of_files(coded_path):
+    torch = pytest.importorskip("torch")
+    with cdna.open(coded_path) as f:
+        for name in ("conv", "layer.bias"):
+            np.testing.assert_array_equal(torch.tensor(f[name]).numpy(), f[name].numpy())
+            np.testing.assert_array_equal(torch.as_tensor(f[name]).numpy(), f[name].numpy())
 
 
 def test_slices_read_what_they_need(tmp_path, rng):
