@@ -271,7 +271,8 @@ class Tensor(_Operators):
         return self.dtype in FLOATS or self.dtype.startswith(("F8", "F6", "F4"))
 
     def __getitem__(self, key: Any) -> Array:
-        """Values as NumPy's indexing gives them: of the first axis only the rows that are needed are decoded.
+        """Values as NumPy's indexing gives them: of the first axis only the rows that are needed are decoded; with a step,
+        those between its first and its last.
 
         Raises IndexError, and what numpy() raises. Packed dtypes (f4, f6) have bytes of rows instead of elements.
         """
@@ -280,9 +281,10 @@ class Tensor(_Operators):
         if not shape or not keys or self.rows % shape[0] if shape and shape[0] else True:
             return self._whole(key)
         first, length = keys[0], shape[0]
+        picked = range(0)
         if isinstance(first, slice):
             picked = range(*first.indices(length))
-            begin, end = (min(picked), max(picked) + 1) if picked else (0, 0)
+            begin, end = (min(picked[0], picked[-1]), max(picked[0], picked[-1]) + 1) if picked else (0, 0)
             stop = picked.stop - begin
             inner: Any = slice(picked.start - begin, None if stop < 0 else stop, picked.step) if picked else slice(0, 0)
         elif isinstance(first, (int, np.integer)) and not isinstance(first, (bool, np.bool_)):
@@ -297,7 +299,8 @@ class Tensor(_Operators):
         part = self._decode(begin * rows_each, end * rows_each, (end - begin, *shape[1:]))
         inner_keys = (inner, *keys[1:])
         found: Array = part[inner_keys]
-        return found
+        # With a step, the rows between do not live on as its base.
+        return found.copy() if isinstance(inner, slice) and abs(picked.step) > 1 else found
 
     def _whole(self, key: Any) -> Array:
         found: Array = self.numpy()[key]

@@ -113,6 +113,14 @@ def test_slices_of_small_and_odd_tensors(exact_path, tensors):
         assert len(f["ints"]) == 5
 
 
+def test_steps_keep_no_other_rows(exact_path):
+    with cdna.open(exact_path) as f:
+        for key in (slice(None, None, -99), slice(3, None, 50), (slice(None, None, 60), 3)):
+            got = f["layer.weight"][key]
+            assert got.base is None or got.base.nbytes == got.nbytes
+            np.testing.assert_array_equal(got, f["layer.weight"].numpy()[key])
+
+
 def test_rows_in_turn(exact_path, coded_path, tensors, monkeypatch):
     for size in (1 << 20, 5000, 1):
         monkeypatch.setattr("cdna._tensor.ITERATED_BYTES", size)
