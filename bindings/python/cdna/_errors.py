@@ -23,15 +23,15 @@ class CdnaError(Exception):
     plane: int | None = None
     block: int | None = None
     offset: int | None = None
-    errno: int | None
+    errno: int | None = None
     report: Report | None = None
     _text: str = ""
 
     def __str__(self) -> str:
-        return self._text or self.message
+        return self._text or self.message or Exception.__str__(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), _fields(self), self._text)
+        return _restored, (type(self), self.args, _fields(self), self._text, dict(self.__dict__))
 
 
 class FormatError(CdnaError, ValueError):
@@ -56,6 +56,8 @@ class ArgumentError(CdnaError, ValueError):
 
 class FileError(CdnaError, OSError):
     """The operating system failed: `errno` and `filename`."""
+
+    errno = OSError.errno
 
 
 class FileMissingError(FileError, FileNotFoundError):
@@ -108,6 +110,15 @@ def _rebuild(kind: type[CdnaError], fields: dict[str, Any], text: str) -> CdnaEr
         error.filename = fields["path"]
         error.strerror = fields["message"]
     error._text = text
+    return error
+
+
+def _restored(
+    kind: type[CdnaError], args: tuple[Any, ...], fields: dict[str, Any], text: str, attributes: dict[str, Any]
+) -> CdnaError:
+    error = _rebuild(kind, fields, text) if text or fields["message"] else kind(*args)
+    error.args = args
+    error.__dict__.update(attributes)
     return error
 
 

@@ -224,3 +224,18 @@ def test_levels_of_verify_are_checked(exact_path):
                 f.verify(**options)
         with pytest.raises(cdna.ArgumentError, match="threads"):
             f.verify(["conv"], threads=-1)
+
+
+def test_errors_of_users_own_and_pickles(exact_path):
+    assert str(cdna.CorruptError("hello")) == "hello" and cdna.CdnaError("x").errno is None
+    assert cdna.FileError(5, "five", "name").errno == 5
+    for made in (cdna.CorruptError("hello"), cdna.FileError(5, "five", "name"), cdna.TensorMissingError("w")):
+        again = pickle.loads(pickle.dumps(made))
+        assert type(again) is type(made) and again.args == made.args and str(again) == str(made) and again.errno == made.errno
+    with cdna.open(exact_path) as f, pytest.raises(cdna.CdnaError) as caught:
+        f["none"]
+    caught.value.__dict__["__notes__"] = ["while testing"]  # add_note() of Python 3.11
+    caught.value.report = cdna.Report(False, True, 1, 0, 1, 1, [])
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert again.__notes__ == ["while testing"] and again.report == caught.value.report
+    assert (again.tensor, again.path, str(again)) == ("none", str(exact_path), str(caught.value))
