@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -148,8 +149,17 @@ def contiguous(array: Array) -> Array:
     return array if array.flags.c_contiguous else array.copy(order="C")
 
 
+def integer(name: str, value: Any, largest: int = 2**64 - 1) -> int:
+    """An argument that is a number from 0 on."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} is {type(value).__name__}: it has to be an int") from None
+    if not 0 <= number <= largest:
+        raise error(ArgumentError, "bad_argument", f"{name} is {number}: it has to be from 0 to {largest}")
+    return number
+
+
 def default_threads(threads: int) -> int:
     """Checks a number of threads; 0 is one per core."""
-    if threads < 0:
-        raise error(ArgumentError, "bad_argument", f"threads is {threads}")
-    return threads
+    return integer("threads", threads, 2**31 - 1)

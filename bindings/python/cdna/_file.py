@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from . import _core
-from ._arrays import default_threads
+from ._arrays import default_threads, integer
 from ._errors import ArgumentError, CdnaError, TensorMissingError, error
 from ._metadata import Metadata
 from ._progress import ProgressOption, shown
@@ -94,13 +94,20 @@ class File(Mapping[str, Tensor]):
     # ---- Mapping ----
 
     def __getitem__(self, name: str) -> Tensor:
-        number = self._core.find(name)
+        number = self._find(name)
         if number is None:
+            if not isinstance(name, str):
+                raise TypeError(f"names of tensors are str, not {type(name).__name__}")
             raise error(TensorMissingError, "not_found", "no such tensor", path=self.path, tensor=name)
         return Tensor(self, name, number)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self._core.find(name) is not None
+        return self._find(name) is not None
+
+    def _find(self, name: object) -> int | None:
+        if not isinstance(name, str) or _not_utf8(name):
+            return None
+        return self._core.find(name)
 
     def __iter__(self) -> Iterator[str]:
         if self._names is None:
@@ -238,6 +245,10 @@ class File(Mapping[str, Tensor]):
         return f"<cdna.File {self.path or self.io} {len(self)} tensors, {self.nbytes} bytes>"
 
 
+def _not_utf8(name: str) -> bool:
+    return not name.isascii() and any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
 def path_bytes(path: str | os.PathLike[str]) -> bytes:
     """A path as the system has it."""
     found = os.fsencode(path)
@@ -280,11 +291,18 @@ def open(  # noqa: A001
             expected_root = bytes.fromhex(expected_root)
         except ValueError:
             raise error(ArgumentError, "bad_argument", "expected_root is not hexadecimal") from None
+    if expected_root is not None and not isinstance(expected_root, bytes):
+        expected_root = bytes(memoryview(expected_root))
+    footer_bytes_max = integer("footer_bytes_max", footer_bytes_max)
+    items_max = integer("items_max", items_max)
+    tensor_decoded_bytes_max = integer("tensor_decoded_bytes_max", tensor_decoded_bytes_max)
     options = (io, trust, expected_root, footer_bytes_max, items_max, tensor_decoded_bytes_max)
     if isinstance(source, (str, os.PathLike)):
         path = os.fsdecode(source)
         names = ("io", "trust", "expected_root", "footer_bytes_max", "items_max", "tensor_decoded_bytes_max")
         return File(_core.open_path(path_bytes(path), *options), (path, dict(zip(names, options))))
+    if isinstance(source, bool):
+        raise TypeError("cannot open bool: neither path, bytes, descriptor nor source")
     if isinstance(source, int):
         return File(_core.open_descriptor(source, *options))
     if hasattr(source, "read_at") and hasattr(source, "size"):

@@ -14,6 +14,7 @@ from ._arrays import (
     Array,
     bits_dtype,
     default_threads,
+    integer,
     is_packed,
     name_of_dtype,
     numpy_dtype,
@@ -468,11 +469,14 @@ class Tensor(_Operators):
 
     def prefetch(self, begin: int = 0, end: int | None = None) -> None:
         """Has the system read rows [begin, end) of the matrix ahead; returns at once."""
-        self.file._core.prefetch(self._number, begin, self.rows if end is None else end)
+        self.file._core.prefetch(self._number, *self._range(begin, end))
 
     def evict(self, begin: int = 0, end: int | None = None) -> None:
         """Gives the memory of rows [begin, end) of the matrix back; they are read again when they are needed."""
-        self.file._core.evict(self._number, begin, self.rows if end is None else end)
+        self.file._core.evict(self._number, *self._range(begin, end))
+
+    def _range(self, begin: int, end: int | None) -> tuple[int, int]:
+        return integer("begin", begin), self.rows if end is None else integer("end", end)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)

@@ -260,3 +260,28 @@ def test_objects_of_the_extension_that_were_never_made():
     for kind in (cdna._core.View, cdna._core.Imported):
         with pytest.raises((BufferError, TypeError)):
             memoryview(kind.__new__(kind))
+
+
+def test_arguments_of_other_types(exact_path):
+    with cdna.open(exact_path) as f:
+        for name in (b"conv", 3, None):
+            assert name not in f
+            with pytest.raises(TypeError, match="names of tensors are str"):
+                f[name]
+        assert "\ud800" not in f and f.get("\ud800") is None
+        with pytest.raises(KeyError):
+            f["\ud800"]
+        for threads in (2.5, None, "1"):
+            with pytest.raises(TypeError, match="threads is"):
+                f["conv"].numpy(threads=threads)
+        for threads in (-1, 2**40):
+            with pytest.raises(cdna.ArgumentError, match="threads is"):
+                f["conv"].numpy(threads=threads)
+        with pytest.raises(cdna.ArgumentError, match="begin is -1"):
+            f["conv"].prefetch(-1)
+        root = f.root
+    assert cdna.open(exact_path, expected_root=bytearray(root)).root == root
+    with pytest.raises(cdna.ArgumentError, match="items_max is -1"):
+        cdna.open(exact_path, items_max=-1)
+    with pytest.raises(TypeError, match="bool"):
+        cdna.open(True)
