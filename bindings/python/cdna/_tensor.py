@@ -76,6 +76,12 @@ class _Operators:
     def _values(self) -> Array:
         raise NotImplementedError
 
+    def __matmul__(self, x: Any) -> Any:
+        raise NotImplementedError
+
+    def __rmatmul__(self, x: Any) -> Any:
+        raise NotImplementedError
+
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         if ufunc is np.matmul and method == "__call__" and not options:
             left, right = inputs
