@@ -10,7 +10,9 @@ cdna.numpy and cdna.torch have the functions of safetensors.numpy and safetensor
 from __future__ import annotations
 
 import importlib
+import logging
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from ._convert import ConvertedTensor, ConvertReport, convert, save
 from ._core import version as __version__
@@ -41,6 +43,8 @@ __all__ = [
     "encode", "open", "pack", "save",
 ]  # fmt: skip
 
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # Notes of reports: shown where the application wants them.
+
 # Tracebacks and pickles show the public names.
 for _name in __all__:
     if isinstance(globals()[_name], type):
@@ -48,8 +52,13 @@ for _name in __all__:
 del _name
 
 
-def __getattr__(name: str) -> ModuleType:
-    # Only when they are used: torch takes seconds.
-    if name in ("numpy", "torch"):
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if TYPE_CHECKING:  # What is checked knows these two, and no other name.
+    from . import numpy as numpy
+    from . import torch as torch
+else:
+
+    def __getattr__(name: str) -> ModuleType:
+        # Only when they are used: torch takes seconds.
+        if name in ("numpy", "torch"):
+            return importlib.import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -250,10 +251,7 @@ def _report(fields: dict[str, Any]) -> ConvertReport:
     tensors = [ConvertedTensor(**tensor) for tensor in fields.pop("tensors")]
     report = ConvertReport(tensors=tensors, **fields)
     if report.notes:
-        import logging
-
         logger = logging.getLogger("cdna")
-        logger.addHandler(logging.NullHandler())
         for note in report.notes:
             logger.warning("%s", note)
     return report
