@@ -65,10 +65,14 @@ class Assets(Mapping[str, Asset]):
 
     def __init__(self, file: File) -> None:
         items = file._core.asset_items()
+        self._path = file.path
         self._assets = {name: Asset(file, name, kind, nbytes, number) for name, kind, nbytes, number in items}
 
     def __getitem__(self, name: str) -> Asset:
-        return self._assets[name]
+        found = self._assets.get(name)
+        if found is None:
+            raise error(TensorMissingError, "not_found", "no such asset", path=self._path, tensor=str(name))
+        return found
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._assets)
@@ -80,11 +84,11 @@ class Assets(Mapping[str, Asset]):
 class File(Mapping[str, Tensor]):
     """A file: name to tensor, in name order; aliases are names like any other. Made by cdna.open().
 
-    A context manager. Threads: any number may use one file at a time. Survives fork(). Pickled as its path, so that the
+    A context manager. Threads: any number may use one file at a time. Survives fork(). Pickled as its absolute path, so that the
     other process opens it anew.
     """
 
-    def __init__(self, core: _core.Container, reopen: tuple[str, dict[str, Any]] | None = None) -> None:
+    def __init__(self, core: _core.Container, reopen: tuple[str, str, dict[str, Any]] | None = None) -> None:
         self._core = core
         self._reopen = reopen
         self._names: list[str] | None = None
@@ -237,7 +241,7 @@ class File(Mapping[str, Tensor]):
     def __reduce__(self) -> tuple[Any, ...]:
         if self._reopen is None:
             raise TypeError("only a file that was opened by path can be pickled")
-        return _reopened, self._reopen
+        return _reopened, self._reopen[1:]
 
     def __repr__(self) -> str:
         if self.closed:
@@ -300,7 +304,7 @@ def open(  # noqa: A001
     if isinstance(source, (str, os.PathLike)):
         path = os.fsdecode(source)
         names = ("io", "trust", "expected_root", "footer_bytes_max", "items_max", "tensor_decoded_bytes_max")
-        return File(_core.open_path(path_bytes(path), *options), (path, dict(zip(names, options))))
+        return File(_core.open_path(path_bytes(path), *options), (path, os.path.abspath(path), dict(zip(names, options))))
     if isinstance(source, bool):
         raise TypeError("cannot open bool: neither path, bytes, descriptor nor source")
     if isinstance(source, int):

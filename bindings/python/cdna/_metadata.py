@@ -10,7 +10,7 @@ from ._errors import FormatError, error
 class Metadata(Mapping[str, Any]):
     """Key to value, in the order of the file: None, bool, int, float, str, bytes, or what a value of JSON text means.
 
-    JSON is parsed at the first use of its key. Raises FormatError where it is none.
+    JSON is parsed at each use, so that what comes of it is the caller's own. Raises FormatError where it is none.
 
     >>> import cdna
     >>> data = cdna.save(None, {}, metadata={"origin": "here"})
@@ -21,14 +21,11 @@ class Metadata(Mapping[str, Any]):
     def __init__(self, entries: list[tuple[str, Any, bool]]) -> None:
         self._values = {key: value for key, value, _ in entries}
         self._json = {key for key, _, is_json in entries if is_json}
-        self._parsed: dict[str, Any] = {}
 
     def __getitem__(self, key: str) -> Any:
         if key not in self._json:
             return self._values[key]
-        if key not in self._parsed:
-            self._parsed[key] = self._parse(key)
-        return self._parsed[key]
+        return self._parse(key)  # Each time: a list or a dict is the caller's own.
 
     def _parse(self, key: str) -> Any:
         import json

@@ -285,3 +285,19 @@ def test_arguments_of_other_types(exact_path):
         cdna.open(exact_path, items_max=-1)
     with pytest.raises(TypeError, match="bool"):
         cdna.open(True)
+
+
+def test_assets_metadata_and_pickles(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cdna.save("a.cdna", {"w": np.ones(2)}, metadata={"list": [1, [2]]}, assets={"a.txt": b"x"})
+    f = cdna.open("a.cdna")
+    assert f.path == "a.cdna"
+    f.metadata["list"][1].append(3)
+    assert f.metadata["list"] == [1, [2]]
+    with pytest.raises(cdna.TensorMissingError, match="no such asset") as caught:
+        f.assets["b.txt"]
+    assert caught.value.tensor == "b.txt" and "b.txt" not in f.assets and f.assets.get("b.txt") is None
+    data = pickle.dumps(f)
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    assert pickle.loads(data)["w"].numpy().tolist() == [1, 1]
