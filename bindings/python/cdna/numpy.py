@@ -13,13 +13,15 @@ from typing import Any, Union
 import numpy
 
 from ._convert import save as _save
+from ._errors import ArgumentError as _ArgumentError
+from ._errors import error as _error
 from ._file import File
 from ._file import open as _open
 
 def load_file(filename: Union[str, os.PathLike[str]], *, backend: str = "mmap") -> dict[str, numpy.ndarray[Any, Any]]:
     """All tensors of a file, by name, each in memory of its own. backend: "mmap" (where that can be), "pread".
 
-    Raises FileMissingError, FileError, FormatError, CorruptError, UnsupportedError.
+    Raises FileMissingError, FileError, FormatError, CorruptError, UnsupportedError, ArgumentError.
 
     >>> import cdna, numpy, os, tempfile
     >>> path = os.path.join(tempfile.mkdtemp(), "m.cdna")
@@ -27,7 +29,9 @@ def load_file(filename: Union[str, os.PathLike[str]], *, backend: str = "mmap") 
     >>> cdna.numpy.load_file(path)["w"].tolist()
     [0, 1, 2]
     """
-    with _open(filename, io="pread" if backend == "pread" else "auto") as file:
+    if backend not in ("mmap", "pread"):
+        raise _error(_ArgumentError, "bad_argument", f'backend is {backend!r}: "mmap" or "pread"')
+    with _open(os.fsdecode(filename), io="pread" if backend == "pread" else "auto") as file:
         return _arrays(file)
 
 
@@ -62,4 +66,7 @@ def _arrays(file: File) -> dict[str, numpy.ndarray[Any, Any]]:
 
 def _prefixed(metadata: dict[str, str] | None) -> dict[str, str]:
     """Under the keys that a converted safetensors file has."""
+    for key, value in (metadata or {}).items():
+        if not (isinstance(key, str) and isinstance(value, str)):
+            raise TypeError(f"metadata is str to str, not {key!r} to {value!r}")
     return {f"safetensors:{key}": value for key, value in (metadata or {}).items()}

@@ -238,3 +238,17 @@ def test_one_candidate(rng):
     arrays = {"a.weight": rng.normal(size=(128, 128)).astype(np.float32)}
     one, several = (cdna.save(None, arrays, bits_per_weight=9, candidates=names) for names in ("cb8", ["cb8"]))
     assert one == several and cdna.open(one)["a.weight"].bits == 8
+
+
+def test_safetensors_functions_take_what_those_of_safetensors_take(tmp_path):
+    path = tmp_path / "a.cdna"
+    cdna.numpy.save_file({"w": np.ones(2)}, path, {"a": "b"})
+    assert cdna.numpy.load_file(bytes(path))["w"].tolist() == [1, 1]
+    assert cdna.numpy.load_file(path, backend="pread")["w"].tolist() == [1, 1]
+    with pytest.raises(cdna.ArgumentError, match="backend"):
+        cdna.numpy.load_file(path, backend="bogus")
+    with pytest.raises(TypeError):
+        cdna.numpy.load_file(0)
+    for metadata in ({"a": 1}, {1: "a"}):
+        with pytest.raises(TypeError, match="metadata"):
+            cdna.numpy.save({}, metadata)
