@@ -5,7 +5,7 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
@@ -46,6 +46,48 @@ class ConvertReport(NamedTuple):
     notes: list[str]
 
 
+@overload
+def save(
+    path: None,
+    tensors: Mapping[str, Any],
+    policy: Policy = ...,
+    *,
+    metadata: Mapping[str, Any] | None = ...,
+    assets: Mapping[str, Any] | None = ...,
+    embeddings: str | None = ...,
+    keep_exact: Iterable[str] = ...,
+    bits_per_weight: float | None = ...,
+    target_nbytes: int | None = ...,
+    candidates: Iterable[str] = ...,
+    codec: str = ...,
+    nonfinite: str = ...,
+    threads: int = ...,
+    force: bool = ...,
+    progress: ProgressOption = ...,
+) -> bytes: ...
+
+
+@overload
+def save(
+    path: str | os.PathLike[str],
+    tensors: Mapping[str, Any],
+    policy: Policy = ...,
+    *,
+    metadata: Mapping[str, Any] | None = ...,
+    assets: Mapping[str, Any] | None = ...,
+    embeddings: str | None = ...,
+    keep_exact: Iterable[str] = ...,
+    bits_per_weight: float | None = ...,
+    target_nbytes: int | None = ...,
+    candidates: Iterable[str] = ...,
+    codec: str = ...,
+    nonfinite: str = ...,
+    threads: int = ...,
+    force: bool = ...,
+    progress: ProgressOption = ...,
+) -> ConvertReport: ...
+
+
 def save(
     path: str | os.PathLike[str] | None,
     tensors: Mapping[str, Any],
@@ -63,7 +105,7 @@ def save(
     threads: int = 0,
     force: bool = True,
     progress: ProgressOption = None,
-) -> Any:
+) -> ConvertReport | bytes:
     """Writes arrays as a file: whole or not at all. Returns a ConvertReport; with path None the bytes of the file.
 
     tensors: name to array of NumPy, torch (through DLPack), ml_dtypes, or anything np.asarray() takes; a cdna.Tensor too.
@@ -87,7 +129,10 @@ def save(
     files = [(name, media_type(name), memoryview(_bytes_of(value))) for name, value in _by_bytes(assets or {})]
     with shown(progress, "save") as callback:
         fields, content = _core.save(entries, files, None if path is None else path_bytes(path), force, options, callback)
-    return content if path is None else _report(fields)
+    if path is None:
+        assert content is not None
+        return content
+    return _report(fields)
 
 
 def convert(
@@ -111,7 +156,8 @@ def convert(
     """Converts a safetensors file or a Hugging Face directory, as `cdna convert` does, in memory that does not grow with it.
 
     A destination that ends in .safetensors is what `cdna export` makes of a .cdna file (dtype: of floats, else that of the
-    source; of the others force, threads and progress); it returns None. Other parameters: those of save(); an existing destination is replaced with force only. Raises
+    source; of the others force, threads and progress); it returns None. Other parameters: those of save(); an
+    existing destination is replaced with force only. Raises
     FileMissingError, FilePresentError, FileError, FormatError, UnsupportedError, ArgumentError, LimitError.
 
     >>> import cdna, numpy, os, tempfile

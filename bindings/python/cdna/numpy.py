@@ -56,8 +56,7 @@ def save(
     tensor_dict: dict[str, numpy.ndarray[Any, Any]], metadata: dict[str, str] | None = None, policy: Any = "exact"
 ) -> bytes:
     """The bytes of such a file."""
-    content = _save(None, tensor_dict, policy, metadata=_prefixed(metadata))
-    return bytes(content)
+    return _save(None, tensor_dict, policy, metadata=_prefixed(metadata))
 
 
 def _arrays(file: File) -> dict[str, numpy.ndarray[Any, Any]]:
