@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 import cdna  # noqa: E402
 import cdna.torch  # noqa: E402
+import torch.utils.checkpoint  # noqa: E402
 from cdna.torch import chunked, operators, packed  # noqa: E402
 from cdna.torch.planes import decode_rows, unpack_codes  # noqa: E402
 from torch import nn  # noqa: E402
@@ -213,6 +214,18 @@ def test_autograd_functions_of_old_torch_give_the_same(monkeypatch):
         assert implementation.linear(torch.empty(3, 70, device="meta"), *copy.deepcopy(layer).to("meta").planes, None, 70, "f32", 0).shape == (3, 33)
     for one, other in zip(*results):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("implementation", [None, operators._Functions])
+def test_gradients_come_through_checkpoints(monkeypatch, implementation):
+    if implementation is not None:
+        monkeypatch.setattr(operators, "_operators", implementation())
+    _, layer = layer_of(70, 33, "cb4g32", train_codebook=True)
+    x = torch.randn(4, 70, requires_grad=True)
+    expected = torch.autograd.grad(layer(x).square().sum(), (x, layer.codebook, layer.bias))
+    y = torch.utils.checkpoint.checkpoint(layer, x, use_reentrant=False)
+    for one, other in zip(torch.autograd.grad(y.square().sum(), (x, layer.codebook, layer.bias)), expected):
+        torch.testing.assert_close(one, other)
 
 
 def test_only_what_asks_for_gradients_has_them():

@@ -202,7 +202,8 @@ def _save_linear(ctx: Any, inputs: Any, output: Any) -> None:
 
 
 def _linear_gradients(operators: Any, context: Any, gy: Tensor) -> Gradients:
-    planes, x = context.saved_tensors[:7], context.saved_tensors[7:]
+    saved = context.saved_tensors  # Once: gradient checkpoints give them once only.
+    planes, x = saved[:7], saved[7:]
     gx = g_codebook = g_bias = None
     if context.needs_input_grad[0]:
         gx = operators.transposed(gy, *planes, context.in_features, context.layer)
@@ -220,7 +221,8 @@ def _save_transposed(ctx: Any, inputs: Any, output: Any) -> None:
 
 
 def _transposed_gradients(operators: Any, context: Any, ggx: Tensor) -> Gradients:
-    planes, gy = context.saved_tensors[:7], context.saved_tensors[7:]
+    saved = context.saved_tensors
+    planes, gy = saved[:7], saved[7:]
     g_gy = g_codebook = None
     if context.needs_input_grad[0]:
         g_gy = operators.linear(ggx, *planes, None, context.in_features, "f32", context.layer)
