@@ -273,6 +273,43 @@ def test_writing_to_planes_is_noticed():
     torch.testing.assert_close(layer(x), nn.functional.linear(x, layer.dequantize(), layer.bias))
 
 
+def test_planes_in_memory_that_others_had_before_are_noticed():
+    _, layer = layer_of(64, 32)
+    x = torch.ones(1, 64)
+    for turn in range(50):
+        layer.row_scales = layer.row_scales.clone()
+        layer(x)
+        scales = (layer.row_scales * (0.5 if turn % 2 else 2)).tolist()
+        layer.row_scales = None  # Given back, and most often given out again.
+        layer.row_scales = torch.tensor(scales)
+        torch.testing.assert_close(layer(x), nn.functional.linear(x, layer.dequantize(), layer.bias), rtol=1e-5, atol=1e-4)
+        layer(x)
+        codes = (255 - layer.codes).tolist()
+        layer.codes = layer.codes.clone()
+        layer(x)
+        layer.codes = None
+        layer.codes = torch.tensor(codes, dtype=torch.uint8)
+        torch.testing.assert_close(layer(x), nn.functional.linear(x, layer.dequantize(), layer.bias), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("preset", ["cb8,outliers=0.01", "cb4g32"])
+def test_writing_to_small_planes_is_noticed_where_torch_counts_no_versions(preset):
+    _, layer = layer_of(64, 32, preset)
+    x = torch.ones(1, 64)
+    names = [name for name in ("codebook", "row_scales", "scale_table", "outlier_values") if getattr(layer, name) is not None]
+    assert len(names) == 3
+    with torch.inference_mode():
+        inference = copy.deepcopy(layer)
+    for changed in (layer, inference):
+        for name in names:
+            with torch.no_grad():
+                before = changed(x)
+                with torch.inference_mode():
+                    getattr(changed, name).data.mul_(2)
+                assert not torch.equal(changed(x), before)
+                torch.testing.assert_close(changed(x), nn.functional.linear(x, changed.dequantize(), changed.bias), rtol=1e-5, atol=1e-4)
+
+
 # ---- As a module ----
 
 

@@ -15,8 +15,6 @@ from .packed import PackedMatrix
 from .planes import NAMES, Planes, bits_of_codebook, check, chunks, decode_rows, group_of, row_bytes
 
 MATHS = ("f32", "bf16", "int8")
-# Views of the packed file, where it has them whole; the rest is small.
-_VIEWED = ("codes", "group_scales")
 _OPTIONAL = tuple(name for name in NAMES if name not in ("codes", "codebook"))
 
 
@@ -50,7 +48,8 @@ class CdnaLinear(nn.Linear):
 
     On the CPU libcdna multiplies with a file in private memory; `codes` and `group_scales` are views of it, so nothing
     is held twice. It is made at the first product, and anew when planes were changed; a codebook that is out of order
-    (after training) holds codes twice until it is in order again. Writing to `codes` through `.data` goes unnoticed.
+    (after training) holds codes twice until it is in order again. Writing to `codes` or `group_scales` through
+    `.data`, or where they were made in inference mode, goes unnoticed.
 
     On CUDA libcdna_cuda multiplies (RuntimeError with the reason where it cannot); x decides. Planes stay in the host's
     memory, only bias and codebook move; the device has them in its own order from the first product on. Gradients there
@@ -305,10 +304,10 @@ class CdnaLinear(nn.Linear):
         """Takes the packed file that was made of these planes, and views of it in place of what it has a copy of."""
         if not matrix.reordered:
             views = native.views_of(matrix.tensor)
-            for name in _VIEWED:
+            for name in packed.LARGE:
                 if getattr(self, name) is not None and getattr(self, name).device.type == "cpu":
                     setattr(self, name, views[name])
-            matrix.key = packed.key_of(self.planes)
+            matrix.key = packed.Key(self.planes)
         self.packed = matrix
 
     # ---- Computing ----

@@ -13,9 +13,12 @@ from torch import Tensor
 
 from . import native
 from .cuda_library import DeviceMatrix
-from .planes import Planes, bits_of_codebook, chunks, row_bytes, unpack_codes
+from .dtypes import bits_of
+from .planes import NAMES, Planes, bits_of_codebook, chunks, row_bytes, unpack_codes
 
 TENSOR_NAME = "weight"
+# The planes that grow with the matrix; views of the packed file, where it has them whole.
+LARGE = ("codes", "group_scales")
 
 
 class Owner(Protocol):
@@ -28,24 +31,67 @@ class Owner(Protocol):
     def adopt(self, packed: PackedMatrix) -> None: ...
 
 
-def _version(tensor: Tensor) -> int:
-    return -1 if tensor.is_inference() else int(tensor._version)
+def _mark(plane: Tensor) -> tuple[Any, ...]:
+    version = -1 if plane.is_inference() else int(plane._version)
+    return plane.data_ptr(), version, plane.shape, plane.stride()
 
 
-def key_of(planes: Planes) -> tuple[Any, ...]:
-    """What changes when planes are replaced or written to. Of a codebook in the host's memory also its contents: the
-    optimisers of some write past torch's count of versions.
+class _Memory:
+    """Memory that a tensor was in, as often as it had been written to. Other tensors over it are of it as long as that
+    one lives: freed memory is used again."""
+
+    def __init__(self, plane: Tensor) -> None:
+        self._tensor = weakref.ref(plane)
+        self._mark = _mark(plane)
+
+    def is_of(self, plane: Tensor | None) -> bool:
+        tensor = self.tensor()
+        return tensor is not None and plane is not None and _mark(plane) == self._mark == _mark(tensor)
+
+    def tensor(self) -> Tensor | None:
+        """None: it is no more."""
+        tensor = self._tensor()
+        if tensor is not None:
+            # What only C++ held (a graph, say) is held by Python again, of which torch is not told by itself.
+            getattr(tensor, "_fix_weakref", lambda: None)()
+        return tensor
+
+
+def _contents(plane: Tensor) -> tuple[Any, ...]:
+    with torch.no_grad():
+        return plane.dtype, plane.shape, bits_of(plane.detach().contiguous()).tobytes()
+
+
+class Key:
+    """Of which planes something was made. Of codes and group scales that is their memory and torch's count of its
+    versions: `.data` and tensors made in inference mode are written to unnoticed. Of the other planes it is what they
+    contain; elsewhere than in the host's memory, their memory too.
 
     >>> import torch
     >>> planes = Planes(torch.zeros((1, 1), dtype=torch.uint8), torch.zeros(256))
-    >>> before = key_of(planes)
-    >>> planes.codebook[0] = -1
-    >>> before == key_of(planes)
+    >>> key = Key(planes)
+    >>> key.fits(planes), key.fits(planes._replace(codebook=torch.zeros(256)))
+    (True, True)
+    >>> planes.codebook.data[0] = -1
+    >>> key.fits(planes)
     False
     """
-    key = tuple(None if plane is None else (plane.data_ptr(), _version(plane), plane.shape) for plane in planes)
-    codebook = planes.codebook.detach()
-    return key if codebook.device.type != "cpu" else (*key, codebook.contiguous().numpy().tobytes())
+
+    def __init__(self, planes: Planes) -> None:
+        self._parts = [self._part(name, plane) for name, plane in zip(NAMES, planes)]
+
+    @staticmethod
+    def _part(name: str, plane: Tensor | None) -> Any:
+        if plane is None:
+            return None
+        return _Memory(plane) if name in LARGE or plane.device.type != "cpu" else _contents(plane)
+
+    def fits(self, planes: Planes) -> bool:
+        """Whether these are the planes, and as they were."""
+        return all(
+            part.is_of(plane) if isinstance(part, _Memory) else part == self._part(name, plane)
+            for part, name, plane in zip(self._parts, NAMES, planes)
+        )
 
 
 def _pack_codes(codes: Tensor, bits: int) -> Tensor:
@@ -84,7 +130,7 @@ class PackedMatrix:
             here = Planes(*(None if plane is None else plane.detach().cpu() for plane in planes))  # type: ignore[arg-type]
             ordered = in_order(here, cols)
         self.tensor = native.pack(ordered, planes.codes.shape[0], cols, TENSOR_NAME)
-        self.key = key_of(planes)
+        self.key = Key(planes)
         self.reordered = ordered is not here
         halves = here.codebook.detach()
         self.half_codebook = bool((halves.to(torch.float16).to(torch.float32) == halves).all())
@@ -129,7 +175,7 @@ def packed_of(planes: Planes, cols: int, owner_number: int) -> PackedMatrix:
     if owner is None or not _same_memory(owner.planes, planes):
         return PackedMatrix(planes, cols)
     with _lock:
-        if owner.packed is None or owner.packed.key != key_of(planes):
+        if owner.packed is None or not owner.packed.key.fits(planes):
             owner.packed = None  # Not held beside the new one.
             owner.adopt(PackedMatrix(planes, cols))
         packed = owner.packed
