@@ -97,12 +97,12 @@ def test_the_operator_calls_it_with_the_current_stream(monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(operators, "_workspace", lambda ordinal, stream, size: kept(size))
     x = torch.randn(3, 256)
-    y = operators._on_cuda(x, layer.planes, layer.bias.detach(), layer._number)
+    y = operators._on_cuda(x, layer.planes, layer.bias.detach())
     wait(layer.packed)
     torch.testing.assert_close(y, layer(x), rtol=1e-4, atol=1e-4)
     with torch.no_grad():
         layer.codebook.mul_(1 + 2.0**-13)  # No binary16 numbers: the library has no form of that.
-    assert operators._on_cuda(x, layer.planes, None, layer._number) is None
+    assert operators._on_cuda(x, layer.planes, None) is None
 
 
 def test_what_cannot_be_had_has_a_reason(monkeypatch):

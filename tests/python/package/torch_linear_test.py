@@ -3,6 +3,7 @@ import copy
 import io
 import pickle
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def layer_of(in_features, out_features, preset="cb8", dtype=torch.float32, bias=
 
 def decoded(layer):
     """The weight as the library's decoder gives it, not as torch does."""
-    tensor = packed.packed_of(layer.planes, layer.in_features, 0).tensor
+    tensor = packed.packed_of(layer.planes, layer.in_features).tensor
     return torch.from_numpy(tensor.numpy("float32"))
 
 
@@ -211,7 +212,7 @@ def test_autograd_functions_of_old_torch_give_the_same(monkeypatch):
         y = layer(x)
         y.square().sum().backward()
         results.append((y.detach(), x.grad, layer.codebook.grad.clone(), layer.bias.grad.clone()))
-        assert implementation.linear(torch.empty(3, 70, device="meta"), *copy.deepcopy(layer).to("meta").planes, None, 70, "f32", 0).shape == (3, 33)
+        assert implementation.linear(torch.empty(3, 70, device="meta"), *copy.deepcopy(layer).to("meta").planes, None, 70, "f32").shape == (3, 33)
     for one, other in zip(*results):
         assert torch.equal(one, other)
 
@@ -324,6 +325,50 @@ def test_planes_are_held_once_and_nothing_is_packed_twice():
     assert layer.packed is first
 
 
+@pytest.fixture
+def packs(monkeypatch):
+    """How often planes were packed: as many as the list has elements."""
+    made = []
+    original = packed.PackedMatrix.__init__
+
+    def counted(self, *arguments):
+        made.append(self.__class__)
+        original(self, *arguments)
+
+    monkeypatch.setattr(packed.PackedMatrix, "__init__", counted)
+    return made
+
+
+@pytest.mark.parametrize("implementation", [None, operators._Functions])
+def test_training_packs_once_per_step_and_graphs_hold_nothing_twice(monkeypatch, packs, implementation):
+    if implementation is not None:
+        monkeypatch.setattr(operators, "_operators", implementation())
+    _, layer = layer_of(256, 128, "cb6g64", train_codebook=True)
+    x = torch.randn(4, 256, requires_grad=True)
+    for step in range(3):
+        before = weakref.ref(layer.codes)
+        y = layer(x)
+        assert before() is None  # Not in the graph: that has the view of the packed file.
+        y.sum().backward()
+        assert len(packs) == step + 1
+        with torch.no_grad():
+            layer.codebook.mul_(1.01)  # In order still.
+    assert not layer.packed.reordered
+
+
+def test_planes_without_a_layer_are_packed_once_and_forgotten_with_their_codes(packs):
+    _, layer = layer_of(256, 128)
+    planes = copy.deepcopy(layer).planes
+    x = torch.randn(4, 256)
+    for _ in range(3):
+        assert torch.equal(operators.linear(x, planes, layer.bias, 256, "f32"), layer(x))
+    assert len(packs) == 2
+    matrix = weakref.ref(packed.packed_of(planes, 256))
+    count = len(packed._found)
+    del planes
+    assert matrix() is None and len(packed._found) == count - 1
+
+
 def test_the_state_dict_comes_back():
     for preset in PRESETS:
         for dtype in DTYPES:
@@ -398,7 +443,7 @@ def test_copies_and_pickles_are_layers_of_their_own():
     x = torch.ones(3, 70)
     y = layer(x)
     for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
-        assert torch.equal(other(x), y) and other._number != layer._number
+        assert torch.equal(other(x), y) and other.packed is not layer.packed
         assert isinstance(other.codebook, nn.Parameter)
         with torch.no_grad():
             other.codebook.mul_(3)

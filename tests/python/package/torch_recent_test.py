@@ -1,5 +1,6 @@
 """cdna.torch with a torch that has custom operators and a compiler, and with PEFT: ./check-torch runs this."""
 import copy
+import io
 
 import pytest
 
@@ -9,6 +10,7 @@ if not hasattr(torch.library, "custom_op"):
 
 import cdna.torch  # noqa: E402
 import torch._dynamo  # noqa: E402
+from cdna.torch import packed  # noqa: E402
 from torch import nn  # noqa: E402
 
 PRESETS = ["cb8", "cb6g64", "cb4g32"]
@@ -36,8 +38,8 @@ def test_the_operators_pass_torchs_own_checks(preset, dtype):
     planes = [None if plane is None else plane.detach() for plane in layer.planes]
     operators = torch.ops.cdna
     for operator, arguments in [
-        (operators.linear, (x, *layer.planes, layer.bias, 64, "f32", layer._number)),
-        (operators.transposed, (gy, *layer.planes, 64, layer._number)),
+        (operators.linear, (x, *layer.planes, layer.bias, 64, "f32")),
+        (operators.transposed, (gy, *layer.planes, 64)),
         (operators.codebook_gradient, (x.detach(), gy.detach(), *planes)),
     ]:
         assert set(torch.library.opcheck(operator.default, arguments).values()) == {"SUCCESS"}
@@ -95,6 +97,40 @@ def test_exported_programs_hold_the_operator():
     program = torch.export.export(model, (x,))
     assert "cdna.linear" in str(program.graph_module.code) or "cdna::linear" in str(program.graph)
     torch.testing.assert_close(program.module()(x), model(x))
+
+
+def test_blocks_that_are_alike_are_compiled_once():
+    graphs = []
+
+    def count(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    blocks = [mlp() for _ in range(12)]
+    x = torch.randn(2, 64)
+    for block in blocks:
+        expected = block(x)
+        block.compile(fullgraph=True, backend=count)
+        torch.testing.assert_close(block(x), expected)
+    assert len(graphs) <= 2
+
+
+@pytest.mark.parametrize("restored", [False, True])
+def test_exported_programs_pack_once(monkeypatch, restored):
+    model, x, packs = mlp().eval(), torch.randn(3, 64), []
+    program = torch.export.export(model, (x,))  # Before the first product.
+    if restored:
+        buffer = io.BytesIO()
+        torch.export.save(program, buffer)
+        buffer.seek(0)
+        program = torch.export.load(buffer)
+    expected = model(x)
+    run = program.module()
+    original = packed.PackedMatrix.__init__
+    monkeypatch.setattr(packed.PackedMatrix, "__init__", lambda *arguments: (packs.append(1), original(*arguments))[1])
+    for _ in range(3):
+        torch.testing.assert_close(run(x), expected)
+    assert len(packs) <= 2  # A layer once.
 
 
 def test_lora_through_peft_trains_adapters_and_nothing_else():

@@ -110,7 +110,7 @@ class CdnaLinear(nn.Linear):
     def _begin_session(self) -> None:
         """What belongs to this object and this process only."""
         self.packed: PackedMatrix | None = None
-        self._number = packed.register(self)
+        packed.register(self)
 
     def _empty_planes(self, place: torch.device) -> Planes:
         shape = native.preset_shape(self.preset)
@@ -307,7 +307,6 @@ class CdnaLinear(nn.Linear):
             for name in packed.LARGE:
                 if getattr(self, name) is not None and getattr(self, name).device.type == "cpu":
                     setattr(self, name, views[name])
-            matrix.key = packed.Key(self.planes)
         self.packed = matrix
 
     # ---- Computing ----
@@ -322,7 +321,7 @@ class CdnaLinear(nn.Linear):
         wanted = _autocast_dtype(x.device.type)
         if wanted is not None and x.dtype != torch.float64:
             x = x.to(wanted)
-        return operators.linear(x, self.planes, self.bias, self.in_features, self.math, self._number)
+        return operators.linear(x, self.planes, self.bias, self.in_features, self.math)
 
     # ---- As a module ----
 
@@ -412,7 +411,7 @@ class CdnaLinear(nn.Linear):
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
-        del state["packed"], state["_number"]
+        del state["packed"]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

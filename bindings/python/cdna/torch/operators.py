@@ -16,7 +16,7 @@ from torch import Tensor
 
 from . import chunked, native
 from .dtypes import name_of
-from .packed import packed_of
+from .packed import as_held, packed_of
 from .planes import Planes
 
 Gradients = tuple[Any, ...]
@@ -31,9 +31,9 @@ _WORKSPACES: dict[tuple[int, int], Tensor] = {}
 # ---- What they compute ----
 
 
-def _on_cuda(x: Tensor, planes: Planes, bias: Tensor | None, layer: int) -> Tensor | None:
+def _on_cuda(x: Tensor, planes: Planes, bias: Tensor | None) -> Tensor | None:
     """By libcdna_cuda; None: it has no form of such a product."""
-    matrix = packed_of(planes, x.shape[1], layer)
+    matrix = packed_of(planes, x.shape[1])
     if not matrix.half_codebook:
         return None
     with torch.cuda.device(x.device):
@@ -64,11 +64,11 @@ def _workspace(ordinal: int, stream: int, size: int) -> int:
     return workspace.data_ptr()
 
 
-def _sum(x: Tensor, planes: Planes, math: str, layer: int) -> Tensor:
+def _sum(x: Tensor, planes: Planes, math: str) -> Tensor:
     """x W^T, of f32 or f64."""
     if x.dtype == torch.float64 or x.device.type != "cpu":
         return chunked.linear(x, planes)
-    return native.multiply(packed_of(planes, x.shape[1], layer).tensor, x, math, transposed=False)
+    return native.multiply(packed_of(planes, x.shape[1]).tensor, x, math, transposed=False)
 
 
 def _check_operand(x: Tensor, size: int, what: str) -> None:
@@ -80,28 +80,28 @@ def _check_operand(x: Tensor, size: int, what: str) -> None:
         raise RuntimeError(f"{what} has the shape {list(x.shape)}, not [m, {size}]")
 
 
-def _linear(x: Tensor, planes: Planes, bias: Tensor | None, in_features: int, math: str, layer: int) -> Tensor:
+def _linear(x: Tensor, planes: Planes, bias: Tensor | None, in_features: int, math: str) -> Tensor:
     _check_operand(x, in_features, "x")
     if x.shape[0] == 0:
         return x.new_empty((0, planes.codes.shape[0]))
     if x.is_cuda and x.dtype != torch.float64:
-        y = _on_cuda(x.contiguous(), planes, bias, layer)
+        y = _on_cuda(x.contiguous(), planes, bias)
         if y is not None:
             return y
-    y = _sum(x, planes, math, layer)
+    y = _sum(x, planes, math)
     if bias is not None:
         y += bias.to(y.dtype)
     return y.to(x.dtype)
 
 
-def _transposed(gy: Tensor, planes: Planes, in_features: int, layer: int) -> Tensor:
+def _transposed(gy: Tensor, planes: Planes, in_features: int) -> Tensor:
     _check_operand(gy, planes.codes.shape[0], "the gradient")
     if gy.shape[0] == 0:
         return gy.new_empty((0, in_features))
     if gy.dtype == torch.float64 or gy.device.type != "cpu":
         gx = chunked.transposed(gy, planes, in_features)
     else:
-        gx = native.multiply(packed_of(planes, in_features, layer).tensor, gy, "f32", transposed=True)
+        gx = native.multiply(packed_of(planes, in_features).tensor, gy, "f32", transposed=True)
     return gx.to(gy.dtype)
 
 
@@ -113,12 +113,12 @@ class _CustomOperators:
 
     def __init__(self) -> None:
         self.linear = self._define(
-            "linear", f"(Tensor x, {_PLANES}, Tensor? bias, int in_features, str math, int layer) -> Tensor",
+            "linear", f"(Tensor x, {_PLANES}, Tensor? bias, int in_features, str math) -> Tensor",
             lambda x, *rest: _linear(x, Planes(*rest[:7]), *rest[7:]),
             lambda x, codes, *rest: x.new_empty((x.shape[0], codes.shape[0])),
         )  # fmt: skip
         self.transposed = self._define(
-            "transposed", f"(Tensor gy, {_PLANES}, int in_features, int layer) -> Tensor",
+            "transposed", f"(Tensor gy, {_PLANES}, int in_features) -> Tensor",
             lambda gy, *rest: _transposed(gy, Planes(*rest[:7]), *rest[7:]),
             lambda gy, *rest: gy.new_empty((gy.shape[0], rest[7])),
         )  # fmt: skip
@@ -157,10 +157,13 @@ class _Functions:
         class Linear(torch.autograd.Function):
             @staticmethod
             def forward(context: Any, *inputs: Any) -> Any:
-                _save_linear(context, inputs, None)
-                if inputs[0].is_meta:
-                    return inputs[0].new_empty((inputs[0].shape[0], inputs[1].shape[0]))
-                return _linear(inputs[0], Planes(*inputs[1:8]), *inputs[8:])
+                x, codes = inputs[:2]
+                if x.is_meta:
+                    y = x.new_empty((x.shape[0], codes.shape[0]))
+                else:
+                    y = _linear(x, Planes(*inputs[1:8]), *inputs[8:])
+                _save_linear(context, inputs, y)
+                return y
 
             @staticmethod
             def backward(context: Any, gy: Any) -> Any:
@@ -169,10 +172,13 @@ class _Functions:
         class Transposed(torch.autograd.Function):
             @staticmethod
             def forward(context: Any, *inputs: Any) -> Any:
-                _save_transposed(context, inputs, None)
-                if inputs[0].is_meta:
-                    return inputs[0].new_empty((inputs[0].shape[0], inputs[8]))
-                return _transposed(inputs[0], Planes(*inputs[1:8]), *inputs[8:])
+                gy = inputs[0]
+                if gy.is_meta:
+                    gx = gy.new_empty((gy.shape[0], inputs[8]))
+                else:
+                    gx = _transposed(gy, Planes(*inputs[1:8]), *inputs[8:])
+                _save_transposed(context, inputs, gx)
+                return gx
 
             @staticmethod
             def backward(context: Any, ggx: Any) -> Any:
@@ -193,9 +199,8 @@ class _Functions:
 
 
 def _save_linear(ctx: Any, inputs: Any, output: Any) -> None:
-    x, planes, bias = inputs[0], inputs[1:8], inputs[8]
-    in_features, _, layer = inputs[9:12]
-    ctx.in_features, ctx.layer = in_features, layer
+    x, planes, bias = inputs[0], as_held(Planes(*inputs[1:8])), inputs[8]
+    ctx.in_features = inputs[9]
     ctx.bias_dtype = None if bias is None else bias.dtype
     codebook_is_trained = ctx.needs_input_grad[2]
     ctx.save_for_backward(*planes, *((x,) if codebook_is_trained else ()))
@@ -206,17 +211,17 @@ def _linear_gradients(operators: Any, context: Any, gy: Tensor) -> Gradients:
     planes, x = saved[:7], saved[7:]
     gx = g_codebook = g_bias = None
     if context.needs_input_grad[0]:
-        gx = operators.transposed(gy, *planes, context.in_features, context.layer)
+        gx = operators.transposed(gy, *planes, context.in_features)
     if context.needs_input_grad[2]:
         g_codebook = operators.codebook_gradient(x[0], gy, *planes)
     if context.needs_input_grad[8]:
         g_bias = gy.to(chunked.arithmetic_of(gy.dtype)).sum(0).to(context.bias_dtype)
-    return (gx, None, g_codebook, None, None, None, None, None, g_bias, None, None, None)
+    return (gx, None, g_codebook, None, None, None, None, None, g_bias, None, None)
 
 
 def _save_transposed(ctx: Any, inputs: Any, output: Any) -> None:
-    gy, planes, in_features, layer = inputs[0], inputs[1:8], inputs[8], inputs[9]
-    ctx.in_features, ctx.layer = in_features, layer
+    gy, planes = inputs[0], as_held(Planes(*inputs[1:8]))
+    ctx.in_features = inputs[8]
     ctx.save_for_backward(*planes, *((gy,) if ctx.needs_input_grad[2] else ()))
 
 
@@ -225,10 +230,10 @@ def _transposed_gradients(operators: Any, context: Any, ggx: Tensor) -> Gradient
     planes, gy = saved[:7], saved[7:]
     g_gy = g_codebook = None
     if context.needs_input_grad[0]:
-        g_gy = operators.linear(ggx, *planes, None, context.in_features, "f32", context.layer)
+        g_gy = operators.linear(ggx, *planes, None, context.in_features, "f32")
     if context.needs_input_grad[2]:
         g_codebook = operators.codebook_gradient(ggx, gy[0], *planes)
-    return (g_gy, None, g_codebook, None, None, None, None, None, None, None)
+    return (g_gy, None, g_codebook, None, None, None, None, None, None)
 
 
 # Tests give the oldest torch's functions to the newest torch, too.
@@ -236,18 +241,17 @@ CUSTOM = hasattr(torch.library, "custom_op")
 _operators: Any = _CustomOperators() if CUSTOM else _Functions()
 
 
-def linear(x: Tensor, planes: Planes, bias: Tensor | None, in_features: int, math: str, layer: int) -> Tensor:
+def linear(x: Tensor, planes: Planes, bias: Tensor | None, in_features: int, math: str) -> Tensor:
     """x [..., in_features] times the transposed matrix of the planes, plus bias: [..., rows] of x's type.
 
-    x is f16, bf16, f32 or f64; the bias is added before the sum is rounded. `layer` is the number of the layer whose
-    planes they are (packed.register()), or 0. Gradients: with respect to x, the codebook and the bias. Raises
+    x is f16, bf16, f32 or f64; the bias is added before the sum is rounded. Gradients: with respect to x, the codebook and the bias. Raises
     RuntimeError (shapes; no such device; no libcdna_cuda, with the reason), TypeError (other types), cdna.CdnaError.
 
     >>> import torch
     >>> planes = Planes(torch.tensor([[1] * 64], dtype=torch.uint8), torch.arange(256.0))
-    >>> linear(torch.ones(2, 64), planes, None, 64, "f32", 0)
+    >>> linear(torch.ones(2, 64), planes, None, 64, "f32")
     tensor([[64.],
             [64.]])
     """
-    y: Tensor = _operators.linear(x.reshape(-1, x.shape[-1]), *planes, bias, in_features, math, layer)
+    y: Tensor = _operators.linear(x.reshape(-1, x.shape[-1]), *planes, bias, in_features, math)
     return y.reshape(*x.shape[:-1], y.shape[-1])

@@ -1,11 +1,10 @@
-"""Files in memory made of planes, and which layer has which."""
+"""Files in memory made of planes, and of which planes they were made."""
 
 from __future__ import annotations
 
-import itertools
 import threading
 import weakref
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -93,6 +92,14 @@ class Key:
             for part, name, plane in zip(self._parts, NAMES, planes)
         )
 
+    def fits_large(self, planes: Planes) -> bool:
+        """The same of codes and group scales only. Calls no operator, which modes of torch would see."""
+        return all(
+            part is plane is None or isinstance(part, _Memory) and part.is_of(plane)
+            for part, name, plane in zip(self._parts, NAMES, planes)
+            if name in LARGE
+        )
+
 
 def _pack_codes(codes: Tensor, bits: int) -> Tensor:
     """The inverse of unpack_codes()."""
@@ -130,7 +137,7 @@ class PackedMatrix:
             here = Planes(*(None if plane is None else plane.detach().cpu() for plane in planes))  # type: ignore[arg-type]
             ordered = in_order(here, cols)
         self.tensor = native.pack(ordered, planes.codes.shape[0], cols, TENSOR_NAME)
-        self.key = Key(planes)
+        self.views: tuple[_Memory | None, ...] = ()  # Of LARGE, as the layer has them that took this.
         self.reordered = ordered is not here
         halves = here.codebook.detach()
         self.half_codebook = bool((halves.to(torch.float16).to(torch.float32) == halves).all())
@@ -145,39 +152,81 @@ class PackedMatrix:
             return self._devices[ordinal]
 
 
-_owners: weakref.WeakValueDictionary[int, Owner] = weakref.WeakValueDictionary()
-_numbers = itertools.count(1)
+class _Found(NamedTuple):
+    codes: weakref.ref[Tensor]
+    key: Key
+    matrix: PackedMatrix
+
+
+_owners: weakref.WeakSet[Owner] = weakref.WeakSet()
+_found: dict[int, _Found] = {}  # By the address of the codes, which is theirs as long as they live.
 _lock = threading.RLock()
 
 
-def register(owner: Owner) -> int:
-    """A number for a layer, by which operators find it. The layer is not kept alive.
-
-    >>> class Layer: pass
-    >>> register(Layer()) < register(Layer())
-    True
-    """
-    number = next(_numbers)
-    _owners[number] = owner
-    return number
-
-
-def _same_memory(one: Planes, other: Planes) -> bool:
-    addresses = [[None if plane is None else plane.data_ptr() for plane in planes] for planes in (one, other)]
-    return addresses[0] == addresses[1]
-
-
-def packed_of(planes: Planes, cols: int, owner_number: int) -> PackedMatrix:
-    """The planes packed: what their layer has, if they are its planes and as they were; else packed now, and given to
-    the layer if they are its own. Raises cdna.CdnaError. Any thread may call it.
-    """
-    owner = _owners.get(owner_number)
-    if owner is None or not _same_memory(owner.planes, planes):
-        return PackedMatrix(planes, cols)
+def register(owner: Owner) -> None:
+    """Makes a layer known, which takes the packed form of its planes when some product needs it. It is not kept alive."""
     with _lock:
-        if owner.packed is None or not owner.packed.key.fits(planes):
-            owner.packed = None  # Not held beside the new one.
-            owner.adopt(PackedMatrix(planes, cols))
-        packed = owner.packed
-        assert packed is not None
-        return packed
+        _owners.add(owner)
+
+
+def _remember(planes: Planes, matrix: PackedMatrix) -> None:
+    address = planes.codes.data_ptr()
+
+    def forget(codes: weakref.ref[Tensor], found: dict[int, _Found] = _found, lock: Any = _lock) -> None:
+        with lock:
+            if address in found and found[address].codes is codes:
+                del found[address]
+
+    _found[address] = _Found(weakref.ref(planes.codes, forget), Key(planes), matrix)
+
+
+def _large(planes: Planes) -> list[Tensor | None]:
+    return [getattr(planes, name) for name in LARGE]
+
+
+def _owner_of(planes: Planes) -> Owner | None:
+    addresses = [None if plane is None else plane.data_ptr() for plane in planes]
+    for owner in _owners:
+        if getattr(owner, "codes", None) is planes.codes:
+            if [None if plane is None else plane.data_ptr() for plane in owner.planes] == addresses:
+                return owner
+    return None
+
+
+def packed_of(planes: Planes, cols: int) -> PackedMatrix:
+    """The planes packed: by an earlier call, if they are as they were; else now, and given to the layer whose planes
+    they are. Of layers' planes and others one form is held as long as the codes live. Raises cdna.CdnaError. Any thread
+    may call it.
+    """
+    with _lock:
+        found = _found.get(planes.codes.data_ptr())
+        if found is not None and found.key.fits(planes) and found.matrix.tensor.cols == cols:
+            return found.matrix
+        owner = _owner_of(planes)
+        found = None  # Not held beside the new one.
+        _found.pop(planes.codes.data_ptr(), None)
+        if owner is not None:
+            owner.packed = None
+        matrix = PackedMatrix(planes, cols)
+        _remember(planes, matrix)
+        if owner is not None:
+            owner.adopt(matrix)
+            matrix.views = tuple(None if plane is None else _Memory(plane) for plane in _large(owner.planes))
+            _remember(owner.planes, matrix)
+        return matrix
+
+
+def as_held(planes: Planes) -> Planes:
+    """The same planes, codes and group scales as their layer has them since they were packed: graphs that save these
+    hold nothing twice. Tensors without memory are given back as they are.
+    """
+    if type(planes.codes) is not Tensor or planes.codes.is_meta:
+        return planes
+    with _lock:
+        found = _found.get(planes.codes.data_ptr())
+        if found is None or not found.key.fits_large(planes):
+            return planes
+        views = [None if view is None else view.tensor() for view in found.matrix.views]
+    if [view is None for view in views] != [plane is None for plane in _large(planes)]:
+        return planes
+    return planes._replace(**dict(zip(LARGE, views)))
