@@ -401,6 +401,31 @@ def test_a_state_dict_that_does_not_fit_changes_nothing():
         layer.load_state_dict({"weight": torch.zeros(33, 70), "bias": state["bias"]})
 
 
+@pytest.mark.parametrize("preset", ["cb8", "cb6g64,outliers=0.01"])
+@pytest.mark.parametrize("strict", [True, False])
+def test_planes_that_were_saved_and_are_gone_are_an_error(preset, strict, tmp_path):
+    _, layer = layer_of(128, 64, preset)
+    assert layer.outlier_values is not None
+    state = layer.state_dict()
+    for lost in (["row_scales"], ["outlier_values", "outlier_positions"], ["group_scales", "scale_table"]):
+        if lost[0] not in state:
+            continue
+        rest = {name: value for name, value in state.items() if name not in lost}
+        for target in (CdnaLinear(128, 64, preset=preset), copy.deepcopy(layer)):
+            before = target.dequantize()
+            with pytest.raises(RuntimeError, match=f"do not fit the layer: {lost[0]} is missing"):
+                target.load_state_dict(rest, strict=strict)
+            cdna.torch.save_file({"0." + name: value for name, value in rest.items()}, tmp_path / "m.cdna")
+            with pytest.raises(RuntimeError, match=f"planes of 0 do not fit the layer: {lost[0]} is missing"):
+                cdna.torch.load_module(nn.Sequential(target), tmp_path / "m.cdna", strict=strict)
+            assert torch.equal(target.dequantize(), before)
+    half = {**state, "outlier_values": state["outlier_values"][1:], "outlier_positions": state["outlier_positions"][1:]}
+    with pytest.raises(RuntimeError, match="outlier_values has .* were saved"):
+        layer.load_state_dict(half, strict=strict)
+    with pytest.raises(RuntimeError, match="Missing.*_extra_state"):
+        layer.load_state_dict({name: value for name, value in state.items() if name != "_extra_state"})
+
+
 def test_loading_a_state_dict_in_place_of_another_is_noticed():
     _, layer = layer_of(64, 32)
     _, other = layer_of(64, 32)

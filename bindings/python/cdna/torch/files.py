@@ -13,7 +13,7 @@ import cdna
 from . import native
 from .dtypes import bits_of, element_size, name_of, tensor_of, torch_dtype
 from .linear import CdnaLinear
-from .planes import NAMES
+from .planes import NAMES, layout_of
 from .sharing import duplicates, shared
 
 Path = str | os.PathLike[str]
@@ -173,6 +173,7 @@ def _state_of(file: cdna.File, model: nn.Module, device: Any) -> dict[str, Tenso
             planes, _, _ = native.planes_of(tensor)
             prefix = name[: -len("weight")]
             state.update({prefix + key: plane for key, plane in zip(NAMES, planes) if plane is not None})
+            state[prefix + "_extra_state"] = layout_of(planes)
         else:
             state[name] = read_tensor(tensor).to(place)
     return state

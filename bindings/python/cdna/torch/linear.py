@@ -12,7 +12,7 @@ import cdna
 from . import native, operators, packed
 from .frozen_weight import FrozenWeight
 from .packed import PackedMatrix
-from .planes import NAMES, Planes, bits_of_codebook, check, chunks, decode_rows, group_of, row_bytes
+from .planes import NAMES, Planes, bits_of_codebook, check, check_layout, chunks, decode_rows, group_of, layout_of, row_bytes
 
 MATHS = ("f32", "bf16", "int8")
 _OPTIONAL = tuple(name for name in NAMES if name not in ("codes", "codebook"))
@@ -44,7 +44,9 @@ class CdnaLinear(nn.Linear):
     In the state dict, beside `bias`: `codes` uint8 [out, ceil(in * bits / 8)], `codebook` f32 [2^bits], and as far as
     there are any: `row_scales` f32 [out], `group_scales` uint8 [out, ceil(in / group)] with `scale_table` f32 [256],
     `outlier_values` (of the type of the weights that were compressed) and `outlier_positions` int64. The number of bits
-    and the group follow from the shapes. half() and to(dtype) leave all of them as they are.
+    and the group follow from the shapes. half() and to(dtype) leave all of them as they are. `_extra_state` int64 [7]
+    has the number of elements of each, -1 where there is none: planes that were saved and are not there any more, as
+    those of other numbers, are a RuntimeError and leave the layer as it is.
 
     On the CPU libcdna multiplies with a file in private memory; `codes` and `group_scales` are views of it, so nothing
     is held twice. It is made at the first product, and anew when planes were changed; a codebook that is out of order
@@ -110,6 +112,7 @@ class CdnaLinear(nn.Linear):
     def _begin_session(self) -> None:
         """What belongs to this object and this process only."""
         self.packed: PackedMatrix | None = None
+        self._layout = torch.empty(0, dtype=torch.int64)
         packed.register(self)
 
     def _empty_planes(self, place: torch.device) -> Planes:
@@ -378,6 +381,23 @@ class CdnaLinear(nn.Linear):
             else:
                 self.codebook = moved(plane, place)
 
+    def get_extra_state(self) -> Tensor:
+        """Elements of each plane: the same tensor as long as they are the same, so that a layer in two places has one.
+
+        >>> import cdna.torch
+        >>> cdna.torch.CdnaLinear(64, 64).get_extra_state()
+        tensor([4096,  256,   64,   -1,   -1,   -1,   -1])
+        """
+        layout = layout_of(self.planes)
+        if self.codes.is_meta:
+            return layout.to("meta")
+        if not torch.equal(layout, self._layout):
+            self._layout = layout
+        return self._layout
+
+    def set_extra_state(self, state: Any) -> None:
+        """Nothing: loading has compared it with the planes."""
+
     def _load_from_state_dict(
         self,
         state_dict: Mapping[str, Any],
@@ -393,6 +413,7 @@ class CdnaLinear(nn.Linear):
         if found["codes"] is not None and found["codebook"] is not None:
             try:
                 check(Planes(**found), self.out_features, self.in_features)
+                check_layout(Planes(**found), state_dict.get(prefix + "_extra_state"))
             except (ValueError, TypeError, AttributeError) as error:
                 error_msgs.append(f"planes of {prefix.rstrip('.')} do not fit the layer: {error}")
                 return
@@ -411,7 +432,7 @@ class CdnaLinear(nn.Linear):
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
-        del state["packed"]
+        del state["packed"], state["_layout"]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

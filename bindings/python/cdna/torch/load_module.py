@@ -73,16 +73,16 @@ class _Loading:
             planes = dict(zip(NAMES, native.planes_of(tensor)[0]))
             used = [tensor.name]
         else:
-            used = [prefix + name for name in NAMES if prefix + name in self.file]
-            planes = {name: read_tensor(self.file[prefix + name]) for name in NAMES if prefix + name in used}
+            used = [prefix + name for name in (*NAMES, "_extra_state") if prefix + name in self.file]
+            planes = {name.removeprefix(prefix): read_tensor(self.file[name]) for name in used}
         if planes.get("codes") is None or planes.get("codebook") is None:
             return
         if module.device.type == "meta":
             module.move_planes(self.device)
         errors: list[str] = []
-        state = {name: plane for name, plane in planes.items() if plane is not None}
-        module._load_from_state_dict(state, "", {}, False, [], [], errors)
-        self.mismatched += [f"{prefix.rstrip('.')}: {error}" for error in errors]
+        state = {prefix + name: plane for name, plane in planes.items() if plane is not None}
+        module._load_from_state_dict(state, prefix, {}, False, [], [], errors)
+        self.mismatched += errors
         self._used.update(used)
         self.compressed.append(prefix + "weight")
 

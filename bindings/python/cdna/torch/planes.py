@@ -135,6 +135,34 @@ def check(planes: Planes, rows: int, cols: int) -> None:
         raise ValueError(error)
 
 
+def layout_of(planes: Planes) -> Tensor:
+    """Elements of each plane in the order of NAMES, -1 where there is none: int64 [7].
+
+    >>> import torch
+    >>> layout_of(Planes(torch.zeros((3, 2), dtype=torch.uint8), torch.zeros(256)))
+    tensor([  6, 256,  -1,  -1,  -1,  -1,  -1])
+    """
+    return torch.tensor([-1 if plane is None else plane.numel() for plane in planes], dtype=torch.int64)
+
+
+def check_layout(planes: Planes, saved: Tensor | None) -> None:
+    """ValueError unless these are the planes that layout_of() was made of. None, and on `meta`: nothing is known.
+
+    >>> import torch
+    >>> planes = Planes(torch.zeros((3, 2), dtype=torch.uint8), torch.zeros(256))
+    >>> check_layout(planes, layout_of(planes))
+    """
+    if saved is None or saved.is_meta:
+        return
+    if saved.dtype != torch.int64 or tuple(saved.shape) != (len(NAMES),):
+        raise ValueError(f"_extra_state is {saved.dtype} {list(saved.shape)}, not {torch.int64} [{len(NAMES)}]")
+    for name, wanted, found in zip(NAMES, saved.tolist(), layout_of(planes).tolist()):
+        if wanted >= 0 > found:
+            raise ValueError(f"{name} is missing, of which {wanted} elements were saved")
+        if wanted != found:
+            raise ValueError(f"{name} has {found} elements, and {'none' if wanted < 0 else wanted} were saved")
+
+
 def chunks(rows: int, cols: int, elements: int = CHUNK_ELEMENTS) -> Iterator[tuple[int, int]]:
     """Ranges of rows of at most so many elements, or of one row.
 
