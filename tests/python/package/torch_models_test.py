@@ -244,6 +244,49 @@ def test_what_stays_on_meta_is_told(model, tmp_path):
     assert cdna.torch.load_module(on_meta(), path, strict=False).on_meta == []
 
 
+class Twice(nn.Module):
+    """Each of its modules stands in two places."""
+
+    def __init__(self, linear):
+        super().__init__()
+        self.a = nn.ModuleList([linear, nn.LayerNorm(64), nn.BatchNorm1d(64)])
+        self.b = nn.ModuleList(self.a)
+
+
+@pytest.mark.parametrize("start", ["meta", "cpu"])
+@pytest.mark.parametrize("kind", ["dense", "compressed in the file", "planes", "outliers"])
+def test_modules_in_two_places_are_loaded_once(kind, start, tmp_path):
+    torch.manual_seed(12)
+    linear = nn.Linear(64, 128)
+    if kind in ("planes", "outliers"):
+        linear = cdna.torch.CdnaLinear.from_linear(linear, "cb6g64" if kind == "planes" else "cb8,outliers=0.01")
+    model = Twice(linear).eval()
+    model.a[1].weight.data.normal_()
+    model.a[2].running_mean.normal_()
+    path = saved(model, tmp_path / "m.cdna", "cb8" if kind == "compressed in the file" else "exact")
+    expected = model.a[0](torch.ones(1, 64))
+    for load in (cdna.torch.load_module, cdna.torch.load_model):
+        if start == "meta" and load is cdna.torch.load_model:
+            continue
+        fresh = cdna.torch.CdnaLinear(64, 128) if isinstance(linear, cdna.torch.CdnaLinear) else nn.Linear(64, 128)
+        target = Twice(fresh).to(start).eval()
+        result = load(target, path)
+        assert list(result[0]) == list(result[1]) == []
+        assert target.a[0] is target.b[0] and target.a[2] is target.b[2]
+        torch.testing.assert_close(target.b[0](torch.ones(1, 64)), expected, rtol=0, atol=0.05 if kind.startswith("comp") else 0)
+        for name, value in model.a[1:].state_dict().items():
+            assert torch.equal(target.b[1:].state_dict()[name], value), name
+
+
+def test_a_layer_in_two_places_takes_its_planes_under_either_name(tmp_path):
+    linear = nn.Linear(64, 128, bias=False)
+    cdna.torch.save_file({"b.weight": linear.weight.detach()}, tmp_path / "m.cdna", policy="cb8")
+    target = nn.Module()
+    target.a = target.b = cdna.torch.CdnaLinear(64, 128, False)
+    assert cdna.torch.load_module(target, tmp_path / "m.cdna").compressed == ["b.weight"]
+    assert (target.a.dequantize() - linear.weight).abs().max() < 0.01
+
+
 def test_shapes_that_differ_are_an_error_with_their_names(model, tmp_path):
     path = saved(model, tmp_path / "m.cdna", "cb8")
     other = Model()

@@ -195,13 +195,14 @@ def load_model(
     """
     with cdna.open(filename, io=_io(backend)) as file:
         state = _state_of(file, model, device)
-    aliases = duplicates(model.state_dict(), preferred=state.keys())
+    duplicates(model.state_dict(), preferred=state.keys())  # Raises before anything is changed.
     result = model.load_state_dict(state, strict=False)
+    aliases = duplicates(model.state_dict(), preferred=state.keys())  # Planes may have come or gone.
     missing, unexpected = set(result.missing_keys), list(result.unexpected_keys)
     for name in (name for others in aliases.values() for name in others):
         if name in missing:
             missing.remove(name)
-        else:
+        elif name in state:  # BatchNorm fills in one of its own.
             unexpected.append(name)
     if strict:
         raise_incompatible(model, sorted(missing), sorted(unexpected))

@@ -18,6 +18,7 @@ from .planes import NAMES
 from .replace import set_module, uses_of_parameters
 
 _FLOATS = ("F16", "BF16", "F32", "F64")
+_STATE = (*NAMES, "_extra_state")  # What the state dict has of a CdnaLinear instead of a weight.
 
 
 class Loaded(NamedTuple):
@@ -39,6 +40,10 @@ class _Place(NamedTuple):
     name: str
     is_parameter: bool
 
+    def put(self, value: Tensor) -> None:
+        tensors: dict[str, Any] = self.module._parameters if self.is_parameter else self.module._buffers
+        tensors[self.name] = value
+
 
 class _Loading:
     """One call of load_module()."""
@@ -51,18 +56,23 @@ class _Loading:
         self.mismatched: list[str] = []
         self._used: set[str] = set()
         self._absent: list[tuple[str, _Place, Tensor]] = []  # With what the module had.
-        self._filled: dict[int, nn.Parameter] = {}  # By id() of the parameter that the module had.
-        self._before: list[nn.Parameter] = []  # Keeps those alive, so that no other gets their id().
+        # By id() of what the module had, and of what it has now: modules may stand in several places.
+        self._filled: dict[int, Tensor] = {}
+        self._before: list[Tensor] = []  # Keeps those alive, so that no other gets their id().
+        self._with_planes: dict[int, CdnaLinear] = {}  # By id(): those that have theirs.
 
     # ---- Linear layers ----
 
     def compress(self) -> None:
         """Linear layers whose weight is compressed in the file become CdnaLinear; those that are already take it."""
-        for name, module in list(self.model.named_modules()):
+        for name, module in list(self.model.named_modules(remove_duplicate=False)):
             prefix = f"{name}." if name else ""
             tensor = self.file.get(prefix + "weight")
             if isinstance(module, CdnaLinear):
-                self._take(module, prefix, tensor)
+                if id(module) in self._with_planes:  # Under another name.
+                    self._used.update(prefix + plane for plane in ("weight", *_STATE))
+                else:
+                    self._take(module, prefix, tensor)
             elif type(module) is nn.Linear and name and tensor is not None and native.has_planes(tensor):
                 if self._is_free(module, tensor):
                     self._replace(name, module, tensor)
@@ -73,7 +83,7 @@ class _Loading:
             planes = dict(zip(NAMES, native.planes_of(tensor)[0]))
             used = [tensor.name]
         else:
-            used = [prefix + name for name in (*NAMES, "_extra_state") if prefix + name in self.file]
+            used = [prefix + name for name in _STATE if prefix + name in self.file]
             planes = {name.removeprefix(prefix): read_tensor(self.file[name]) for name in used}
         if planes.get("codes") is None or planes.get("codebook") is None:
             return
@@ -84,6 +94,7 @@ class _Loading:
         module._load_from_state_dict(state, prefix, {}, False, [], [], errors)
         self.mismatched += errors
         self._used.update(used)
+        self._with_planes[id(module)] = module
         self.compressed.append(prefix + "weight")
 
     def _is_free(self, module: nn.Linear, tensor: cdna.Tensor) -> bool:
@@ -97,6 +108,7 @@ class _Loading:
         layer.bias = module.bias
         set_module(self.model, name, layer.train(module.training))
         self._used.add(tensor.name)
+        self._with_planes[id(layer)] = layer
         self.compressed.append(tensor.name)
 
     # ---- Everything else ----
@@ -104,8 +116,7 @@ class _Loading:
     def fill(self) -> None:
         """All other parameters and buffers of the state dict, each as it is read."""
         for prefix, module in self.model.named_modules(remove_duplicate=False):
-            has_planes = f"{prefix}.weight".lstrip(".") in self.compressed
-            planes = NAMES if isinstance(module, CdnaLinear) and has_planes else ()
+            planes = NAMES if id(module) in self._with_planes else ()
             for name, parameter in list(module._parameters.items()):
                 if parameter is not None and name not in planes:
                     self._fill(_Place(module, name, True), f"{prefix}.{name}".lstrip("."), parameter)
@@ -117,7 +128,7 @@ class _Loading:
     def _fill(self, place: _Place, name: str, old: Tensor) -> None:
         filled = self._filled.get(id(old))
         if filled is not None:  # Tied: another name had it.
-            place.module._parameters[place.name] = filled
+            place.put(filled)
             self._used.add(name)
             return
         tensor = self.file.get(name)
@@ -135,19 +146,14 @@ class _Loading:
             self._materialise(place, tensor, old)
         else:
             self._overwrite(tensor, old)
-        if place.is_parameter:
-            found = place.module._parameters[place.name]
-            assert found is not None
-            self._before.append(old)  # type: ignore[arg-type]
-            self._filled[id(old)] = found
+        found = getattr(place.module, place.name)
+        self._before.append(old)
+        self._filled[id(old)] = self._filled[id(found)] = found
 
     def _materialise(self, place: _Place, tensor: cdna.Tensor, old: Tensor) -> None:
         converted = self.dtype if tensor.dtype in _FLOATS and old.dtype.is_floating_point else None
         value = read_tensor(tensor, converted).to(self.device)
-        if place.is_parameter:
-            place.module._parameters[place.name] = nn.Parameter(value, old.requires_grad)
-        else:
-            place.module._buffers[place.name] = value
+        place.put(nn.Parameter(value, old.requires_grad) if place.is_parameter else value)
 
     @staticmethod
     def _overwrite(tensor: cdna.Tensor, old: Tensor) -> None:
@@ -167,7 +173,7 @@ class _Loading:
         missing = []
         for name, place, old in self._absent:
             if id(old) in self._filled:
-                place.module._parameters[place.name] = self._filled[id(old)]
+                place.put(self._filled[id(old)])
             else:
                 missing.append(name)
         everything = [*self.model.named_parameters(), *self.model.named_buffers()]
