@@ -493,6 +493,50 @@ def test_weight_stands_for_the_matrix_where_tensors_are_expected():
         layer.reset_parameters()
 
 
+def test_no_way_of_writing_to_the_weight_is_lost():
+    _, layer = layer_of(64, 64)
+    weight, a = layer.weight, torch.ones(64, 64)
+    before = layer.dequantize()
+    writes = [
+        lambda: weight.__setitem__((0, 0), 9),
+        lambda: weight[0].zero_(),
+        lambda: weight.t().mul_(2),
+        lambda: weight.view(-1).fill_(0),
+        lambda: weight.reshape(-1)[3:9].fill_(0),
+        lambda: weight.data[0].fill_(1),
+        lambda: weight.detach()[0].fill_(1),
+        lambda: weight.chunk(2)[1].zero_(),
+        lambda: weight.as_strided((3,), (1,)).zero_(),
+        lambda: torch.add(a, 1, out=weight),
+        lambda: torch.add(a, 1, out=weight.t()),
+        lambda: torch._foreach_mul_([weight], 2),
+        lambda: torch._foreach_mul_([a, weight.t()], 2),
+        lambda: weight.requires_grad_(True),
+        lambda: setattr(weight, "requires_grad", True),
+        lambda: setattr(weight, "grad", a),
+    ]
+    for guard in (torch.enable_grad, torch.no_grad, torch.inference_mode):
+        for number, write in enumerate(writes):
+            with guard(), pytest.raises(RuntimeError, match="frozen"):
+                write()
+                print(number, "was lost")
+    weight.requires_grad_(False).grad = None
+    assert torch.equal(layer.dequantize(), before) and not a.sub(1).any()
+
+
+def test_views_of_the_weight_have_its_values():
+    _, layer = layer_of(64, 32)
+    weight, dense = layer.weight, layer.dequantize()
+    for view in (lambda w: w.t(), lambda w: w[3:9, ::2], lambda w: w.view(-1)[7], lambda w: w.data.t().detach(), lambda w: w.chunk(3, 1)[2],
+                 lambda w: w.unsqueeze(0).expand(3, -1, -1).transpose(1, 2)):  # fmt: skip
+        one, other = view(weight), view(dense)
+        assert (one.shape, one.stride(), one.storage_offset(), one.dtype) == (other.shape, other.stride(), other.storage_offset(), other.dtype)
+        assert torch.equal(one * 1, other * 1) and torch.equal(one.clone(), other) and torch.equal(copy.deepcopy(one), other)
+        assert one.tolist() == other.tolist() and np.array_equal(np.asarray(one), other.numpy()) and not one.numpy().flags.writeable
+    for change in (lambda w: w.clone(), lambda w: w.double(), lambda w: w * 2, lambda w: w[[0, 1]], lambda w: w.t().contiguous()):
+        assert type(change(weight)) is torch.Tensor and change(weight).zero_().sum() == 0
+
+
 def test_to_linear_is_dense_again():
     _, layer = layer_of(70, 33, "cb4g32", torch.float16)
     dense = layer.to_linear()

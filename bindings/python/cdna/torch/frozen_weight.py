@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Callable, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map  # torch 1.13 to now; it has no public name.
+from torch.utils._pytree import tree_flatten, tree_map  # torch 1.13 to now; it has no public name.
+
+from .sharing import storage_of
 
 
 class Decodable(Protocol):
@@ -24,7 +26,8 @@ class Decodable(Protocol):
 
 class FrozenWeight(Tensor):
     """A tensor with a layer's shape, type and device that holds no elements. Every operation with it decodes the whole
-    matrix for as long as the operation needs it; writing to it is a RuntimeError.
+    matrix for as long as the operation needs it, and views of it for as long as they live; writing to it, or to those, is
+    a RuntimeError.
 
     >>> import torch, cdna.torch
     >>> layer = cdna.torch.CdnaLinear.from_linear(torch.nn.Linear(64, 64))
@@ -34,16 +37,26 @@ class FrozenWeight(Tensor):
     True
     """
 
-    _layer: Decodable
+    _values: Callable[[], Tensor]
 
     @staticmethod
     def __new__(cls, layer: Decodable) -> "FrozenWeight":
         shape = (layer.out_features, layer.in_features)
-        self: FrozenWeight = Tensor._make_wrapper_subclass(
-            cls, shape, dtype=layer.dtype, device=layer.device, requires_grad=False
-        )
-        self._layer = layer
+        return cls._make(layer.dequantize, shape, dtype=layer.dtype, device=layer.device)
+
+    @classmethod
+    def _make(cls, values: Callable[[], Tensor], shape: tuple[int, ...], **like: Any) -> "FrozenWeight":
+        with torch.inference_mode(False):  # Else it could be no view of one that was made outside.
+            self: FrozenWeight = Tensor._make_wrapper_subclass(cls, shape, requires_grad=False, **like)
+        self._values = values
         return self
+
+    @classmethod
+    def _over(cls, values: Callable[[], Tensor], like: Tensor) -> "FrozenWeight":
+        """Of the shape, strides and type of another tensor."""
+        strides, offset = like.stride(), like.storage_offset()
+        place = {"dtype": like.dtype, "device": like.device}
+        return cls._make(values, tuple(like.shape), strides=strides, storage_offset=offset, **place)
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
@@ -61,14 +74,50 @@ class FrozenWeight(Tensor):
     def data(self, _: Tensor) -> None:
         raise RuntimeError(_FROZEN)
 
+    @property
+    def requires_grad(self) -> bool:  # type: ignore[override]
+        """False. Assigning True is a RuntimeError: no gradient would ever arrive."""
+        return False
+
+    @requires_grad.setter
+    def requires_grad(self, wanted: bool) -> None:
+        self.requires_grad_(wanted)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:  # type: ignore[override]
+        """Itself, for False; else a RuntimeError."""
+        if requires_grad:
+            raise RuntimeError(_FROZEN)
+        return self
+
+    @property
+    def grad(self) -> Tensor | None:  # type: ignore[override]
+        """None. Assigning another is a RuntimeError."""
+        return None
+
+    @grad.setter
+    def grad(self, gradient: Tensor | None) -> None:
+        if gradient is not None:
+            raise RuntimeError(_FROZEN)
+
+    def tolist(self) -> Any:
+        """Nested lists of numbers."""
+        values: Any = self._values()
+        return values.tolist()
+
+    def numpy(self, *, force: bool = False) -> Any:  # type: ignore[override]
+        """An array that cannot be written to."""
+        array = self._values().numpy(force=force)
+        array.flags.writeable = False
+        return array
+
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         return f"FrozenWeight(shape={list(self.shape)}, dtype={self.dtype}, device='{self.device}')"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        return self._layer.dequantize()
+        return self._values().clone()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        reduce: Any = self._layer.dequantize().__reduce_ex__
+        reduce: Any = self._values().clone().__reduce_ex__
         return reduce(protocol)
 
     @classmethod
@@ -77,16 +126,32 @@ class FrozenWeight(Tensor):
     ) -> Any:
         kwargs = kwargs or {}
         if function is torch.ops.aten.detach.default:
-            return FrozenWeight(args[0]._layer)
-        for argument, value in zip(function._schema.arguments, args):
-            written = argument.alias_info is not None and argument.alias_info.is_write
-            if written and isinstance(value, FrozenWeight):
-                raise RuntimeError(_FROZEN)
+            return cls._over(args[0]._values, args[0])
+        if any(isinstance(tensor, FrozenWeight) for tensor in _written(function, args, kwargs)):
+            raise RuntimeError(_FROZEN)
+        storages = set()
 
         def decoded(value: Any) -> Any:
-            return value._layer.dequantize() if isinstance(value, FrozenWeight) else value
+            if not isinstance(value, FrozenWeight):
+                return value
+            values = value._values()
+            storages.add(storage_of(values))
+            return values
 
-        return function(*tree_map(decoded, args), **tree_map(decoded, kwargs))
+        def frozen(value: Any) -> Any:
+            is_view = isinstance(value, Tensor) and value.layout == torch.strided and storage_of(value) in storages
+            return cls._over(lambda: value, value) if is_view else value
+
+        return tree_map(frozen, function(*tree_map(decoded, args), **tree_map(decoded, kwargs)))
+
+
+def _written(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+    """The arguments that an operator writes to, those in lists and `out` included."""
+    arguments = function._schema.arguments
+    named = [*zip(arguments, args), *((a, kwargs[a.name]) for a in arguments[len(args) :] if a.name in kwargs)]
+    written = [value for argument, value in named if argument.alias_info is not None and argument.alias_info.is_write]
+    flat: list[Any] = tree_flatten(written)[0]
+    return flat
 
 
 _FROZEN = (

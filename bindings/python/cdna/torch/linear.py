@@ -235,7 +235,8 @@ class CdnaLinear(nn.Linear):
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
         """The weight as a tensor without storage: shape, dtype and device are what PEFT and accelerate look at. Any
-        operation with it decodes the whole matrix for the length of the operation; writing to it is a RuntimeError.
+        operation with it decodes the whole matrix for the length of the operation, views of it last as long as they
+        do; writing to any of them is a RuntimeError.
 
         >>> import cdna.torch
         >>> cdna.torch.CdnaLinear(64, 32).weight

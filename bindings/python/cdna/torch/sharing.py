@@ -8,15 +8,20 @@ import torch
 from torch import Tensor
 
 
-def _storage(tensor: Tensor) -> tuple[int, int]:
-    """Address and bytes."""
+def storage_of(tensor: Tensor) -> tuple[int, int]:
+    """Address and bytes.
+
+    >>> import torch
+    >>> storage_of(torch.zeros(4)[1:])[1]
+    16
+    """
     if tensor.is_meta:
         return 0, 0
     if hasattr(tensor, "untyped_storage"):
-        storage = tensor.untyped_storage()
-        return storage.data_ptr(), storage.nbytes()
-    storage_of: Any = tensor.storage  # Untyped, and of torch before 2.
-    old = storage_of()
+        untyped = tensor.untyped_storage()
+        return untyped.data_ptr(), untyped.nbytes()
+    storage: Any = tensor.storage  # Untyped, and of torch before 2.
+    old = storage()
     return old.data_ptr(), old.nbytes()
 
 
@@ -51,7 +56,7 @@ def shared(tensors: Mapping[str, Tensor]) -> list[list[str]]:
     """
     storages: dict[tuple[torch.device, int, int], list[str]] = {}
     for name, tensor in tensors.items():
-        address, size = _storage(tensor)
+        address, size = storage_of(tensor)
         if size:
             storages.setdefault((tensor.device, address, size), []).append(name)
     groups = [group for names in storages.values() for group in _overlapping(names, tensors)]
@@ -59,7 +64,7 @@ def shared(tensors: Mapping[str, Tensor]) -> list[list[str]]:
 
 
 def _is_complete(tensor: Tensor) -> bool:
-    address, size = _storage(tensor)
+    address, size = storage_of(tensor)
     return tensor.data_ptr() == address and tensor.numel() * tensor.element_size() == size
 
 
