@@ -11,6 +11,10 @@ if not hasattr(torch.library, "custom_op"):
 import cdna.torch  # noqa: E402
 import torch._dynamo  # noqa: E402
 from cdna.torch import packed  # noqa: E402
+
+
+from torch._dynamo.backends.common import aot_autograd  # noqa: E402
+from functorch.compile import make_boxed_func  # noqa: E402
 from torch import nn  # noqa: E402
 
 PRESETS = ["cb8", "cb6g64", "cb4g32"]
@@ -89,6 +93,39 @@ def test_codebooks_are_trained_in_compiled_models():
         histories.append(torch.stack(losses).detach())
     assert histories[0][-1] < histories[0][0]
     torch.testing.assert_close(*histories)
+
+
+class AsksForTheType(nn.Module):
+    """As T5 does in its feed-forward blocks."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.wo = model
+
+    def forward(self, x):
+        return self.wo(x.to(self.wo.weight.dtype) if x.dtype != self.wo.weight.dtype else x) * self.wo.weight.shape[0]
+
+
+@pytest.mark.parametrize("train_codebook", [False, True])
+def test_the_weight_in_compiled_code_costs_nothing_until_its_values_are_used(train_codebook):
+    model = AsksForTheType(mlp(train_codebook=train_codebook)[0])
+    targets = []
+
+    def look(graph, inputs):
+        targets.extend(str(node.target) for node in graph.graph.nodes if node.op == "call_function")
+        return graph.forward
+
+    x = torch.randn(3, 64, dtype=torch.bfloat16)
+    backend = aot_autograd(fw_compiler=lambda graph, inputs: make_boxed_func(look(graph, inputs)))
+    compiled = torch.compile(model, fullgraph=True, backend=backend)
+    torch.testing.assert_close(compiled(x), model(x))
+    assert any("cdna.linear" in target for target in targets) and not any("dequantize" in target for target in targets)
+    multiply = torch.compile(lambda x: x @ model.wo.weight.t(), fullgraph=True, backend="aot_eager")
+    assert torch.equal(multiply(x.float()), x.float() @ model.wo.dequantize().t())
+    planes = [None if plane is None else plane.detach() for plane in model.wo.planes]
+    arguments = (*planes, 64, torch.float16)
+    assert set(torch.library.opcheck(torch.ops.cdna.dequantize.default, arguments).values()) == {"SUCCESS"}
+    assert torch.equal(torch.ops.cdna.dequantize(*arguments), model.wo.dequantize(torch.float16))
 
 
 def test_exported_programs_hold_the_operator():

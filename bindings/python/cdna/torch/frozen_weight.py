@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map  # torch 1.13 to now; it has no public name.
 
+from .planes import SCHEMA, Planes, chunks, decode_rows
 from .sharing import storage_of
 
 
@@ -152,6 +153,48 @@ def _written(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> li
     written = [value for argument, value in named if argument.alias_info is not None and argument.alias_info.is_write]
     flat: list[Any] = tree_flatten(written)[0]
     return flat
+
+
+class _WhileCompiling:
+    """cdna::dequantize: what the weight is in a graph. Graphs that ask for its shape or type only lose it again."""
+
+    def __init__(self) -> None:
+        library: Any = torch.library
+        self._operator = library.custom_op(
+            "cdna::dequantize",
+            lambda *arguments: _decode(Planes(*arguments[:7]), *arguments[7:]),
+            mutates_args=(),
+            schema=f"({SCHEMA}, int in_features, ScalarType dtype) -> Tensor",
+        )
+        self._operator.register_fake(
+            lambda codes, codebook, *rest: codebook.new_empty((codes.shape[0], rest[5]), dtype=rest[6])
+        )
+
+    def __call__(self, planes: Planes, cols: int, dtype: torch.dtype) -> Tensor:
+        weight: Tensor = self._operator(planes.codes, planes.codebook.detach(), *planes[2:], cols, dtype)
+        return weight
+
+
+def _decode(planes: Planes, cols: int, dtype: torch.dtype) -> Tensor:
+    out = planes.codebook.new_empty((planes.codes.shape[0], cols), dtype=dtype)
+    planes = planes._replace(codebook=planes.codebook.cpu())
+    for begin, end in chunks(out.shape[0], cols):
+        out[begin:end] = decode_rows(planes, cols, begin, end, dtype)
+    return out
+
+
+def compiling() -> bool:
+    """Whether torch is making a graph of what runs.
+
+    >>> compiling()
+    False
+    """
+    compiler: Any = getattr(torch, "compiler", None)
+    return bool(hasattr(compiler, "is_compiling") and compiler.is_compiling())
+
+
+# None: a torch without torch.library.custom_op.
+dense_while_compiling = _WhileCompiling() if hasattr(torch.library, "custom_op") else None
 
 
 _FROZEN = (

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import cdna
 
 from . import native, operators, packed
-from .frozen_weight import FrozenWeight
+from .frozen_weight import FrozenWeight, compiling, dense_while_compiling
 from .packed import PackedMatrix
 from .planes import NAMES, Planes, bits_of_codebook, check, check_layout, chunks, decode_rows, group_of, layout_of, row_bytes
 
@@ -236,12 +236,15 @@ class CdnaLinear(nn.Linear):
     def weight(self) -> Tensor:  # type: ignore[override]
         """The weight as a tensor without storage: shape, dtype and device are what PEFT and accelerate look at. Any
         operation with it decodes the whole matrix for the length of the operation, views of it last as long as they
-        do; writing to any of them is a RuntimeError.
+        do; writing to any of them is a RuntimeError. In compiled code it is the decoded matrix itself, if more than
+        its shape and type are looked at; writing to that is lost.
 
         >>> import cdna.torch
         >>> cdna.torch.CdnaLinear(64, 32).weight
         FrozenWeight(shape=[32, 64], dtype=torch.float32, device='cpu')
         """
+        if dense_while_compiling is not None and compiling():
+            return dense_while_compiling(self.planes, self.in_features, self._dtype)
         return FrozenWeight(self)
 
     def dequantize(self, dtype: torch.dtype | None = None) -> Tensor:

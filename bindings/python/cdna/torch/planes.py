@@ -21,6 +21,11 @@ NAMES = (
     "outlier_values",
     "outlier_positions",
 )
+# As arguments of an operator.
+SCHEMA = (
+    "Tensor codes, Tensor codebook, Tensor? row_scales, Tensor? group_scales, Tensor? scale_table, "
+    "Tensor? outlier_values, Tensor? outlier_positions"
+)
 GROUPS = (32, 64, 128)
 SCALE_TABLE_ENTRIES = 256
 BITS_MAX = 16
