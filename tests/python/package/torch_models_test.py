@@ -195,6 +195,25 @@ def test_what_cannot_be_replaced_stays_with_the_reason():
         cdna.torch.replace_linears(nn.ModuleDict(layers), "cb99")
 
 
+@pytest.mark.parametrize("kind", ["forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook", "state_dict_pre_hook",
+                                  "load_state_dict_post_hook", "state_dict", "load_state_dict_pre_hook"])  # fmt: skip
+def test_layers_with_hooks_of_any_kind_keep_them(kind, tmp_path):
+    def hook(*arguments):
+        pass
+
+    layer = nn.Linear(64, 128, bias=False)
+    cdna.torch.save_file({"0.weight": layer.weight.detach()}, tmp_path / "m.cdna", policy="cb8")
+    register = {"state_dict": "_register_state_dict_hook", "load_state_dict_pre_hook": "_register_load_state_dict_pre_hook"}
+    method = getattr(layer, register.get(kind, f"register_{kind}"), None)
+    if method is None:
+        return  # This torch has no hooks of the kind.
+    method(hook)
+    model = nn.Sequential(layer)
+    assert [kept.reason for kept in cdna.torch.replace_linears(model).kept] == ["it has hooks or parametrizations"]
+    report = cdna.torch.load_module(model, tmp_path / "m.cdna")
+    assert report.decoded == ["0.weight"] and model[0] is layer
+
+
 # ---- load_module ----
 
 

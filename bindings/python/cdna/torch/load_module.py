@@ -15,7 +15,7 @@ from .dtypes import bits_of, name_of, torch_dtype
 from .files import raise_incompatible, read_tensor
 from .linear import CdnaLinear
 from .planes import NAMES
-from .replace import set_module, uses_of_parameters
+from .replace import has_hooks, set_module, uses_of_parameters
 
 _FLOATS = ("F16", "BF16", "F32", "F64")
 _STATE = (*NAMES, "_extra_state")  # What the state dict has of a CdnaLinear instead of a weight.
@@ -29,7 +29,7 @@ class Loaded(NamedTuple):
     missing_keys: list[str]
     unexpected_keys: list[str]
     compressed: list[str]  # Weights that are planes now.
-    decoded: list[str]  # Compressed in the file, dense in the module: no linear layer, tied, or of another shape.
+    decoded: list[str]  # Compressed in the file, dense in the module: no linear layer, tied, or with hooks.
     on_meta: list[str]  # Still without values: missing, or buffers that no file has.
 
 
@@ -98,7 +98,7 @@ class _Loading:
         self.compressed.append(prefix + "weight")
 
     def _is_free(self, module: nn.Linear, tensor: cdna.Tensor) -> bool:
-        return self.uses[id(module.weight)] == 1 and tensor.shape == tuple(module.weight.shape)
+        return self.uses[id(module.weight)] == 1 and not has_hooks(module) and tensor.shape == tuple(module.weight.shape)
 
     def _replace(self, name: str, module: nn.Linear, tensor: cdna.Tensor) -> None:
         meta = module.weight.is_meta

@@ -61,6 +61,20 @@ def uses_of_parameters(model: nn.Module) -> Counter[int]:
     return uses
 
 
+def has_hooks(module: nn.Module) -> bool:
+    """Whether anything is to be called with this very module: hooks of any kind, or parametrizations.
+
+    >>> import torch
+    >>> layer = torch.nn.Linear(1, 1)
+    >>> handle = layer.register_full_backward_hook(print)
+    >>> has_hooks(layer), has_hooks(torch.nn.Linear(1, 1))
+    (True, False)
+    """
+    return hasattr(module, "parametrizations") or any(
+        name.endswith("_hooks") and bool(hooks) for name, hooks in vars(module).items()
+    )
+
+
 def _fits(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
@@ -83,7 +97,7 @@ def _why_kept(name: str, layer: nn.Linear, tied: bool, included: Sequence[str], 
         return f"elements of {layer.weight.dtype}"
     if tied:
         return "tied: its weight belongs to another module as well"
-    if layer._forward_hooks or layer._forward_pre_hooks or hasattr(layer, "parametrizations"):
+    if has_hooks(layer):
         return "it has hooks or parametrizations"
     return None
 
