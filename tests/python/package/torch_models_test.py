@@ -214,6 +214,30 @@ def test_layers_with_hooks_of_any_kind_keep_them(kind, tmp_path):
     assert report.decoded == ["0.weight"] and model[0] is layer
 
 
+def sharing(kind):
+    """A linear layer, and what has the same memory, or (apart) another half of it."""
+    base = torch.randn(256, 64)
+    model = nn.Module()
+    model.a = nn.Linear(64, 128, bias=False)
+    model.a.weight = nn.Parameter(base[:128])
+    if kind == "buffer":
+        model.register_buffer("all", base)
+    else:
+        model.e = nn.Embedding(256 if kind == "view" else 128, 64)
+        model.e.weight = nn.Parameter(base if kind == "view" else base[128:])
+    return model
+
+
+@pytest.mark.parametrize("kind", ["view", "buffer", "apart"])
+def test_weights_that_share_memory_are_tied_whatever_holds_them(kind, tmp_path):
+    report = cdna.torch.replace_linears(sharing(kind))
+    assert [r.name for r in report.replaced] == (["a"] if kind == "apart" else [])
+    copies = {name: value.clone() for name, value in sharing(kind).state_dict().items()}
+    cdna.torch.save_file(copies, tmp_path / "m.cdna", policy="cb8")
+    loaded = cdna.torch.load_module(sharing(kind), tmp_path / "m.cdna")
+    assert loaded.compressed == (["a.weight"] if kind == "apart" else [])
+
+
 # ---- load_module ----
 
 

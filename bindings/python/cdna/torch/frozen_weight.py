@@ -140,7 +140,7 @@ class FrozenWeight(Tensor):
             return values
 
         def frozen(value: Any) -> Any:
-            is_view = isinstance(value, Tensor) and value.layout == torch.strided and storage_of(value) in storages
+            is_view = type(value) is Tensor and value.layout == torch.strided and storage_of(value) in storages
             return cls._over(lambda: value, value) if is_view else value
 
         return tree_map(frozen, function(*tree_map(decoded, args), **tree_map(decoded, kwargs)))

@@ -12,6 +12,7 @@ from torch import nn
 from . import native
 from .dtypes import ENCODABLE, name_of
 from .linear import CdnaLinear
+from .sharing import shared
 
 
 class Replaced(NamedTuple):
@@ -46,8 +47,8 @@ class Report(NamedTuple):
 
 
 def uses_of_parameters(model: nn.Module) -> Counter[int]:
-    """By how many modules each parameter is held, by id(): 2 and more are tied weights. A module that stands in several
-    places counts for each.
+    """In how many places each parameter, or memory of it, is held, by id(): 2 and more are tied weights. A module that
+    stands in several places counts for each.
 
     >>> import torch
     >>> model = torch.nn.Sequential(torch.nn.Embedding(4, 2), torch.nn.Linear(2, 4, bias=False))
@@ -56,8 +57,15 @@ def uses_of_parameters(model: nn.Module) -> Counter[int]:
     2
     """
     uses: Counter[int] = Counter()
-    for _, module in model.named_modules(remove_duplicate=False):
+    named: dict[str, torch.Tensor] = {}
+    for prefix, module in model.named_modules(remove_duplicate=False):
         uses.update(id(parameter) for parameter in module._parameters.values() if parameter is not None)
+        tensors: list[tuple[str, torch.Tensor | None]] = [*module._parameters.items(), *module._buffers.items()]
+        # Others may have no memory of their own.
+        named.update((f"{prefix}.{name}", t) for name, t in tensors if type(t) in (torch.Tensor, nn.Parameter) and t is not None)
+    for group in shared({name: tensor for name, tensor in named.items() if tensor.layout == torch.strided}):
+        for name in group:
+            uses[id(named[name])] = len(group)
     return uses
 
 
