@@ -240,6 +240,16 @@ def test_only_what_asks_for_gradients_has_them():
     assert "codebook" in dict(layer.named_buffers())
 
 
+def test_a_frozen_codebook_is_trained_again():
+    _, layer = layer_of(64, 32, train_codebook=True)
+    codebook = layer.codebook
+    layer.requires_grad_(False)  # As PEFT does.
+    assert layer.train_codebook(True).codebook is codebook
+    layer(torch.ones(2, 64)).sum().backward()
+    assert codebook.grad is not None
+    assert not layer.train_codebook(False).codebook.requires_grad and not layer.train_codebook(False).codebook.requires_grad
+
+
 def test_a_trained_codebook_is_what_products_use_even_out_of_order():
     dense, layer = layer_of(70, 33, "cb4g32", train_codebook=True)
     target = torch.randn(16, 33)

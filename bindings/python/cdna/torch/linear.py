@@ -278,7 +278,8 @@ class CdnaLinear(nn.Linear):
     # ---- Changing it ----
 
     def train_codebook(self, mode: bool = True) -> CdnaLinear:
-        """Makes the codebook a parameter that gradients reach, or a buffer. Codes never change. Returns the layer.
+        """Makes the codebook a parameter that gradients reach, or a buffer. Codes never change. Returns the layer. One
+        that requires_grad_(False) froze is trained again.
 
         >>> import cdna.torch
         >>> [name for name, _ in cdna.torch.CdnaLinear(64, 64, False).train_codebook().named_parameters()]
@@ -286,6 +287,7 @@ class CdnaLinear(nn.Linear):
         """
         codebook = self.codebook.detach()
         if mode == isinstance(self.codebook, nn.Parameter):
+            self.codebook.requires_grad_(mode)
             return self
         del self.codebook
         if mode:
