@@ -105,6 +105,14 @@ def test_the_operator_calls_it_with_the_current_stream(monkeypatch):
     assert operators._on_cuda(x, layer.planes, None) is None
 
 
+def test_a_codebook_that_the_device_has_no_form_of_is_not_packed(monkeypatch):
+    layer, _ = packed_layer()
+    with torch.no_grad():
+        layer.codebook.mul_(1 + 2.0**-13)
+    monkeypatch.setattr(PackedMatrix, "__init__", lambda *arguments: pytest.fail("packed"))
+    assert operators._on_cuda(torch.randn(3, 256), layer.planes, None) is None
+
+
 def test_what_cannot_be_had_has_a_reason(monkeypatch):
     assert cuda_library.unavailable(0) is None
     assert "7" in cuda_library.unavailable(7)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from . import chunked, native
 from .dtypes import name_of
-from .packed import as_held, packed_of
+from .packed import as_held, packed_of, with_half_codebook
 from .planes import Planes
 
 Gradients = tuple[Any, ...]
@@ -33,8 +33,8 @@ _WORKSPACES: dict[tuple[int, int], Tensor] = {}
 
 def _on_cuda(x: Tensor, planes: Planes, bias: Tensor | None) -> Tensor | None:
     """By libcdna_cuda; None: it has no form of such a product."""
-    matrix = packed_of(planes, x.shape[1])
-    if not matrix.half_codebook:
+    matrix = with_half_codebook(planes, x.shape[1])
+    if matrix is None:
         return None
     with torch.cuda.device(x.device):
         stream = torch.cuda.current_stream().cuda_stream

@@ -58,13 +58,13 @@ class _Memory:
 
 def _contents(plane: Tensor) -> tuple[Any, ...]:
     with torch.no_grad():
-        return plane.dtype, plane.shape, bits_of(plane.detach().contiguous()).tobytes()
+        return plane.dtype, plane.shape, bits_of(plane.detach().cpu().contiguous()).tobytes()
 
 
 class Key:
     """Of which planes something was made. Of codes and group scales that is their memory and torch's count of its
     versions: `.data` and tensors made in inference mode are written to unnoticed. Of the other planes it is what they
-    contain; elsewhere than in the host's memory, their memory too.
+    contain; on devices, where they are not trained, their memory too.
 
     >>> import torch
     >>> planes = Planes(torch.zeros((1, 1), dtype=torch.uint8), torch.zeros(256))
@@ -80,17 +80,22 @@ class Key:
         self._parts = [self._part(name, plane) for name, plane in zip(NAMES, planes)]
 
     @staticmethod
-    def _part(name: str, plane: Tensor | None) -> Any:
+    def _is_by_memory(name: str, plane: Tensor) -> bool:
+        return name in LARGE or (plane.device.type != "cpu" and not plane.requires_grad)
+
+    def _part(self, name: str, plane: Tensor | None) -> Any:
         if plane is None:
             return None
-        return _Memory(plane) if name in LARGE or plane.device.type != "cpu" else _contents(plane)
+        return _Memory(plane) if self._is_by_memory(name, plane) else _contents(plane)
+
+    def _part_fits(self, part: Any, name: str, plane: Tensor | None) -> bool:
+        if plane is None or not self._is_by_memory(name, plane):
+            return bool(part == self._part(name, plane))
+        return isinstance(part, _Memory) and part.is_of(plane)
 
     def fits(self, planes: Planes) -> bool:
         """Whether these are the planes, and as they were."""
-        return all(
-            part.is_of(plane) if isinstance(part, _Memory) else part == self._part(name, plane)
-            for part, name, plane in zip(self._parts, NAMES, planes)
-        )
+        return all(self._part_fits(*each) for each in zip(self._parts, NAMES, planes))
 
     def fits_large(self, planes: Planes) -> bool:
         """The same of codes and group scales only. Calls no operator, which modes of torch would see."""
@@ -128,6 +133,11 @@ def in_order(planes: Planes, cols: int) -> Planes:
     return planes._replace(codebook=codebook, codes=codes)
 
 
+def _is_half(codebook: Tensor) -> bool:
+    values = codebook.detach()
+    return bool((values.to(torch.float16).to(torch.float32) == values).all())
+
+
 class PackedMatrix:
     """A matrix [rows, cols] in a file in private memory, and on those devices where it was asked for."""
 
@@ -139,8 +149,7 @@ class PackedMatrix:
         self.tensor = native.pack(ordered, planes.codes.shape[0], cols, TENSOR_NAME)
         self.views: tuple[_Memory | None, ...] = ()  # Of LARGE, as the layer has them that took this.
         self.reordered = ordered is not here
-        halves = here.codebook.detach()
-        self.half_codebook = bool((halves.to(torch.float16).to(torch.float32) == halves).all())
+        self.half_codebook = _is_half(here.codebook)
         self._devices: dict[int, DeviceMatrix] = {}
         self._lock = threading.Lock()
 
@@ -193,17 +202,23 @@ def _owner_of(planes: Planes) -> Owner | None:
     return None
 
 
+def _find(planes: Planes, cols: int) -> PackedMatrix | None:
+    found = _found.get(planes.codes.data_ptr())
+    fits = found is not None and found.matrix.tensor.cols == cols and found.key.fits(planes)
+    return found.matrix if found is not None and fits else None
+
+
 def packed_of(planes: Planes, cols: int) -> PackedMatrix:
     """The planes packed: by an earlier call, if they are as they were; else now, and given to the layer whose planes
     they are. Of layers' planes and others one form is held as long as the codes live. Raises cdna.CdnaError. Any thread
     may call it.
     """
     with _lock:
-        found = _found.get(planes.codes.data_ptr())
-        if found is not None and found.key.fits(planes) and found.matrix.tensor.cols == cols:
-            return found.matrix
+        matrix = _find(planes, cols)
+        if matrix is not None:
+            return matrix
         owner = _owner_of(planes)
-        found = None  # Not held beside the new one.
+        # Not held beside the new one.
         _found.pop(planes.codes.data_ptr(), None)
         if owner is not None:
             owner.packed = None
@@ -214,6 +229,15 @@ def packed_of(planes: Planes, cols: int) -> PackedMatrix:
             matrix.views = tuple(None if plane is None else _Memory(plane) for plane in _large(owner.planes))
             _remember(owner.planes, matrix)
         return matrix
+
+
+def with_half_codebook(planes: Planes, cols: int) -> PackedMatrix | None:
+    """packed_of() where all entries of the codebook are binary16 numbers; None, and nothing is packed, where not."""
+    with _lock:
+        matrix = _find(planes, cols)
+        if matrix is None and _is_half(planes.codebook):
+            matrix = packed_of(planes, cols)
+        return matrix if matrix is not None and matrix.half_codebook else None
 
 
 def as_held(planes: Planes) -> Planes:
