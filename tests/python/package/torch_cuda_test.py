@@ -47,10 +47,13 @@ class Workspace:
     def __init__(self):
         self.held = []
 
-    def __call__(self, size):
+    def tensor(self, size):
         memory = torch.zeros(size + 256, dtype=torch.uint8)
         self.held.append(memory)
-        return -(-memory.data_ptr() // 256) * 256
+        return memory[-memory.data_ptr() % 256 :][:size]
+
+    def __call__(self, size):
+        return self.tensor(size).data_ptr()
 
 
 @pytest.mark.parametrize("preset", ["cb8", "cb6g64", "cb4g32"])
@@ -95,7 +98,7 @@ def test_the_operator_calls_it_with_the_current_stream(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device", lambda _: contextlib.nullcontext())
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: type("Stream", (), {"cuda_stream": 0}))
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-    monkeypatch.setattr(operators, "_workspace", lambda ordinal, stream, size: kept(size))
+    monkeypatch.setattr(operators, "_workspace", lambda device, stream, size: kept.tensor(size))
     x = torch.randn(3, 256)
     y = operators._on_cuda(x, layer.planes, layer.bias.detach())
     wait(layer.packed)
@@ -103,6 +106,44 @@ def test_the_operator_calls_it_with_the_current_stream(monkeypatch):
     with torch.no_grad():
         layer.codebook.mul_(1 + 2.0**-13)  # No binary16 numbers: the library has no form of that.
     assert operators._on_cuda(x, layer.planes, None) is None
+
+
+def test_captured_products_have_workspaces_of_their_own(monkeypatch):
+    """A graph that ran with a workspace of others would write to it when it is theirs, or given back."""
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(operators, "_WORKSPACES", {})
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    kept = operators._workspace(cpu, 0, 8192)
+    assert not kept.any() and operators._workspace(cpu, 0, 5000) is kept and operators._workspace(cpu, 1, 5000) is not kept
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    captured = [operators._workspace(cpu, 0, size) for size in (5000, 8192, 16384, 100)]
+    assert [workspace.numel() for workspace in captured] == [5000, 8192, 16384, 100]
+    assert len({workspace.data_ptr() for workspace in [kept, *captured]}) == 5
+    assert not any(workspace[:4096].any() for workspace in captured)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    assert operators._workspace(cpu, 0, 8192) is kept
+    larger = operators._workspace(cpu, 0, 16384)
+    assert larger.numel() == 16384 and not larger.any()
+
+
+def test_a_workspace_is_nobody_elses_from_its_address_to_the_launch(monkeypatch):
+    layer, packed = packed_layer()
+    launched = []
+
+    def linear(x, y, m, strides, kind, bias, stream, workspace):
+        launched.append(workspace(4096))
+        assert operators._WORKSPACE_LOCK.locked()
+
+    monkeypatch.setattr(operators, "with_half_codebook", lambda *_: packed)
+    monkeypatch.setattr(packed, "on_device", lambda *_: type("Matrix", (), {"linear": staticmethod(linear)}))
+    monkeypatch.setattr(torch.cuda, "device", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: type("Stream", (), {"cuda_stream": 0}))
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    monkeypatch.setattr(operators, "_WORKSPACES", {})
+    operators._on_cuda(torch.randn(3, 256), layer.planes, None)
+    assert launched == [operators._WORKSPACES[torch.device("cpu"), 0].data_ptr()]
+    assert not operators._WORKSPACE_LOCK.locked()
 
 
 def test_a_codebook_that_the_device_has_no_form_of_is_not_packed(monkeypatch):

@@ -9,6 +9,7 @@ those that are being trained), gradients on devices, and everything in f64 are m
 
 from __future__ import annotations
 
+import threading
 from typing import Any, Callable
 
 import torch
@@ -25,7 +26,9 @@ _PLANES = (
     "Tensor codes, Tensor codebook, Tensor? row_scales, Tensor? group_scales, Tensor? scale_table, "
     "Tensor? outlier_values, Tensor? outlier_positions"
 )
-_WORKSPACES: dict[tuple[int, int], Tensor] = {}
+_ZERO_BYTES = 4096  # Of a workspace, at the first product that uses it.
+_WORKSPACES: dict[tuple[torch.device, int], Tensor] = {}
+_WORKSPACE_LOCK = threading.Lock()
 
 
 # ---- What they compute ----
@@ -42,26 +45,42 @@ def _on_cuda(x: Tensor, planes: Planes, bias: Tensor | None) -> Tensor | None:
         y = x.new_empty((x.shape[0], planes.codes.shape[0]))
         if bias is not None:
             bias = bias.to(x.dtype).contiguous()
-        matrix.on_device(ordinal, stream).linear(
-            x.data_ptr(),
-            y.data_ptr(),
-            x.shape[0],
-            (x.stride(0), y.stride(0)),
-            name_of(x.dtype),
-            None if bias is None else bias.data_ptr(),
-            stream,
-            lambda size: _workspace(ordinal, stream, size),
-        )
+        on_device = matrix.on_device(ordinal, stream)
+        held: list[Tensor] = []
+
+        def workspace(size: int) -> int:
+            held.append(_workspace(x.device, stream, size))
+            return held[0].data_ptr()
+
+        # From the address to the launch: other threads may ask for a larger one of this stream.
+        with _WORKSPACE_LOCK:
+            on_device.linear(
+                x.data_ptr(),
+                y.data_ptr(),
+                x.shape[0],
+                (x.stride(0), y.stride(0)),
+                name_of(x.dtype),
+                None if bias is None else bias.data_ptr(),
+                stream,
+                workspace,
+            )
     return y
 
 
-def _workspace(ordinal: int, stream: int, size: int) -> int:
-    """Memory of a stream's products, of which one runs at a time."""
-    workspace = _WORKSPACES.get((ordinal, stream))
-    if workspace is None or workspace.numel() < size:
-        workspace = torch.zeros(size, dtype=torch.uint8, device=torch.device("cuda", ordinal))
-        _WORKSPACES[(ordinal, stream)] = workspace
-    return workspace.data_ptr()
+def _workspace(device: torch.device, stream: int, size: int) -> Tensor:
+    """Memory whose first bytes are 0, of a stream's products, of which one runs at a time. A product that a CUDA graph
+    captures gets memory of its own, which is the graph's, and whose bytes the graph sets to 0 whenever it runs.
+    """
+    if torch.cuda.is_current_stream_capturing():
+        workspace = torch.empty(size, dtype=torch.uint8, device=device)
+        workspace[:_ZERO_BYTES] = 0
+        return workspace
+    kept = _WORKSPACES.get((device, stream))
+    if kept is None or kept.numel() < size:
+        # The old one goes back to torch, which gives it out in the order of this stream only.
+        kept = torch.zeros(size, dtype=torch.uint8, device=device)
+        _WORKSPACES[(device, stream)] = kept
+    return kept
 
 
 def _sum(x: Tensor, planes: Planes, math: str) -> Tensor:
