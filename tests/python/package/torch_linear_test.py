@@ -379,6 +379,21 @@ def test_planes_without_a_layer_are_packed_once_and_forgotten_with_their_codes(p
     assert matrix() is None and len(packed._found) == count - 1
 
 
+def test_planes_that_a_layer_had_are_as_they_were_when_its_own_are_written_to():
+    _, layer = layer_of(64, 32)
+    x = torch.ones(1, 64, requires_grad=True)
+    planes = layer.planes
+    expected = layer(x).detach()
+    for _ in range(2):
+        layer.codes.fill_(7)  # A view of what the earlier planes were packed to.
+        for _ in range(2):
+            y = operators.linear(x, planes, layer.bias, 64, "f32")
+            assert torch.equal(y, expected)
+            (gradient,) = torch.autograd.grad(y.sum(), x)
+            torch.testing.assert_close(gradient, decode_rows(planes, 64, 0, 32).sum(0, keepdim=True), rtol=1e-5, atol=1e-5)
+        assert not torch.equal(layer(x), expected)
+
+
 def test_the_state_dict_comes_back():
     for preset in PRESETS:
         for dtype in DTYPES:

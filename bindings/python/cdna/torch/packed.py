@@ -153,6 +153,10 @@ class PackedMatrix:
         self._devices: dict[int, DeviceMatrix] = {}
         self._lock = threading.Lock()
 
+    def is_intact(self) -> bool:
+        """Whether nobody has written to its memory through the views that its layer has."""
+        return all(view is None or view.is_of(view.tensor()) for view in self.views)
+
     def on_device(self, ordinal: int, stream: int) -> DeviceMatrix:
         """The matrix on a CUDA device, uploaded at the first call. Raises RuntimeError with the reason."""
         with self._lock:
@@ -204,8 +208,9 @@ def _owner_of(planes: Planes) -> Owner | None:
 
 def _find(planes: Planes, cols: int) -> PackedMatrix | None:
     found = _found.get(planes.codes.data_ptr())
-    fits = found is not None and found.matrix.tensor.cols == cols and found.key.fits(planes)
-    return found.matrix if found is not None and fits else None
+    if found is None or found.matrix.tensor.cols != cols or not found.matrix.is_intact():
+        return None
+    return found.matrix if found.key.fits(planes) else None
 
 
 def packed_of(planes: Planes, cols: int) -> PackedMatrix:
@@ -248,7 +253,7 @@ def as_held(planes: Planes) -> Planes:
         return planes
     with _lock:
         found = _found.get(planes.codes.data_ptr())
-        if found is None or not found.key.fits_large(planes):
+        if found is None or not found.matrix.is_intact() or not found.key.fits_large(planes):
             return planes
         views = [None if view is None else view.tensor() for view in found.matrix.views]
     if [view is None for view in views] != [plane is None for plane in _large(planes)]:
