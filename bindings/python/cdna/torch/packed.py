@@ -35,6 +35,10 @@ def _mark(plane: Tensor) -> tuple[Any, ...]:
     return plane.data_ptr(), version, plane.shape, plane.stride()
 
 
+# That of old torch (1.13) leaks what it is called for.
+_FIX_WEAKREF = hasattr(torch.library, "custom_op")
+
+
 class _Memory:
     """Memory that a tensor was in, as often as it had been written to. Other tensors over it are of it as long as that
     one lives: freed memory is used again."""
@@ -50,7 +54,7 @@ class _Memory:
     def tensor(self) -> Tensor | None:
         """None: it is no more."""
         tensor = self._tensor()
-        if tensor is not None:
+        if tensor is not None and _FIX_WEAKREF:
             # What only C++ held (a graph, say) is held by Python again, of which torch is not told by itself.
             getattr(tensor, "_fix_weakref", lambda: None)()
         return tensor
