@@ -451,6 +451,18 @@ def test_planes_that_were_saved_and_are_gone_are_an_error(preset, strict, tmp_pa
         layer.load_state_dict({name: value for name, value in state.items() if name != "_extra_state"})
 
 
+def test_a_trained_codebook_keeps_its_shape():
+    _, layer = layer_of(64, 32, train_codebook=True)
+    _, other = layer_of(64, 32, "cb4g32")
+    layer(torch.ones(1, 64)).sum().backward()
+    before = layer.dequantize()
+    with pytest.raises(RuntimeError, match="parameter of 256 entries, not 16"):
+        layer.load_state_dict(other.state_dict())
+    assert layer.codebook.shape == layer.codebook.grad.shape == (256,) and torch.equal(layer.dequantize(), before)
+    layer.train_codebook(False).load_state_dict(other.state_dict())
+    assert torch.equal(layer.train_codebook().dequantize(), other.dequantize()) and layer.codebook.grad is None
+
+
 def test_loading_a_state_dict_in_place_of_another_is_noticed():
     _, layer = layer_of(64, 32)
     _, other = layer_of(64, 32)

@@ -404,6 +404,14 @@ class CdnaLinear(nn.Linear):
     def set_extra_state(self, state: Any) -> None:
         """Nothing: loading has compared it with the planes."""
 
+    def _check_trained(self, codebook: Tensor) -> None:
+        """A parameter keeps its shape: gradients and optimisers have state of that shape."""
+        if isinstance(self.codebook, nn.Parameter) and self.codebook.shape != codebook.shape:
+            raise ValueError(
+                f"its codebook is a parameter of {self.codebook.numel()} entries, not {codebook.numel()}; "
+                "train_codebook(False) before loading makes it a buffer, which takes any"
+            )
+
     def _load_from_state_dict(
         self,
         state_dict: Mapping[str, Any],
@@ -414,12 +422,13 @@ class CdnaLinear(nn.Linear):
         unexpected_keys: list[str],
         error_msgs: list[str],
     ) -> None:
-        """Planes take the shapes that the state dict has."""
+        """Planes take the shapes that the state dict has, but for a codebook that is a parameter."""
         found: dict[str, Any] = {name: state_dict.get(prefix + name) for name in NAMES}
         if found["codes"] is not None and found["codebook"] is not None:
             try:
                 check(Planes(**found), self.out_features, self.in_features)
                 check_layout(Planes(**found), state_dict.get(prefix + "_extra_state"))
+                self._check_trained(found["codebook"])
             except (ValueError, TypeError, AttributeError) as error:
                 error_msgs.append(f"planes of {prefix.rstrip('.')} do not fit the layer: {error}")
                 return
