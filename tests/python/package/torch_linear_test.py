@@ -500,6 +500,15 @@ def test_meta_has_shapes_and_no_values():
         meta.to("cpu")
 
 
+def test_moving_a_trained_codebook_takes_its_gradient_along():
+    _, layer = layer_of(64, 32, train_codebook=True)
+    layer(torch.ones(1, 64)).sum().backward()
+    layer.to("meta")
+    assert isinstance(layer.codebook, nn.Parameter) and layer.codebook.is_meta and layer.codebook.grad.is_meta
+    layer.requires_grad_(False).to_empty(device="cpu")
+    assert isinstance(layer.codebook, nn.Parameter) and not layer.codebook.requires_grad and not layer.codebook.grad.is_meta
+
+
 def test_copies_and_pickles_are_layers_of_their_own():
     _, layer = layer_of(70, 33, train_codebook=True)
     x = torch.ones(3, 70)

@@ -128,6 +128,20 @@ def test_the_weight_in_compiled_code_costs_nothing_until_its_values_are_used(tra
     assert torch.equal(torch.ops.cdna.dequantize(*arguments), model.wo.dequantize(torch.float16))
 
 
+def test_moving_keeps_a_trained_codebook_the_same_parameter():
+    """As torch.nn.Module does between the CPU and a GPU; between devices that there are everywhere, if told to swap."""
+    layer = mlp(train_codebook=True)[0]
+    dense = nn.Linear(4, 4)
+    codebook, weight = layer.codebook, dense.weight
+    torch.__future__.set_swap_module_params_on_conversion(True)
+    try:
+        layer.to("meta"), dense.to("meta")
+    finally:
+        torch.__future__.set_swap_module_params_on_conversion(False)
+    assert weight is dense.weight and weight.is_meta
+    assert codebook is layer.codebook and codebook.is_meta and isinstance(codebook, nn.Parameter)
+
+
 def test_exported_programs_hold_the_operator():
     model = mlp().eval()
     x = torch.randn(3, 64)

@@ -380,10 +380,10 @@ class CdnaLinear(nn.Linear):
             if name != "codebook":
                 setattr(self, name, moved(plane, large))
             elif isinstance(plane, nn.Parameter):
-                trained = nn.Parameter(moved(plane.detach(), place), plane.requires_grad)
-                if plane.grad is not None:
-                    trained.grad = moved(plane.grad, place)
-                self.codebook = trained
+                # nn.Module decides whether it stays the same object: optimisers hold it.
+                alone: Any = nn.Module()
+                alone.codebook = plane
+                self.codebook = alone._apply(lambda tensor: moved(tensor, place)).codebook
             else:
                 self.codebook = moved(plane, place)
 
