@@ -278,6 +278,22 @@ def test_memory_that_is_there_is_used_and_tensors_on_meta_take_the_files_type(mo
     assert meta.norm.weight.dtype == meta.up.dtype == torch.float16 and meta.table.dtype == torch.int64
 
 
+@pytest.mark.parametrize("by_name", [True, False])
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_compressed_layers_on_meta_take_the_files_type(by_name, dtype, tmp_path):
+    model = nn.Sequential(nn.Linear(64, 128).to(torch.float16))
+    if by_name:
+        cdna.torch.replace_linears(model)
+    path = saved(model, tmp_path / "m.cdna", "exact" if by_name else "cb8")
+    layer = cdna.torch.CdnaLinear(64, 128, device="meta")
+    cdna.torch.load_module(nn.Sequential(layer), path, dtype=dtype)
+    wanted = dtype or torch.float16
+    assert layer.dtype == layer.bias.dtype == layer.weight.dtype == layer.to_linear().weight.dtype == wanted
+    here = cdna.torch.CdnaLinear(64, 128)
+    cdna.torch.load_module(nn.Sequential(here), path, dtype=dtype)
+    assert here.dtype == here.bias.dtype == torch.float32  # What has memory keeps its type.
+
+
 def test_what_stays_on_meta_is_told(model, tmp_path):
     path = saved(model, tmp_path / "m.cdna", "cb8")
     meta = Model().to("meta")

@@ -358,6 +358,17 @@ class CdnaLinear(nn.Linear):
         assert found is not None
         return found.device
 
+    def set_dtype(self, dtype: torch.dtype) -> None:
+        """What `weight` says and dequantize() gives; the bias is left as it is.
+
+        >>> import torch, cdna.torch
+        >>> layer = cdna.torch.CdnaLinear(64, 64, False)
+        >>> layer.set_dtype(torch.float16)
+        >>> layer.weight.dtype
+        torch.float16
+        """
+        self._dtype = dtype
+
     def move_planes(self, place: torch.device) -> None:
         """Brings the codebook to a device, and the other planes to the host's memory or to `meta`. From `meta` come
         planes without values.

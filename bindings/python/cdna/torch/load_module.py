@@ -79,16 +79,20 @@ class _Loading:
 
     def _take(self, module: CdnaLinear, prefix: str, tensor: cdna.Tensor | None) -> None:
         """Gives a CdnaLinear its weight, or its planes where save_model() has written them by name."""
+        source: torch.dtype | None = None
         if tensor is not None and native.has_planes(tensor):
-            planes = dict(zip(NAMES, native.planes_of(tensor)[0]))
+            found, _, source = native.planes_of(tensor)
+            planes = dict(zip(NAMES, found))
             used = [tensor.name]
         else:
             used = [prefix + name for name in _STATE if prefix + name in self.file]
             planes = {name.removeprefix(prefix): read_tensor(self.file[name]) for name in used}
+            source = self._type_of_bias(prefix)
         if planes.get("codes") is None or planes.get("codebook") is None:
             return
         if module.device.type == "meta":
             module.move_planes(self.device)
+            module.set_dtype(self.dtype or source or module.dtype)
         errors: list[str] = []
         state = {prefix + name: plane for name, plane in planes.items() if plane is not None}
         module._load_from_state_dict(state, prefix, {}, False, [], [], errors)
@@ -96,6 +100,11 @@ class _Loading:
         self._used.update(used)
         self._with_planes[id(module)] = module
         self.compressed.append(prefix + "weight")
+
+    def _type_of_bias(self, prefix: str) -> torch.dtype | None:
+        """The type of a layer whose planes say nothing of it."""
+        bias = self.file.get(prefix + "bias")
+        return torch_dtype(bias.dtype) if bias is not None and bias.dtype in _FLOATS else None
 
     def _is_free(self, module: nn.Linear, tensor: cdna.Tensor) -> bool:
         return self.uses[id(module.weight)] == 1 and not has_hooks(module) and tensor.shape == tuple(module.weight.shape)
