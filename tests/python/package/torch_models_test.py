@@ -354,6 +354,13 @@ def test_shapes_that_differ_are_an_error_with_their_names(model, tmp_path):
         cdna.torch.load_module(other, path, strict=False)
 
 
+def test_integers_for_a_parameter_with_gradients_are_an_error_with_its_name(tmp_path):
+    cdna.torch.save_file({"0.weight": torch.ones(4, dtype=torch.int64), "0.bias": torch.ones(4)}, tmp_path / "m.cdna")
+    model = nn.Sequential(nn.LayerNorm(4, device="meta"))
+    with pytest.raises(RuntimeError, match="0.weight is I64 in the file"):
+        cdna.torch.load_module(model, tmp_path / "m.cdna")
+
+
 def test_a_damaged_file_is_an_error_with_the_tensor(model, tmp_path):
     path = saved(model, tmp_path / "m.cdna", "cb8")
     data = bytearray(path.read_bytes())

@@ -29,7 +29,7 @@ class Loaded(NamedTuple):
     missing_keys: list[str]
     unexpected_keys: list[str]
     compressed: list[str]  # Weights that are planes now.
-    decoded: list[str]  # Compressed in the file, dense in the module: no linear layer, tied, or with hooks.
+    decoded: list[str]  # Compressed in the file, dense in the module: no linear layer, tied, with hooks, or the model.
     on_meta: list[str]  # Still without values: missing, or buffers that no file has.
 
 
@@ -149,6 +149,10 @@ class _Loading:
         if shape != tuple(old.shape):
             self.mismatched.append(f"size mismatch for {name}: {list(shape)} in the file, {list(old.shape)} in the module")
             return
+        differentiable = tensor.dtype in _FLOATS or tensor.dtype.startswith("C")
+        if old.is_meta and old.requires_grad and not differentiable:
+            self.mismatched.append(f"{name} is {tensor.dtype} in the file, and a parameter with gradients in the module")
+            return
         if tensor.encoding == "cdna.codebook":
             self.decoded.append(name)
         if old.is_meta:
@@ -205,7 +209,7 @@ def load_module(
     under `torch.device("meta")`, or otherwise without values.
 
     torch.nn.Linear layers whose weight is compressed in the file become CdnaLinear with a copy of its planes
-    (compressed=False: they stay, decoded). Whatever else is on `meta` comes to be on `device`, with the file's type, or
+    (compressed=False: they stay, decoded; so does a model that is such a layer itself). Whatever else is on `meta` comes to be on `device`, with the file's type, or
     `dtype` for floats; what has memory already is overwritten in place and keeps its type. Tied parameters stay tied and
     need one of their names. path: of the file, or an open one.
 
