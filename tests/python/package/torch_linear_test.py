@@ -486,6 +486,18 @@ def test_types_change_what_is_computed_but_not_planes():
         assert (changed(torch.ones(1, 64, dtype=dtype)).double() - y.double()).abs().max() < 0.02
 
 
+def test_types_that_no_product_has_are_refused():
+    _, layer = layer_of(64, 32)
+    before = {name: value.clone() for name, value in layer.state_dict().items()}
+    for dtype in [getattr(torch, name) for name in ("float8_e4m3fn", "float8_e5m2") if hasattr(torch, name)]:
+        with pytest.raises(TypeError, match="not of torch.float8"):
+            layer.to(dtype)
+    with pytest.raises(TypeError, match="not of torch.int8"):
+        CdnaLinear(64, 32, dtype=torch.int8)
+    assert layer.dtype == layer.bias.dtype == torch.float32
+    assert all(torch.equal(layer.state_dict()[name], value) for name, value in before.items())
+
+
 def test_meta_has_shapes_and_no_values():
     meta = CdnaLinear(70, 33, preset="cb4g32", device="meta")
     assert all(value.is_meta for value in meta.state_dict().values()) and meta.weight.is_meta

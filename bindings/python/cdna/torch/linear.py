@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import cdna
 
 from . import native, operators, packed
+from .dtypes import ENCODABLE
 from .frozen_weight import FrozenWeight, compiling, dense_while_compiling
 from .packed import PackedMatrix
 from .planes import NAMES, Planes, bits_of_codebook, check, check_layout, chunks, decode_rows, group_of, layout_of, row_bytes
@@ -91,7 +92,8 @@ class CdnaLinear(nn.Linear):
         math: str = "f32",
         train_codebook: bool = False,
     ) -> None:
-        """Raises ValueError (sizes below 1; an unknown math), cdna.ArgumentError (an unknown preset)."""
+        """Raises ValueError (sizes below 1; an unknown math), TypeError (the dtype), cdna.ArgumentError (an unknown
+        preset)."""
         nn.Module.__init__(self)
         if in_features < 1 or out_features < 1:
             raise ValueError(f"a compressed matrix has rows and columns, not {out_features} and {in_features}")
@@ -99,7 +101,7 @@ class CdnaLinear(nn.Linear):
             raise ValueError(f"math is {math!r}: one of {', '.join(MATHS)}")
         self.in_features, self.out_features = in_features, out_features
         self.preset, self.math = preset, math
-        self._dtype = torch.get_default_dtype() if dtype is None else dtype
+        self.set_dtype(torch.get_default_dtype() if dtype is None else dtype)
         self._begin_session()
         place = torch.device("cpu") if device is None else torch.device(device)
         vector = torch.zeros(out_features, dtype=self._dtype, device=place) if bias else None
@@ -340,6 +342,8 @@ class CdnaLinear(nn.Linear):
         codebook = self._parameters.pop("codebook", None)
         try:
             probe = fn(torch.empty(0, dtype=self._dtype, device=self._device_of(buffers, codebook)))
+            if probe.dtype.is_floating_point:
+                self.set_dtype(probe.dtype)
             apply: Any = super()._apply
             apply(fn, *arguments, **options)
         finally:
@@ -347,8 +351,6 @@ class CdnaLinear(nn.Linear):
             if codebook is not None:
                 self._parameters["codebook"] = codebook
                 del self._buffers["codebook"]
-        if probe.dtype.is_floating_point:
-            self._dtype = probe.dtype
         self.move_planes(probe.device)
         return self
 
@@ -359,7 +361,7 @@ class CdnaLinear(nn.Linear):
         return found.device
 
     def set_dtype(self, dtype: torch.dtype) -> None:
-        """What `weight` says and dequantize() gives; the bias is left as it is.
+        """What `weight` says and dequantize() gives; the bias is left as it is. TypeError but for f16, bf16, f32, f64.
 
         >>> import torch, cdna.torch
         >>> layer = cdna.torch.CdnaLinear(64, 64, False)
@@ -367,6 +369,8 @@ class CdnaLinear(nn.Linear):
         >>> layer.weight.dtype
         torch.float16
         """
+        if dtype not in ENCODABLE:
+            raise TypeError(f"a CdnaLinear is of f16, bf16, f32 or f64, not of {dtype}")
         self._dtype = dtype
 
     def move_planes(self, place: torch.device) -> None:
