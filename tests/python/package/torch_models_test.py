@@ -359,6 +359,11 @@ def test_integers_for_a_parameter_with_gradients_are_an_error_with_its_name(tmp_
     model = nn.Sequential(nn.LayerNorm(4, device="meta"))
     with pytest.raises(RuntimeError, match="0.weight is I64 in the file"):
         cdna.torch.load_module(model, tmp_path / "m.cdna")
+    if hasattr(torch, "float8_e5m2"):  # Floats of any kind are none.
+        cdna.torch.save_file({"0.weight": torch.ones(4).to(torch.float8_e5m2), "0.bias": torch.ones(4)}, tmp_path / "8.cdna")
+        model = nn.Sequential(nn.LayerNorm(4, device="meta"))
+        cdna.torch.load_module(model, tmp_path / "8.cdna")
+        assert model[0].weight.dtype == torch.float8_e5m2
 
 
 def test_a_damaged_file_is_an_error_with_the_tensor(model, tmp_path):

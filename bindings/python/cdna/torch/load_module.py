@@ -149,7 +149,7 @@ class _Loading:
         if shape != tuple(old.shape):
             self.mismatched.append(f"size mismatch for {name}: {list(shape)} in the file, {list(old.shape)} in the module")
             return
-        differentiable = tensor.dtype in _FLOATS or tensor.dtype.startswith("C")
+        differentiable = tensor.dtype.startswith(("F", "BF", "C"))
         if old.is_meta and old.requires_grad and not differentiable:
             self.mismatched.append(f"{name} is {tensor.dtype} in the file, and a parameter with gradients in the module")
             return
