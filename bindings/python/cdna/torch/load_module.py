@@ -210,7 +210,8 @@ def load_module(
 
     torch.nn.Linear layers whose weight is compressed in the file become CdnaLinear with a copy of its planes
     (compressed=False: they stay, decoded; so does a model that is such a layer itself). Whatever else is
-    on `meta` comes to be on `device`, with the file's type, or `dtype` for floats; what has memory already is overwritten in place and keeps its type. Tied parameters stay tied and
+    on `meta` comes to be on `device`, with the file's type, or `dtype` for floats; what has memory
+    already is overwritten in place and keeps its type. Tied parameters stay tied and
     need one of their names. path: of the file, or an open one.
 
     With `strict`, names that the file lacks or the module lacks, and buffers that stay on `meta` since no file has them
