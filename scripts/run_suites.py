@@ -34,7 +34,7 @@ BUILDS = {
     "asan": ("build/check-asan", ("clang-14", "clang++-14"), [*SANITIZED, "-Db_sanitize=address,undefined", "-Dfuzz=true"], []),
     # Without asserts: what a hostile file gets is decided by checks that stay in every build.
     "tsan": ("build/check-tsan", ("clang-14", "clang++-14"), [*SANITIZED, "-Db_sanitize=thread", "-Db_ndebug=true"],
-             ["tests/concurrency_test", "tests/conformance_test", "tests/hostile_test", "tests/hostile.stamp",
+             ["tests/c/c_tensor_test", "tests/concurrency_test", "tests/conformance_test", "tests/hostile_test", "tests/hostile.stamp",
               "tests/matmul_determinism_test", "tests/sha256_test"]),
 }
 SANITIZED_ENVIRONMENT = {
@@ -141,7 +141,7 @@ def suites():
     yield from test_scripts()
     yield from package()
     yield programs("asan")
-    yield programs("tsan", "concurrency", "conformance", "hostile", "matmul_determinism", "sha256")
+    yield programs("tsan", "c_tensor", "concurrency", "conformance", "hostile", "matmul_determinism", "sha256")
     # The seeds are replayed by the test programs of both builds; this looks for new inputs, 8 s for each target.
     yield script("fuzz/run.py", BUILDS["asan"][0], "--seconds", "48", "--jobs", "1", needs=("build asan",))
     yield script("scripts/same_bytes.py", *(BUILDS[build][0] for build in ("release", "asan")),
