@@ -378,14 +378,14 @@ TEST_CASE("c: CDNA_ALL_ROWS is the last row everywhere, and 0 is no row") {
   CHECK(cdna_prefetch(reader.get(), exact, 200, CDNA_ALL_ROWS, &error) == CDNA_OK);
   CHECK(cdna_evict(reader.get(), exact, 200, CDNA_ALL_ROWS, &error) == CDNA_OK);
   CHECK(cdna_prefetch(reader.get(), exact, 200, 0, &error) == CDNA_BAD_ARGUMENT);
-  for (const auto& [end, blocks] : {std::pair(CDNA_ALL_ROWS, 21), {std::uint64_t{0}, 0}}) {
+  for (const auto& expected : {std::pair(CDNA_ALL_ROWS, 21), {std::uint64_t{0}, 0}}) {
     cdna_blocks* opened = nullptr;
-    must_c([&](cdna_error* e) { return cdna_blocks_open(reader.get(), exact, 0, end, &opened, e); });
+    must_c([&](cdna_error* e) { return cdna_blocks_open(reader.get(), exact, 0, expected.first, &opened, e); });
     const BlocksHandle handle(opened);
     cdna_block block = CDNA_BLOCK_INIT;
     int count = 0;
     while (cdna_blocks_next(opened, &block, &error) == CDNA_OK) ++count;
-    CHECK(count == blocks);
+    CHECK(count == expected.second);
   }
 }
 
