@@ -18,14 +18,10 @@ from torch import Tensor
 from . import chunked, native
 from .dtypes import name_of
 from .packed import as_held, packed_of, with_half_codebook
-from .planes import Planes
+from .planes import SCHEMA, Planes
 
 Gradients = tuple[Any, ...]
 
-_PLANES = (
-    "Tensor codes, Tensor codebook, Tensor? row_scales, Tensor? group_scales, Tensor? scale_table, "
-    "Tensor? outlier_values, Tensor? outlier_positions"
-)
 _ZERO_BYTES = 4096  # Of a workspace, at the first product that uses it.
 _WORKSPACES: dict[tuple[torch.device, int], Tensor] = {}
 _WORKSPACE_LOCK = threading.Lock()
@@ -132,17 +128,17 @@ class _CustomOperators:
 
     def __init__(self) -> None:
         self.linear = self._define(
-            "linear", f"(Tensor x, {_PLANES}, Tensor? bias, int in_features, str math) -> Tensor",
+            "linear", f"(Tensor x, {SCHEMA}, Tensor? bias, int in_features, str math) -> Tensor",
             lambda x, *rest: _linear(x, Planes(*rest[:7]), *rest[7:]),
             lambda x, codes, *rest: x.new_empty((x.shape[0], codes.shape[0])),
         )  # fmt: skip
         self.transposed = self._define(
-            "transposed", f"(Tensor gy, {_PLANES}, int in_features) -> Tensor",
+            "transposed", f"(Tensor gy, {SCHEMA}, int in_features) -> Tensor",
             lambda gy, *rest: _transposed(gy, Planes(*rest[:7]), *rest[7:]),
             lambda gy, *rest: gy.new_empty((gy.shape[0], rest[7])),
         )  # fmt: skip
         self.codebook_gradient = self._define(
-            "codebook_gradient", f"(Tensor x, Tensor gy, {_PLANES}) -> Tensor",
+            "codebook_gradient", f"(Tensor x, Tensor gy, {SCHEMA}) -> Tensor",
             lambda x, gy, *rest: chunked.codebook_gradient(x, gy, Planes(*rest)),
             lambda x, gy, codes, codebook, *rest: torch.empty_like(codebook),
         )  # fmt: skip
