@@ -74,7 +74,7 @@ std::map<std::string, std::string> metadata_of(const Model& model) {
   std::map<std::string, std::string> metadata;
   for (const auto& [key, value] : model.metadata()) {
     require(key.starts_with(kPrefix), "keys of a source are marked as such");
-    metadata.emplace(key.substr(kPrefix.size()), value);
+    metadata.emplace(key.substr(kPrefix.size()), std::get<std::string>(value));
   }
   return metadata;
 }

@@ -123,6 +123,7 @@ std::span<const std::string_view> preset_names() { return kNames; }
 
 double Preset::nominal_bits() const {
   constexpr double kScaleBits = 8;
+  if (method == Method::source) return 0;
   if (method == Method::exact) return 16;
   if (method == Method::exact_z) return 0.68 * 16;  // Of bf16 weights; reference/formats, B.1: 0.68 to 0.70.
   const double scale = codebook.group == 0 ? 0 : kScaleBits / codebook.group;
@@ -164,6 +165,7 @@ Result<Preset> parse_preset(std::string_view text) {
 }
 
 std::string name_of(const Preset& preset) {
+  if (preset.method == Preset::Method::source) return "source";
   // Of the presets with as many bits per code, or else of all, the one that needs the fewest words.
   std::string best;
   bool best_has_bits = false;

@@ -49,7 +49,7 @@ class ArrayModel final : public Model {
     std::copy_n(contents[tensor].begin() + static_cast<std::ptrdiff_t>(offset), out.size(), out.begin());
     return {};
   }
-  const std::map<std::string, std::string>& metadata() const override { return strings; }
+  const Metadata& metadata() const override { return strings; }
   std::span<const ModelAsset> assets() const override { return files; }
   Result<void> read_asset(std::size_t, std::uint64_t offset, std::span<std::byte> out) const override {
     std::memcpy(out.data(), file.data() + offset, out.size());
@@ -59,7 +59,7 @@ class ArrayModel final : public Model {
 
   std::vector<ModelTensor> infos;
   std::vector<Bytes> contents;
-  std::map<std::string, std::string> strings;
+  Metadata strings;
   std::vector<ModelAsset> files;
   std::string file;
   std::vector<std::string> remarks;
@@ -129,7 +129,7 @@ Bytes export_to_bytes(const Bytes& container, const ExportOptions& options = {})
 Bytes safetensors_of(const ArrayModel& model) {
   Bytes bytes;
   std::map<std::string, std::string> strings;
-  for (const auto& [key, value] : model.strings) strings[key.substr(key.find(':') + 1)] = value;
+  for (const auto& [key, value] : model.strings) strings[key.substr(key.find(':') + 1)] = std::get<std::string>(value);
   auto writer = SafetensorsWriter::create(memory_sink(bytes), model.infos, strings);
   REQUIRE(writer);
   for (const ModelTensor& tensor : (*writer)->tensors()) {

@@ -118,8 +118,7 @@ TEST_CASE("safetensors: metadata keys get the prefix, and null is no metadata") 
   const auto model = open_bytes(file);
   REQUIRE(model);
   using namespace std::string_literals;
-  CHECK((*model)->metadata() ==
-        std::map<std::string, std::string>{{"safetensors:format", "pt"}, {"safetensors:\0"s, "\xF0\x9F\x98\x80"}});
+  CHECK((*model)->metadata() == Metadata{{"safetensors:format", "pt"}, {"safetensors:\0"s, "\xF0\x9F\x98\x80"}});
   CHECK(open_bytes(safetensors(R"({"__metadata__":null})")));
 }
 
@@ -411,9 +410,8 @@ TEST_CASE("hugging face: index and shards become one model with assets and notes
     data += (*model)->tensors()[i].name + read_all(**model, i);
   }
   CHECK(data == "aabbccdd");
-  CHECK((*model)->metadata() == std::map<std::string, std::string>{{"safetensors:format", "pt"},
-                                                                   {"safetensors:n", "1"},
-                                                                   {"safetensors@2.safetensors:n", "2"}});
+  CHECK((*model)->metadata() ==
+        Metadata{{"safetensors:format", "pt"}, {"safetensors:n", "1"}, {"safetensors@2.safetensors:n", "2"}});
 
   std::vector<std::string> assets;
   for (const ModelAsset& asset : (*model)->assets()) assets.push_back(asset.name + " " + asset.media_type);
@@ -440,7 +438,7 @@ namespace {
 
 // Opens a model and reads a tensor, and an asset where there is one.
 Result<std::string> open_and_read(const std::string& path, FileSystem& file_system) {
-  auto model = open_model(path, file_system);
+  auto model = open_model(path, {}, file_system);
   if (!model) return model.error();
   std::string bytes(2, '?');
   const auto out = std::as_writable_bytes(std::span(bytes));
@@ -605,7 +603,7 @@ TEST_CASE("safetensors writer: names are escaped as the package does and come ba
   const auto model = open_bytes(file);
   REQUIRE(model);
   CHECK((*model)->tensors()[0].name == name);
-  CHECK((*model)->metadata() == std::map<std::string, std::string>{{"safetensors:" + name, name}});
+  CHECK((*model)->metadata() == Metadata{{"safetensors:" + name, name}});
   CHECK(read_all(**model, 0) == "xy");
 }
 

@@ -143,12 +143,23 @@ Result<std::uint32_t> Conversion::add_tensor(std::size_t i) {
   const Preset& preset = plan.decision.preset;
   TensorSpec spec{tensor.name, tensor.dtype, tensor.shape, plan.decision.role, plan_.codec, Filter::none};
   const auto read = [this, i](std::uint64_t offset, std::span<std::byte> out) { return this->read(i, offset, out); };
+  if (preset.method == Preset::Method::source) return add_encoded(i, spec);
   if (preset.method == Preset::Method::codebook) return writer_.add_codebook(spec, preset.codebook, read);
   if (preset.method == Preset::Method::exact_z) {
     spec.codec = Codec::zstd;
     spec.filter = Filter::byte_planes;
   }
   return writer_.add_exact(spec, read);
+}
+
+Result<std::uint32_t> Conversion::add_encoded(std::size_t i, const TensorSpec& spec) {
+  auto held = model_.read_planes(i);
+  if (!held) {
+    if (held.error().item.empty()) held.error().item = spec.name;
+    return held.error();
+  }
+  progress_.show(done_bytes_ += model_.tensors()[i].size_bytes);
+  return writer_.add_encoded(spec, held->planes);
 }
 
 double ConvertReport::bits_per_weight() const {

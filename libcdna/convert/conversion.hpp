@@ -34,6 +34,7 @@ class Conversion {
  private:
   Result<void> read(std::size_t tensor, std::uint64_t offset, std::span<std::byte> out);
   Result<std::uint32_t> add_tensor(std::size_t i);
+  Result<std::uint32_t> add_encoded(std::size_t i, const TensorSpec& spec);
 
   const Model& model_;
   const Plan& plan_;

@@ -28,6 +28,11 @@ Decision decide_by(const PlanRule& rule, const ModelTensor& tensor) {
   return decision;
 }
 
+// Codes of a source are decoded, and encoded anew, for who asks it of these tensors: each time costs some precision.
+bool names_tensors(const ConvertRequest& request, const std::optional<std::size_t>& rule) {
+  return rule && request.rules[*rule].rule.asked() == Asked::by_name;
+}
+
 // Without a rule a tensor stays exact, or its preset is left to the budget.
 TensorPlan plan_tensor(const ConvertRequest& request, const ModelTensor& tensor, std::vector<RuleUse>& uses) {
   TensorPlan plan;
@@ -41,6 +46,10 @@ TensorPlan plan_tensor(const ConvertRequest& request, const ModelTensor& tensor,
     plan.rule = i;
   }
   if (plan.rule) plan.decision = decide_by(request.rules[*plan.rule], tensor);
+  if (tensor.is_encoded && !names_tensors(request, plan.rule)) {
+    plan.decision.preset = {Preset::Method::source, {}};
+    plan.decision.reason = "codes of the source, as they are";
+  }
   return plan;
 }
 
@@ -126,6 +135,20 @@ Result<void> check_model(const Model& model) {
   return {};
 }
 
+// A budget chooses presets, and codes that the source holds are none.
+Result<void> check_budget_is_free(const ConvertRequest& request, const Model& model, const Plan& plan) {
+  for (std::size_t i = 0; i < plan.tensors.size(); ++i) {
+    if (plan.tensors[i].decision.preset.method != Preset::Method::source) continue;
+    Error error = fail(Code::bad_argument, "",
+                       std::string(request.bits_per_weight ? "bits_per_weight" : "target_bytes") +
+                           " has no say in tensors that the source holds as codes; a rule of the policy that names them"
+                           " decodes them and encodes them anew");
+    error.item = model.tensors()[i].name;
+    return error;
+  }
+  return {};
+}
+
 // What keeps a Writer from working here at all: CDNA_SHA256 or CDNA_CPU may ask for what this machine has not.
 Result<void> check_machine() {
   std::uint64_t bytes = 0;
@@ -150,7 +173,10 @@ Result<Plan> plan_for(const Model& model, const ConvertOptions& options) {
   CDNA_TRY(check_use(options, request, uses, plan.notes));
   const std::vector<std::optional<std::size_t>> tied_to = CDNA_TRY(find_tied_tensors(model, roles, options.stop));
   split_by_decision(plan, tied_to);
-  if (request.has_budget()) CDNA_TRY(spend_budget(options, request, model, plan));
+  if (request.has_budget()) {
+    CDNA_TRY(check_budget_is_free(request, model, plan));
+    CDNA_TRY(spend_budget(options, request, model, plan));
+  }
   CDNA_TRY(check_machine());
   return plan;
 }

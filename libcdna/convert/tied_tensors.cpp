@@ -34,7 +34,7 @@ std::vector<EqualSoFar> candidates_of(const Model& model, const std::vector<Role
   for (std::size_t i = 0; i < roles.size(); ++i) {
     const ModelTensor& tensor = model.tensors()[i];
     const bool may_be_tied = roles[i] == Role::embedding || roles[i] == Role::output_head;
-    if (may_be_tied && tensor.size_bytes != 0) sets[{tensor.dtype, tensor.shape}].tensors.push_back(i);
+    if (may_be_tied && tensor.size_bytes != 0 && !tensor.is_encoded) sets[{tensor.dtype, tensor.shape}].tensors.push_back(i);
   }
   std::vector<EqualSoFar> out;
   for (auto& [key, set] : sets) out.push_back(std::move(set));

@@ -65,15 +65,6 @@ Result<EncodedMatrix> encode_matrix(const TensorRows& rows, const CodebookOption
   return matrix;
 }
 
-std::uint32_t code_at(const EncodedMatrix& matrix, std::uint64_t row, std::uint64_t column) {
-  const std::uint64_t row_bytes = (matrix.cols * matrix.bits + 7) / 8;
-  const std::byte* const codes = matrix.codes.data() + row * row_bytes;
-  const std::uint64_t bit = column * matrix.bits;
-  std::uint32_t window = std::to_integer<std::uint32_t>(codes[bit / 8]);
-  if (bit / 8 + 1 < row_bytes) window |= std::to_integer<std::uint32_t>(codes[bit / 8 + 1]) << 8;
-  return window >> (bit % 8) & ((1U << matrix.bits) - 1);
-}
-
 }  // namespace
 
 std::uint64_t EncodedMatrix::payload_bytes() const {
@@ -116,20 +107,7 @@ EncodedPlanes view(const EncodedMatrix& matrix) {
 }
 
 void decode(const EncodedMatrix& matrix, std::span<float> out) {
-  for (std::uint64_t row = 0; row < matrix.rows; ++row) {
-    const std::uint64_t groups = matrix.group == 0 ? 0 : (matrix.cols + matrix.group - 1) / matrix.group;
-    for (std::uint64_t column = 0; column < matrix.cols; ++column) {
-      float scale = matrix.row_scales[row];
-      if (matrix.group != 0)
-        scale = matrix.scale_table[matrix.group_scales[row * groups + column / matrix.group]] * scale;
-      out[row * matrix.cols + column] = matrix.codebook[code_at(matrix, row, column)] * scale;
-    }
-  }
-  const std::uint64_t size = bits_of(matrix.dtype) / 8;
-  for (std::size_t i = 0; i < matrix.outlier_positions.size(); ++i) {
-    const std::span<const std::byte> value = std::span(matrix.outlier_values).subspan(i * size, size);
-    out[matrix.outlier_positions[i]] = static_cast<float>(value_at(matrix.dtype, value, 0));
-  }
+  decode(view(matrix), matrix.dtype, matrix.cols, 0, out);
 }
 
 }  // namespace cdna

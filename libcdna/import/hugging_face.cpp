@@ -122,7 +122,7 @@ class HuggingFaceModel final : public Model {
   }
 
   std::span<const ModelTensor> tensors() const override { return merged_.tensors; }
-  const std::map<std::string, std::string>& metadata() const override { return merged_.metadata; }
+  const Metadata& metadata() const override { return merged_.metadata; }
   std::span<const ModelAsset> assets() const override { return assets_; }
   std::span<const std::string> notes() const override { return notes_; }
 

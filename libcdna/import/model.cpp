@@ -17,6 +17,15 @@
 namespace cdna {
 namespace {
 
+constexpr std::array<std::string_view, 11> kFormatNames{
+    "auto", "safetensors", "hxq", "hxzc", "hxz2", "helix-v2", "helix-v3", "gguf", "gguf-hxq", "npy", "npz"};
+
+constexpr std::array<ModelFormat, kFormatNames.size()> kFormats = [] {
+  std::array<ModelFormat, kFormatNames.size()> formats;
+  for (std::size_t i = 0; i < formats.size(); ++i) formats[i] = static_cast<ModelFormat>(i);
+  return formats;
+}();
+
 // Refuses other formats by their names. What is safetensors at all is for open_safetensors to say.
 Result<void> check_format(const Source& source) {
   std::array<std::byte, kForeignHeadBytes> head{};
@@ -40,8 +49,27 @@ Result<std::unique_ptr<Model>> open_safetensors_file(const std::string& path, Fi
   return known.error();
 }
 
-Result<std::unique_ptr<Model>> open_model(const std::string& path, FileSystem& file_system) {
+Result<HeldPlanes> Model::read_planes(std::size_t tensor) const {
+  Error error = fail(Code::bad_argument, "", "the model holds no codes of this tensor");
+  error.item = tensors()[tensor].name;
+  return error;
+}
+
+std::string_view name_of(ModelFormat format) { return kFormatNames[static_cast<std::size_t>(format)]; }
+
+std::span<const ModelFormat> model_formats() { return kFormats; }
+
+std::optional<ModelFormat> parse_model_format(std::string_view name) {
+  const auto* const found = std::find(kFormatNames.begin(), kFormatNames.end(), name);
+  if (found == kFormatNames.end()) return std::nullopt;
+  return static_cast<ModelFormat>(found - kFormatNames.begin());
+}
+
+Result<std::unique_ptr<Model>> open_model(const std::string& path, const ModelOptions& options,
+                                          FileSystem& file_system) {
   return no_throw([&]() -> Result<std::unique_ptr<Model>> {
+    CDNA_CHECK(options.format == ModelFormat::detect || options.format == ModelFormat::safetensors, Code::unsupported,
+               "", std::string(name_of(options.format)) + " is not read");
     struct stat status {};
     const int result = retrying(file_system, &FileSystem::fstatat, AT_FDCWD, path.c_str(), &status, 0);
     // What is not there is for open_source to say.

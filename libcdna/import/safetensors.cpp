@@ -25,7 +25,7 @@ class SafetensorsModel final : public Model {
   }
 
   std::span<const ModelTensor> tensors() const override { return tensors_; }
-  const std::map<std::string, std::string>& metadata() const override { return metadata_; }
+  const Metadata& metadata() const override { return metadata_; }
   std::span<const ModelAsset> assets() const override { return {}; }
   std::span<const std::string> notes() const override { return {}; }
 
@@ -49,7 +49,7 @@ class SafetensorsModel final : public Model {
   std::vector<ModelTensor> tensors_;
   std::vector<std::uint64_t> begins_;
   std::uint64_t data_begin_;
-  std::map<std::string, std::string> metadata_;
+  Metadata metadata_;
 };
 
 // The length and the first byte of the header tell a damaged safetensors file from one of another kind.

@@ -30,7 +30,7 @@ struct MergedShards {
   };
   std::vector<ModelTensor> tensors;  // Sorted by name.
   std::vector<Place> places;         // Of each tensor.
-  std::map<std::string, std::string> metadata;
+  Metadata metadata;
   std::vector<ShardNote> notes;
 };
 

@@ -68,9 +68,7 @@ std::unique_ptr<ByteStream> ComparedModel::asset_stream(std::size_t asset) const
 
 Result<Metadata> ComparedModel::metadata() const {
   if (reader_) return reader_->metadata();
-  Metadata metadata;
-  for (const auto& [key, value] : model_->metadata()) metadata[key] = value;
-  return metadata;
+  return model_->metadata();
 }
 
 }  // namespace cdna::tools

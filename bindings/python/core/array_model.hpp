@@ -21,7 +21,7 @@ class ArrayModel final : public Model {
 
   std::span<const ModelTensor> tensors() const override { return tensors_; }
   Result<void> read(std::size_t tensor, std::uint64_t offset, std::span<std::byte> out) const override;
-  const std::map<std::string, std::string>& metadata() const override { return metadata_; }
+  const Metadata& metadata() const override { return metadata_; }
   std::span<const ModelAsset> assets() const override { return assets_; }
   Result<void> read_asset(std::size_t asset, std::uint64_t offset, std::span<std::byte> out) const override;
   std::span<const std::string> notes() const override { return {}; }
@@ -31,7 +31,7 @@ class ArrayModel final : public Model {
   std::vector<Borrowed> tensor_bytes_;
   std::vector<ModelAsset> assets_;
   std::vector<Borrowed> asset_bytes_;
-  std::map<std::string, std::string> metadata_;
+  Metadata metadata_;
 };
 
 }  // namespace cdna::python

@@ -5,12 +5,16 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cdna/dtype.hpp"
+#include "cdna/encode.hpp"
 #include "cdna/error.hpp"
+#include "cdna/metadata.hpp"
 #include "cdna/sink.hpp"
 #include "cdna/source.hpp"
 
@@ -21,6 +25,14 @@ struct ModelTensor {
   DType dtype = DType::none;
   std::vector<std::uint64_t> shape;  // Row-major.
   std::uint64_t size_bytes = 0;      // ceil(product of shape * bits / 8).
+  // The source holds codes: Model::read_planes() gives them, and Model::read() what they decode to, in `dtype`.
+  bool is_encoded = false;
+};
+
+// Planes together with what they are views of.
+struct HeldPlanes {
+  EncodedPlanes planes;
+  std::shared_ptr<const void> storage;
 };
 
 struct ModelAsset {
@@ -39,9 +51,14 @@ class Model {
   // Fills `out` from byte `offset` of the row-major data of a tensor. Requires: the range lies within it. Errors: io.
   virtual Result<void> read(std::size_t tensor, std::uint64_t offset, std::span<std::byte> out) const = 0;
 
-  // The source's string metadata: keys as they go into the container, "safetensors:KEY"; where shards disagree about a
-  // key, the first in name order has it and the others have "safetensors@SHARD:KEY".
-  virtual const std::map<std::string, std::string>& metadata() const = 0;
+  // The codes of a tensor that is encoded, whole and checked: Writer::add_encoded() takes them for the tensor's shape,
+  // and default_row_dims() of it. Memory: that of the planes. Requires: is_encoded. Errors: io, malformed, corrupt,
+  // limit, and what read() says of others.
+  virtual Result<HeldPlanes> read_planes(std::size_t tensor) const;
+
+  // The source's metadata: keys as they go into the container, "safetensors:KEY", "gguf:KEY", "helix:KEY"; where shards
+  // disagree about a key, the first in name order has it and the others have "safetensors@SHARD:KEY".
+  virtual const Metadata& metadata() const = 0;
 
   // Sorted by name.
   virtual std::span<const ModelAsset> assets() const = 0;
@@ -51,12 +68,40 @@ class Model {
   virtual std::span<const std::string> notes() const = 0;
 };
 
-// Opens a `.safetensors` file (known by its content, whatever its name) or a Hugging Face directory: config.json and
-// either model.safetensors.index.json with its shards, model.safetensors, or exactly one *.safetensors; other JSON,
-// text, tokenizer and licence files of the top level become assets. Errors: io, not_found (also: a folder without
-// config.json or weights), bad_argument (not a regular file), truncated, malformed (names the file, tensor and byte),
-// unsupported (an unknown dtype or another format, by name), limit, no_memory.
-Result<std::unique_ptr<Model>> open_model(const std::string& path, FileSystem& file_system = posix_file_system());
+// What the source of a model can be.
+enum class ModelFormat : std::uint8_t {
+  detect,       // By its content, never by its name.
+  safetensors,  // A file, or a Hugging Face folder; as it is, also where it is an HXQ checkpoint.
+  hxq,       // HXQ checkpoint of helix-substrate: a safetensors file or Hugging Face folder with codebooks and indices.
+  hxzc,      // helix-substrate's CDNA v1, one matrix.
+  hxz2,      // Its v2, one matrix.
+  helix_v2,  // A folder of those with a manifest.json.
+  helix_v3,  // A .cdnav3 folder, or a folder of such with a manifest.
+  gguf,
+  gguf_hxq,  // GGUF whose types 36 and 37 are those of helix-substrate's fork of llama.cpp. Never detected.
+  npy,
+  npz,
+};
+// "auto", "safetensors", "hxq", "hxzc", "hxz2", "helix-v2", "helix-v3", "gguf", "gguf-hxq", "npy", "npz". Static
+// storage.
+std::string_view name_of(ModelFormat format);
+// In the order of the enumeration.
+std::span<const ModelFormat> model_formats();
+std::optional<ModelFormat> parse_model_format(std::string_view name);
+
+struct ModelOptions {
+  ModelFormat format = ModelFormat::detect;
+  std::string sidecar;  // HXZO file with the outliers of an hxzc or hxz2 file; "": the one beside it, if there is one.
+};
+
+// Opens a model: a file, or a folder. `.safetensors` files and Hugging Face folders (config.json and either
+// model.safetensors.index.json with its shards, model.safetensors, or exactly one *.safetensors; other JSON, text,
+// tokenizer and licence files of the top level become assets), and the other formats above. Errors: io, not_found
+// (also: a folder without config.json or weights), bad_argument (not a regular file; a sidecar for what takes none),
+// truncated, corrupt (a hash of the source), malformed (names the file, tensor and byte), unsupported (an unknown dtype
+// or another format, by name), limit, no_memory.
+Result<std::unique_ptr<Model>> open_model(const std::string& path, const ModelOptions& options = {},
+                                          FileSystem& file_system = posix_file_system());
 
 // Opens one safetensors file over any source; Source::name() is for messages. Errors: as above.
 Result<std::unique_ptr<Model>> open_safetensors(std::unique_ptr<Source> source);

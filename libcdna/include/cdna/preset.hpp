@@ -39,12 +39,14 @@ struct Preset {
     exact,    // The source's bytes.
     exact_z,  // The same, in byte planes of which the exponents' is compressed (spec/format.md, 12.1).
     codebook,
+    source,  // The codes that the source holds, as they are. Not asked for by name.
   };
   Method method = Method::exact;
   CodebookOptions codebook;  // Of Method::codebook.
   bool operator==(const Preset&) const = default;
 
-  // Bits per value without row scales, outliers and codebook: 8.125 for cb8g64; 16 for exact (of bf16).
+  // Bits per value without row scales, outliers and codebook: 8.125 for cb8g64; 16 for exact (of bf16); 0 for source,
+  // which has what it has.
   double nominal_bits() const;
 };
 

@@ -1,0 +1,100 @@
+// Values of planes in memory, one by one as spec/format.md, 13.2 has them: short, not fast.
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+#include "cdna/encode.hpp"
+#include "libcdna/encode/value_rows.hpp"
+#include "libcdna/format/float_bits.hpp"
+
+namespace cdna {
+namespace {
+
+// Arithmetic that yields NaN yields one NaN on all machines.
+float canonical(float result) { return std::isnan(result) ? std::bit_cast<float>(kProductNan) : result; }
+
+// The rows that are asked for, one after the other.
+class PlanesDecoder {
+ public:
+  PlanesDecoder(const EncodedPlanes& planes, std::uint64_t cols)
+      : planes_(planes),
+        cols_(cols),
+        row_bytes_((cols / planes.vector * planes.bits + 7) / 8),
+        groups_(planes.group == 0 ? 0 : (cols + planes.group - 1) / planes.group) {}
+
+  // Without outliers, low rank and column scales, which come after them.
+  void decode_row(std::uint64_t row, std::span<float> out) const {
+    for (std::uint64_t column = 0; column < cols_; ++column) {
+      const std::size_t entry = code_at(row, column / planes_.vector) * planes_.vector + column % planes_.vector;
+      out[column] = scaled(planes_.codebook[entry], row, column);
+    }
+  }
+
+  void add_low_rank(std::uint64_t row, std::span<float> out) const {
+    const std::size_t rank = planes_.low_rank_factors.size();
+    if (rank == 0) return;
+    for (std::uint64_t column = 0; column < cols_; ++column) {
+      float sum = 0;
+      for (std::size_t t = 0; t < rank; ++t) {
+        const float left = planes_.low_rank_left[row * rank + t] * planes_.low_rank_factors[t];
+        sum = std::fma(left, planes_.low_rank_right[t * cols_ + column], sum);
+      }
+      out[column] = canonical(out[column] + sum);
+    }
+  }
+
+  void divide_by_column_scales(std::span<float> out) const {
+    if (planes_.column_scales.empty()) return;
+    for (std::uint64_t column = 0; column < cols_; ++column)
+      out[column] = canonical(out[column] / planes_.column_scales[column]);
+  }
+
+ private:
+  std::uint32_t code_at(std::uint64_t row, std::uint64_t index) const {
+    const std::byte* const codes = planes_.codes.data() + row * row_bytes_;
+    const std::uint64_t bit = index * planes_.bits;
+    std::uint32_t window = 0;  // Up to 16 bits at any of 8 positions: three bytes.
+    for (std::uint64_t i = 0; i < 3 && bit / 8 + i < row_bytes_; ++i)
+      window |= std::to_integer<std::uint32_t>(codes[bit / 8 + i]) << (8 * i);
+    return window >> (bit % 8) & ((1U << planes_.bits) - 1);
+  }
+
+  float scaled(float entry, std::uint64_t row, std::uint64_t column) const {
+    if (planes_.group == 0) return planes_.row_scales.empty() ? entry : canonical(entry * planes_.row_scales[row]);
+    const std::uint64_t group = row * groups_ + column / planes_.group;
+    float scale =
+        planes_.scale_table.empty() ? planes_.group_factors[group] : planes_.scale_table[planes_.group_scales[group]];
+    if (!planes_.row_scales.empty()) scale = canonical(scale * planes_.row_scales[row]);
+    const float value = canonical(entry * scale);
+    if (planes_.group_offsets.empty()) return value;
+    return canonical(value + planes_.group_offsets[group]);
+  }
+
+  const EncodedPlanes& planes_;
+  const std::uint64_t cols_;
+  const std::uint64_t row_bytes_;
+  const std::uint64_t groups_;
+};
+
+}  // namespace
+
+void decode(const EncodedPlanes& planes, DType dtype, std::uint64_t cols, std::uint64_t row_begin,
+            std::span<float> out) {
+  const PlanesDecoder decoder(planes, cols);
+  const std::uint64_t rows = cols == 0 ? 0 : out.size() / cols;
+  for (std::uint64_t row = 0; row < rows; ++row) decoder.decode_row(row_begin + row, out.subspan(row * cols, cols));
+  const DType outlier_dtype = planes.outlier_dtype == DType::none ? dtype : planes.outlier_dtype;
+  const std::span<const std::uint64_t> positions = planes.outlier_positions;
+  const auto first = std::lower_bound(positions.begin(), positions.end(), row_begin * cols);
+  const auto last = std::lower_bound(first, positions.end(), row_begin * cols + out.size());
+  for (auto position = first; position != last; ++position) {
+    const auto number = static_cast<std::size_t>(position - positions.begin());
+    out[*position - row_begin * cols] = static_cast<float>(value_at(outlier_dtype, planes.outlier_values, number));
+  }
+  for (std::uint64_t row = 0; row < rows; ++row) {
+    decoder.add_low_rank(row_begin + row, out.subspan(row * cols, cols));
+    decoder.divide_by_column_scales(out.subspan(row * cols, cols));
+  }
+}
+
+}  // namespace cdna
