@@ -27,7 +27,7 @@ class CountingModel final : public cdna::Model {
     std::copy_n(contents_[tensor].begin() + static_cast<std::ptrdiff_t>(offset), out.size(), out.begin());
     return {};
   }
-  const Metadata& metadata() const override { return metadata_; }
+  const cdna::Metadata& metadata() const override { return metadata_; }
   std::span<const cdna::ModelAsset> assets() const override { return {}; }
   cdna::Result<void> read_asset(std::size_t, std::uint64_t, std::span<std::byte>) const override { return {}; }
   std::span<const std::string> notes() const override { return {}; }
@@ -46,7 +46,7 @@ class CountingModel final : public cdna::Model {
  private:
   std::vector<cdna::ModelTensor> tensors_;
   std::vector<Bytes> contents_;
-  Metadata metadata_;
+  cdna::Metadata metadata_;
 };
 
 std::vector<cdna::Role> embeddings(const CountingModel& model) {
