@@ -422,6 +422,14 @@ class StreamTest(ToolTest):
             out, _ = self.run_tool(command, '--version')
             self.assertRegex(out, rf'^{command} \d+\.\d+\.\d+\S*, CDNA format version 3\n$')
 
+    def test_programs_are_also_words_of_cdna(self):
+        for word in ('inspect', 'fsck'):
+            out, _ = self.run_tool('cdna', word, '--version')
+            self.assertEqual(out, self.run_tool(f'cdna-{word}', '--version')[0])
+            _, err = self.run_tool('cdna', word, 'missing.cdna', code=OPERATIONAL)
+            self.assertEqual(err, self.run_tool(f'cdna-{word}', 'missing.cdna', code=OPERATIONAL)[1])
+            self.assertIn(f'cdna {word}', self.run_tool('cdna', '--help')[0])
+
     def test_wrong_arguments_are_usage_errors_on_stderr(self):
         before = self.names()
         for command in (

@@ -17,6 +17,7 @@
 #include "tools/exit_code.hpp"
 #include "tools/interrupt.hpp"
 #include "tools/json.hpp"
+#include "tools/programs.hpp"
 #include "tools/progress.hpp"
 #include "tools/text.hpp"
 
@@ -261,10 +262,8 @@ int run(const Options& options) {
 }
 
 }  // namespace
-}  // namespace cdna::tools
 
-int main(int argc, char** argv) {
-  using namespace cdna::tools;
+int fsck_main(int argc, char** argv) {
   Options options;
   CLI::App app{
       "Checks CDNA files and lists bad byte ranges. Never writes to them.\n"
@@ -272,7 +271,7 @@ int main(int argc, char** argv) {
       "cdna-fsck"};
   app.footer(
       "Exit codes, ORed over the files: 0 clean, 4 errors left, 8 operational failure, 16 usage; 130 interrupted.");
-  app.set_version_flag("--version", "cdna-fsck " + std::string(cdna::kLibraryVersion) + ", CDNA format version 3");
+  app.set_version_flag("--version", "cdna-fsck " + std::string(kLibraryVersion) + ", CDNA format version 3");
   app.add_option("FILE", options.files, "CDNA files");
   app.add_flag("--quick", options.quick, "Metadata and indices only");
   app.add_flag("--deep", options.deep, "Decode everything as well");
@@ -289,3 +288,5 @@ int main(int argc, char** argv) {
   if (const int code = parse_arguments(app, argc, argv); code >= 0) return code;
   return run_guarded(kProgram, [&options] { return run(options); });
 }
+
+}  // namespace cdna::tools

@@ -11,6 +11,7 @@
 #include "tools/cdna-inspect/model_summary.hpp"
 #include "tools/exit_code.hpp"
 #include "tools/json.hpp"
+#include "tools/programs.hpp"
 #include "tools/text.hpp"
 
 namespace cdna::tools {
@@ -263,17 +264,15 @@ int run(const Options& options) {
 }
 
 }  // namespace
-}  // namespace cdna::tools
 
-int main(int argc, char** argv) {
-  using namespace cdna::tools;
+int inspect_main(int argc, char** argv) {
   Options options;
   CLI::App app{
       "Shows what a CDNA file holds: one line a tensor and totals. Checks head, tail, footer and metadata; reads no "
       "tensor data (with --errors or --json: the block index and the statistics, and tells where they are damaged).",
       "cdna-inspect"};
   app.footer(kExitCodeHelp);
-  app.set_version_flag("--version", "cdna-inspect " + std::string(cdna::kLibraryVersion) + ", CDNA format version 3");
+  app.set_version_flag("--version", "cdna-inspect " + std::string(kLibraryVersion) + ", CDNA format version 3");
   app.add_option("FILE", options.file, "A .cdna file")->required();
   app.add_option("GLOB", options.globs, "Shell patterns: only tensors whose names match");
   app.add_flag(
@@ -284,3 +283,5 @@ int main(int argc, char** argv) {
   if (const int code = parse_arguments(app, argc, argv); code >= 0) return code;
   return run_guarded(kProgram, [&options] { return run(options); });
 }
+
+}  // namespace cdna::tools

@@ -8,19 +8,23 @@
 #include "cdna/version.hpp"
 #include "tools/cdna/commands.hpp"
 #include "tools/exit_code.hpp"
+#include "tools/programs.hpp"
 
-int main(int argc, char** argv) {
-  using namespace cdna::tools;
+namespace cdna::tools {
+
+int cdna_main(int argc, char** argv) {
   CLI::App app{
       "Neural-network weights in CDNA files: verified, compressed, memory-mapped.\n\n"
       "  cdna convert model/ model.cdna                     every tensor bit for bit\n"
       "  cdna convert model/ model.cdna --encoding cb8      matrices as 8-bit codes\n"
       "  cdna export model.cdna model.safetensors\n"
       "  cdna diff model.cdna model/                        what differs, by digest and in dB\n"
-      "  cdna matmul model.cdna NAME x.npy y.npy            y = x W^T",
+      "  cdna matmul model.cdna NAME x.npy y.npy            y = x W^T\n"
+      "  cdna inspect model.cdna                            what it holds (also cdna-inspect)\n"
+      "  cdna fsck model.cdna                               whether it is sound (also cdna-fsck)",
       "cdna"};
   app.footer(kExitCodeHelp);
-  app.set_version_flag("--version", "cdna " + std::string(cdna::kLibraryVersion) + ", CDNA format version 3");
+  app.set_version_flag("--version", "cdna " + std::string(kLibraryVersion) + ", CDNA format version 3");
   app.require_subcommand(1);
   std::vector<std::pair<CLI::App*, std::function<int()>>> commands;
   const auto add = [&](const char* name, const char* help, std::function<int()> (*declare)(CLI::App&)) {
@@ -47,3 +51,5 @@ int main(int argc, char** argv) {
   }
   return kUsage;
 }
+
+}  // namespace cdna::tools

@@ -4,30 +4,16 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-import shutil
-import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
-# The first word: the program, and whether it takes that word itself.
-TOOLS = {
-    "convert": ("cdna", True), "export": ("cdna", True), "diff": ("cdna", True), "matmul": ("cdna", True),
-    "bench": ("cdna", True), "inspect": ("cdna-inspect", False), "fsck": ("cdna-fsck", False),
-}  # fmt: skip
+from ._tools import find_tool, no_tool, run_tool
+
+TOOLS = ("convert", "export", "diff", "matmul", "bench", "inspect", "fsck")
 CUDA_LIBRARY = "libcdna_cuda.so.1"
 USAGE = f"""usage: python -m cdna                    what this installation is
        python -m cdna TOOL ARGUMENTS...  TOOL: {", ".join(TOOLS)} (each with --help)"""
-
-
-def find_tool(program: str) -> str | None:
-    """The tool of this package's wheel, else one on PATH."""
-    scripts = Path(sysconfig.get_path("scripts"))
-    beside = Path(sys.executable).parent
-    for folder in (scripts, beside):
-        if os.access(folder / program, os.X_OK):
-            return str(folder / program)
-    return shutil.which(program)
 
 
 def cuda_state() -> str:
@@ -72,25 +58,9 @@ def print_environment() -> None:
         ("tqdm", version_of("tqdm")),
         ("presets", ", ".join(_core.presets())),
     ]
-    rows += [(program, find_tool(program) or no_tool(program)) for program in ("cdna", "cdna-inspect", "cdna-fsck")]
+    rows.append(("tools", find_tool() or no_tool()))
     for name, value in rows:
         print(f"{name:14}{value}")
-
-
-def no_tool(program: str) -> str:
-    return (
-        f"{program} is not installed: this wheel was built without CLI11 and fmt. Install libcli11-dev and libfmt-dev (Debian)"
-        " and build it again (pip install --no-binary cdna cdna), or build the project with meson"
-    )
-
-
-def run_tool(arguments: list[str]) -> int:
-    program, takes_word = TOOLS[arguments[0]]
-    path = find_tool(program)
-    if path is None:
-        print(f"python -m cdna: {no_tool(program)}", file=sys.stderr)
-        return 127
-    return subprocess.run([path, *(arguments if takes_word else arguments[1:])], check=False).returncode
 
 
 def main(arguments: list[str]) -> int:
