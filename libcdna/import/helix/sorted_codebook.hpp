@@ -20,7 +20,7 @@ struct CodedMatrix {
 
 // Sorts entries ascending (stably, where vector is 1; entries of several elements keep their places), gives the indices
 // the new numbers and packs them: entry codebook[code] has the bits of entries[index], the sign of a zero included. The
-// last entry is repeated up to 2^bits. An entry without index that is not finite becomes a neighbour. Requires:
+// last entry is repeated up to 2^bits. What is not finite in an entry without index becomes 0. Requires:
 // entries.size() is k * vector with 1 <= k <= 65536, indices.size() a multiple of `rows`. Errors: malformed: an index
 // that is not below k, an index of an entry that is not finite; with row and column of the index. Cost: O(indices).
 Result<CodedMatrix> sort_codebook(std::span<const float> entries, std::uint32_t vector,
