@@ -12,6 +12,7 @@ import struct
 import sys
 from array import array
 from collections import Counter
+from fractions import Fraction
 from pathlib import Path
 
 HEAD_MAGIC, TAIL_MAGIC, RECORD_MAGIC = map(bytes.fromhex, (
@@ -26,11 +27,12 @@ CUT = 2**20                       # entries after which a row is cut when rows_p
 PIECE = 16384                     # bytes of a piece of bulk data
 TENSOR, ASSET, METADATA, ALIAS = range(4)
 BIT_15 = 0x8000                   # in a kind: may be ignored; in a plane's role: decoding works without it
-DATA, CODES, CODEBOOK, ROW_SCALE, GROUP_SCALE, SCALE_TABLE, OUTLIERS = range(1, 8)
+DATA, CODES, CODEBOOK, ROW_SCALE, GROUP_SCALE, SCALE_TABLE, OUTLIERS, GROUP_OFFSET = range(1, 9)
+LEFT, FACTORS, RIGHT, COLUMN_SCALE = range(14, 18)
 PWL, AFFINE, STATISTICS = range(BIT_15 | 18, BIT_15 | 21)
 RAW, ZSTD, BROTLI = range(3)
 NONFINITE = 1                     # bit 0 of optional_features
-ENCODINGS = {b"cdna.exact": (DATA,), b"cdna.codebook": range(CODES, OUTLIERS + 1)}
+ENCODINGS = {b"cdna.exact": (DATA,), b"cdna.codebook": (*range(CODES, GROUP_OFFSET + 1), *range(LEFT, COLUMN_SCALE + 1))}
 DTYPE_NAMES = ("none BOOL U8 I8 U16 I16 U32 I32 U64 I64 F16 BF16 F32 F64 C64 F8_E4M3 F8_E5M2 F8_E8M0 "
                "F8_E4M3FNUZ F8_E5M2FNUZ F6_E2M3 F6_E3M2 F4").split()
 DTYPE_BITS = (0, 8, 8, 8, 16, 16, 32, 32, 64, 64, 16, 16, 32, 64, 64, 8, 8, 8, 8, 8, 6, 6, 4)
@@ -41,7 +43,7 @@ FLOATS = F16, BF16, F32, F64 = tuple(map(DTYPE_NAMES.index, ("F16", "BF16", "F32
 CLASSES = {None: "limit"} | {rule: error_class for error_class, rules in {
     "not_cdna": "T1", "truncated": "T2 T11", "root_mismatch": "T4", "corrupt": "H1 T3 F1 X1 B1 G1 R1 D2",
     "unsupported": "T5 T6 T7 T9 T10 I1 I2 P1 P2 X2 U1 U2 U3 U4 U5 U6 U7",
-    "limit": "T13 T14 I5 I6 I8 P4 P6 M1"}.items() for rule in rules.split()}
+    "limit": "T13 T14 I5 I6 I8 P4 P6 E7 M1"}.items() for rule in rules.split()}
 
 class CdnaError(Exception):
     """What a file does wrong: the rule, its error class, and a sentence."""
@@ -64,6 +66,22 @@ def ceil_div(x, y):
 def RN(x):
     """x rounded to f32: nearest, ties to even, subnormals kept. Every NaN becomes 7FC00000."""
     return array("f", (x if x == x else math.nan,))[0]     # array, unlike struct.pack, overflows to infinity
+
+def fused(a, b, c):
+    """RN(a * b + c), rounded once. The product of two f32 is exact in f64; their sum is made of fractions."""
+    total = a * b + c
+    if not math.isfinite(total) or total == 0:
+        return RN(total)
+    exact = Fraction(a * b) + Fraction(c)
+    exponent = exact.numerator.bit_length() - exact.denominator.bit_length()
+    last = max(exponent - 23, -149)                        # the place of the last bit, or one below it
+    last += abs(exact) >= Fraction(2)**(last + 24)
+    return RN(math.ldexp(round(exact / Fraction(2)**last), last))
+
+def divide(a, b):
+    if b:
+        return RN(a / b)
+    return RN(math.copysign(math.inf, a) * math.copysign(1, b) if a else math.nan)
 
 def RN16(x):
     """The two bytes of x rounded to f16. A zero is +0."""
@@ -429,6 +447,9 @@ def join_byte_planes(stored, length, size):
     return words.pack(*(word >> 1 | (word & 1) << 8 * size - 1 for word in words.unpack(joined)))
 
 # ---- 13 Encodings ----
+def known_vectors(item, plane):
+    return (1, 2, 4) if (item.type, plane.role) == (b"cdna.codebook", CODES) else (1,)
+
 def unsupported_rule(item, index=()):
     """The first of U1 to U7 (without an index, U6) that makes the item unsupported, or None."""
     tensor = item.kind == TENSOR
@@ -436,7 +457,7 @@ def unsupported_rule(item, index=()):
     rules = [("U1", tensor and not known_roles), ("U2", tensor and not 1 <= item.dtype < len(DTYPE_NAMES))]
     for plane in item.needed_planes:
         rules += [("U3", tensor and plane.role not in known_roles), ("U4", plane.layout > 1),
-                  ("U5", plane.codecs >> 3), ("U6", tensor and plane.vector != 1)]
+                  ("U5", plane.codecs >> 3), ("U6", tensor and plane.vector not in known_vectors(item, plane))]
     needed = [entry for entry in index if not entry.plane.role & BIT_15]
     rules.append(("U7", any(entry.filter and not is_byte_planes(item, entry) for entry in needed)))
     return next((rule for rule, holds in rules if holds), None)
@@ -446,7 +467,7 @@ def is_plane(plane, scope, dtypes, row_entries, groups=(0,), bits=None):
             and plane.group in groups and plane.bits in (bits or (DTYPE_BITS[plane.dtype],)))
 
 def check_encoding(item):
-    """E1, E2."""
+    """E1, or E2 and E7."""
     needed, planes = item.needed_planes, item.by_role
     in_order = item.planes[:len(needed)] == needed == [planes[role] for role in sorted(planes)]
     if item.type == b"cdna.exact":
@@ -457,14 +478,24 @@ def check_encoding(item):
         return
     need(in_order and CODES in planes and CODEBOOK in planes and item.dtype in FLOATS,
          "E2", "not the dtype or the planes of a codebook tensor")
-    groups = planes.get(GROUP_SCALE)
-    cells = ceil_div(item.cols, groups.group or 1) if groups else 0
-    table = {CODES: (1, (0,), item.cols, (0,), range(1, 17)), OUTLIERS: (2, FLOATS, 0, (0,), (8,)),
-             CODEBOOK: (0, (F16, F32), 2**planes[CODES].bits), SCALE_TABLE: (0, (F32,), 256),
-             ROW_SCALE: (1, (F32,), 1), GROUP_SCALE: (1, (F32, F16, BF16, U8), cells, (32, 64, 128))}
+    groups, codes, k = planes.get(GROUP_SCALE), planes[CODES], planes[LEFT].row_entries if LEFT in planes else 0
+    size = groups.group if groups else 0
+    cells = ceil_div(item.cols, size or 1)
+    table = {CODES: (1, (0,), item.cols // codes.vector, (0,), range(1, 17)), OUTLIERS: (2, FLOATS, 0, (0,), (8,)),
+             CODEBOOK: (0, (F16, F32), 2**codes.bits * codes.vector), SCALE_TABLE: (0, (F32,), 256),
+             ROW_SCALE: (1, (F32,), 1), GROUP_SCALE: (1, (F32, F16, BF16, U8), cells, (16, 32, 64, 128)),
+             GROUP_OFFSET: (1, (F32, F16, BF16), cells, (size,)), LEFT: (1, (F32,), k), FACTORS: (0, (F32,), k),
+             RIGHT: (0, (F32,), k * item.cols), COLUMN_SCALE: (0, (F32,), item.cols)}
+    need(item.cols % codes.vector == 0, "E2", "vectors do not divide the columns")
+    planes[CODEBOOK].is_vectors = codes.vector > 1
+    need(groups or GROUP_OFFSET not in planes, "E2", "group_offset")
+    need((k > 0) == (LEFT in planes) == (FACTORS in planes) == (RIGHT in planes), "E2", "low rank")
+    need(LEFT not in planes or planes[LEFT].rows_per_block, "E2", "left is cut")
     for role, plane in planes.items():
         need(is_plane(plane, *table[role]), "E2", f"the plane of role {role} is not as it must be")
     need((SCALE_TABLE in planes) == (groups is not None and groups.dtype == U8), "E2", "scale_table")
+    whole = [planes[role].row_entries for role in (RIGHT, COLUMN_SCALE) if role in planes]
+    need(k <= 1024 and max(whole, default=0) <= 2**26, "E7", "planes that a decoder cannot hold")
 
 def check_block(index, entry, block):
     """E3 to E6 for a decoded block."""
@@ -475,11 +506,12 @@ def check_block(index, entry, block):
     if plane.role == OUTLIERS:
         need(len(block) % (4 + DTYPE_BITS[plane.dtype] // 8) == 0, "E5", "not a whole number of outliers")
         codes, (_, positions) = index[entry.number], split_outliers(block, plane.dtype)   # plane 0 is first
-        inside = max(positions, default=-1) < codes.rows * codes.columns
+        inside = max(positions, default=-1) < codes.rows * codes.columns * codes.plane.vector
         need(ascending(positions) and inside, "E6", "positions do not ascend, or leave the block")
     if plane.role == CODEBOOK:
-        values = list(floats(block, plane.dtype))          # two at least, and no NaN is <= another
-        need(all(a <= b for a, b in zip(values, values[1:])), "E3", "the codebook is not ascending")
+        values = list(floats(block, plane.dtype))
+        need(not any(map(math.isnan, values)), "E3", "the codebook has a NaN")
+        need(plane.is_vectors or values == sorted(values), "E3", "the codebook is not ascending")
 
 def split_outliers(block, dtype):
     """The values (as bytes) and the positions of the outliers of a block."""
@@ -519,9 +551,11 @@ def codebook_values(item, blocks):
         for entry, block in blocks.get(role, ()):
             yield from block if entry.plane.dtype == U8 else floats(block, entry.plane.dtype)
 
+    vector, cols, values = item.by_role[CODES].vector, item.cols, bytearray()
     groups, outlier_plane = map(item.by_role.get, (GROUP_SCALE, OUTLIERS))
-    codebook, scale_table = list(entries(CODEBOOK)), list(entries(SCALE_TABLE))
-    row_scales, group_scales, values = entries(ROW_SCALE), entries(GROUP_SCALE), bytearray()
+    codebook, scale_table, factors, right, column_scales = map(
+        list, map(entries, (CODEBOOK, SCALE_TABLE, FACTORS, RIGHT, COLUMN_SCALE)))
+    row_scales, group_scales, group_offsets, left = map(entries, (ROW_SCALE, GROUP_SCALE, GROUP_OFFSET, LEFT))
     for entry, block in blocks[CODES]:
         outliers = {}
         if outlier_plane:
@@ -530,19 +564,33 @@ def codebook_values(item, blocks):
         for row, row_codes in enumerate(code_rows(entry, block)):
             if entry.first_column == 0:
                 row_scale = next(row_scales, None)
-            scale = row_scale
-            for column, code in enumerate(row_codes):
+                left_row = [RN(next(left) * factor) for factor in factors]
+            scale, offset = row_scale, None
+            elements = (codebook[code * vector + i] for code in row_codes for i in range(vector))
+            for column, w in enumerate(elements):
                 if groups and column % groups.group == 0:
-                    scale = next(group_scales)
+                    scale, offset = next(group_scales), next(group_offsets, None)
                     scale = scale_table[scale] if scale_table else scale
                     scale = scale if row_scale is None else RN(scale * row_scale)
-                position = row * entry.columns + column
-                if position in outliers:
-                    values += outlier_to_f32(outliers[position], outlier_plane.dtype)
-                else:
-                    w = codebook[code] if scale is None else RN(codebook[code] * scale)
-                    values += struct.pack("<f", w)
+                w = w if scale is None else RN(w * scale)
+                w = w if offset is None else RN(w + offset)
+                raw = outliers.get(row * entry.columns * vector + column)
+                raw = struct.pack("<f", w) if raw is None else outlier_to_f32(raw, outlier_plane.dtype)
+                j = entry.first_column * vector + column
+                if factors or column_scales:
+                    w, = floats(raw, F32)
+                    raw = struct.pack("<f", finished(w, left_row, right[j::cols], column_scales[j:j + 1]))
+                values += raw
     return bytes(values)
+
+def finished(w, left_row, right_column, column_scale):
+    """What comes after the outliers."""
+    if left_row:
+        added = 0.0
+        for left, right in zip(left_row, right_column):
+            added = fused(left, right, added)
+        w = RN(w + added)
+    return divide(w, *column_scale) if column_scale else w
 
 # ---- 14 Metadata ----
 def read_metadata(content):
@@ -673,7 +721,9 @@ class File:
                 continue
             for _, block in self.read_blocks(index, role):
                 values = b"".join(split_outliers(block, plane.dtype)[0]) if role == OUTLIERS else block
-                need(all(map(math.isfinite, floats(values, plane.dtype))), "D1", "a value is not finite")
+                finite = all(map(math.isfinite, floats(values, plane.dtype)))
+                need(finite, "D1", "a value is not finite")
+                need(role != COLUMN_SCALE or all(floats(values, plane.dtype)), "D1", "a column scale is zero")
 
     def check_statements(self, item, index):
         """D3, D4 of the planes of section 13.3, in order."""
@@ -690,7 +740,8 @@ class File:
                 outliers, entropy = self.measure(item, index)
                 need(values[0] == outliers and abs(values[2] - entropy) <= 1e-6, "D4", "outliers or entropy")
                 continue
-            need(codebook.dtype == F16 and (plane.role == AFFINE or bits >= 5), "D3", "not for pwl, affine")
+            scalar = item.by_role[CODES].vector == 1
+            need(codebook.dtype == F16 and scalar and (plane.role == AFFINE or bits >= 5), "D3", "not for pwl, affine")
             segment = 2**bits * 2 // len(values)           # codes
             stated = b"".join(RN16(base + l * step) for base, step in zip(values[::2], values[1::2])
                               for l in range(segment))

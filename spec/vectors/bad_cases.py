@@ -8,6 +8,7 @@ from builder import (ASSET, BROTLI, CODEBOOK, DATA, DTYPE_ID, GROUP_SCALE, HEAD_
                      raw_block, structure_hash, zstd_block, zstd_blocks, zstd_encoder, zstd_frame, zstd_header)
 from describe import (EXACT, Scales, alias, asset, code_noise, codebook, counting, exact, filled, metadata, noise,
                       outlier_plane, statement)
+from extension_cases import BAD_EXTENSIONS
 from good_cases import ROUND_TRIP, SMALL_BOOK, TABLE, ignorable_plane, in_planes, stored_as
 from payloads import (BROTLI_128K_18, BROTLI_199_LETTERS, BROTLI_201_LETTERS, BROTLI_LETTERS_16,
                       BROTLI_LETTERS_17, BROTLI_LETTERS_22, LETTERS)
@@ -1020,7 +1021,7 @@ def almost_root(file):
 
 
 BAD = [Case(*row) for row in T_CASES + F_CASES + I_CASES + P_CASES + N_CASES + E_OPEN_CASES + X_CASES
-       + BLOCK_CASES + E_TOUCH_CASES + M_CASES + BAD_STATEMENTS + DEEP_CASES]
+       + BLOCK_CASES + E_TOUCH_CASES + M_CASES + BAD_STATEMENTS + DEEP_CASES + BAD_EXTENSIONS]
 BAD += [Case("T4_other_root", "the caller expects another root", standard(), expected_root="00" * 32),
         Case("T4_last_bit", "the caller expects a root that differs in the last bit", File(),
              expected_root=almost_root(File()))]

@@ -9,12 +9,14 @@ import math
 import re
 import struct
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 HEAD_MAGIC = bytes.fromhex("CD43444E410D0A1A")
 TAIL_MAGIC = bytes.fromhex("CD43444E33454E44")
 RECORD_MAGIC = bytes.fromhex("CD43444E33524543")
 TENSOR, ASSET, METADATA, ALIAS = range(4)
-DATA, CODES, CODEBOOK, ROW_SCALE, GROUP_SCALE, SCALE_TABLE, OUTLIERS = range(1, 8)
+DATA, CODES, CODEBOOK, ROW_SCALE, GROUP_SCALE, SCALE_TABLE, OUTLIERS, GROUP_OFFSET = range(1, 9)
+LEFT, FACTORS, RIGHT, COLUMN_SCALE = range(14, 18)
 IGNORABLE = 0x8000
 PWL, AFFINE, STATISTICS = range(IGNORABLE | 18, IGNORABLE | 21)
 RAW, ZSTD, BROTLI = range(3)
@@ -279,6 +281,18 @@ def to_f16(x):
         return struct.unpack("<e", struct.pack("<e", x + 0.0))[0]
     except OverflowError:
         return math.copysign(INF, x)
+
+
+def fused(a, b, c):
+    """a * b + c rounded once to f32: of an estimate and its neighbours the nearest to the exact number, or the even one."""
+    exact = Fraction(a) * Fraction(b) + Fraction(c)
+    estimate = to_f32(float(exact))
+    if exact == 0 or math.isinf(estimate):
+        return a * b + c if exact == 0 else estimate
+    pattern, = struct.unpack("<I", struct.pack("<f", abs(estimate)))
+    near = [(struct.unpack("<f", struct.pack("<I", n))[0], n) for n in range(max(pattern, 1) - 1, pattern + 2)]
+    nearest, _ = min(near, key=lambda pair: (abs(Fraction(pair[0]) - abs(exact)), pair[1] & 1))
+    return math.copysign(nearest, exact)
 
 
 def f32_bytes(x):

@@ -6,6 +6,7 @@ from builder import (BROTLI, CUT, DTYPE_BITS, DTYPES, IGNORABLE, INF, NONFINITE,
                      byte_plane_encoder, raw_block, zstd_block, zstd_blocks, zstd_encoder, zstd_header)
 from describe import (Scales, alias, asset, code_noise, codebook, counting, even_book, exact, float_plane,
                       metadata, noise, statement)
+from extension_cases import GOOD_EXTENSIONS
 from payloads import (BROTLI_128K_17, BROTLI_LETTERS_10, BROTLI_LETTERS_16, BROTLI_TEXT, LETTERS, TEXT,
                       ZSTD_TEXT)
 from statement_cases import GOOD_STATEMENTS
@@ -497,8 +498,8 @@ UNKNOWN_CASES = [
     unknown_file("unknown_dtype_0", "a tensor of dtype 0", strange("t", "U2", dtype=0)),
     unknown_file("unknown_role", "a role that cdna.exact does not define", with_plane(
         strange("t", "U3"), group_offset_plane(4))),
-    unknown_file("unknown_role_codebook", "role 8 in a codebook tensor", with_plane(
-        changed(scaled("t", [1.0, 2.0]), "U3"), group_offset_plane(2))),
+    unknown_file("unknown_role_codebook", "role 9 in a codebook tensor", with_plane(
+        changed(scaled("t", [1.0, 2.0]), "U3"), float_plane(9, "F32", 1, 2, range(2), rows_per_block=2))),
     unknown_file("unknown_layout", "layout 2", unknown_layout("t")),
     unknown_file("unknown_codec", "codec 3", unknown_codec("t")),
     unknown_file("unknown_codec_7", "codec 7, the last", strange("t", "U5", block={"codec": 7})),
@@ -539,3 +540,4 @@ UNKNOWN_CASES = [
 ]
 
 GOOD = SHAPE_CASES + DTYPE_CASES + CODEBOOK_CASES + FILE_CASES + BYTE_PLANE_CASES + GOOD_STATEMENTS + UNKNOWN_CASES
+GOOD += GOOD_EXTENSIONS

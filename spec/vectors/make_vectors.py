@@ -21,7 +21,7 @@ CLASSES = {
     "not_cdna": "T1", "truncated": "T2 T11", "root_mismatch": "T4",
     "corrupt": "T3 F1 H1 X1 B1 G1 R1 D2",
     "unsupported": "T5 T6 T7 T9 T10 I1 I2 P1 P2 X2 U1 U2 U3 U4 U5 U6 U7",
-    "limit": "T13 T14 I5 I6 I8 P4 P6 M1",
+    "limit": "T13 T14 I5 I6 I8 P4 P6 E7 M1",
     "malformed": "T8 T12 F2 F3 F4 F5 F6 I3 I7 I9 I10 I11 I12 I13 I14 I15 P3 P5 P7 P8 P9 N1 N2 N3 N4 N5 "
                  "X3 X4 X5 X6 X7 X8 X9 C1 C2 C3 C4 E1 E2 E3 E4 E5 E6 M2 M3 M4 M5 D1 "
                  "D3 D4",
