@@ -1,4 +1,4 @@
-// Opens what a path names: a safetensors file or a Hugging Face folder.
+// Opens what a path names, by the format that its content shows.
 #include <fcntl.h>
 
 #include <algorithm>
@@ -7,8 +7,11 @@
 #include <utility>
 
 #include "cdna/import.hpp"
+#include "libcdna/import/folder.hpp"
 #include "libcdna/import/foreign_format.hpp"
+#include "libcdna/import/helix/helix_model.hpp"
 #include "libcdna/import/hugging_face.hpp"
+#include "libcdna/import/numpy/numpy_model.hpp"
 #include "libcdna/import/safetensors_header.hpp"
 #include "libcdna/io/descriptor.hpp"
 #include "libcdna/no_throw.hpp"
@@ -16,6 +19,8 @@
 
 namespace cdna {
 namespace {
+
+using namespace std::string_view_literals;
 
 constexpr std::array<std::string_view, 11> kFormatNames{
     "auto", "safetensors", "hxq", "hxzc", "hxz2", "helix-v2", "helix-v3", "gguf", "gguf-hxq", "npy", "npz"};
@@ -25,6 +30,39 @@ constexpr std::array<ModelFormat, kFormatNames.size()> kFormats = [] {
   for (std::size_t i = 0; i < formats.size(); ++i) formats[i] = static_cast<ModelFormat>(i);
   return formats;
 }();
+
+struct Magic {
+  std::string_view bytes;
+  ModelFormat format;
+};
+
+constexpr std::array kMagics{
+    Magic{"HXZC"sv, ModelFormat::hxzc},      Magic{"HXZ2"sv, ModelFormat::hxz2},
+    Magic{"\x93NUMPY"sv, ModelFormat::npy},  Magic{"PK\x03\x04"sv, ModelFormat::npz},
+    Magic{"PK\x05\x06"sv, ModelFormat::npz},
+};
+
+// What a file begins as; safetensors when as nothing else.
+Result<ModelFormat> detect_format(const std::string& path, FileSystem& file_system) {
+  const auto source = CDNA_TRY(open_source(path, Io::pread, file_system));
+  std::array<char, 16> head{};
+  const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(head.size(), source->size_bytes()));
+  if (size > 0) CDNA_TRY(source->read_at(0, std::as_writable_bytes(std::span(head).first(size))));
+  const std::string_view text(head.data(), size);
+  // A length below 2^32 and the header's first byte.
+  if (text.substr(std::min<std::size_t>(4, size)).starts_with("\0\0\0\0{"sv)) return ModelFormat::safetensors;
+  for (const Magic& magic : kMagics) {
+    if (text.starts_with(magic.bytes)) return magic.format;
+  }
+  return ModelFormat::safetensors;
+}
+
+// The file's name without folders and ending.
+std::string stem_of(const std::string& path) {
+  const std::string name = path.substr(path.rfind('/') + 1);
+  const std::size_t dot = name.rfind('.');
+  return dot == std::string::npos || dot == 0 ? name : name.substr(0, dot);
+}
 
 // Refuses other formats by their names. What is safetensors at all is for open_safetensors to say.
 Result<void> check_format(const Source& source) {
@@ -65,17 +103,61 @@ std::optional<ModelFormat> parse_model_format(std::string_view name) {
   return static_cast<ModelFormat>(found - kFormatNames.begin());
 }
 
+namespace {
+
+Error not_read_as(ModelFormat format, const std::string& path) {
+  Error error = fail(Code::unsupported, "", "not read as " + std::string(name_of(format)));
+  error.file = path;
+  return error;
+}
+
+Result<std::unique_ptr<Model>> open_npz_file(const std::string& path, FileSystem& file_system) {
+  auto source = CDNA_TRY(open_source(path, Io::pread, file_system));
+  return open_npz_model(std::move(source));
+}
+
+Result<std::unique_ptr<Model>> open_npy_file(const std::string& path, FileSystem& file_system) {
+  auto source = CDNA_TRY(open_source(path, Io::pread, file_system));
+  return open_npy_model(std::move(source), stem_of(path));
+}
+
+Result<std::unique_ptr<Model>> open_file(const std::string& path, const ModelOptions& options,
+                                         FileSystem& file_system) {
+  const bool detects = options.format == ModelFormat::detect;
+  const ModelFormat format = detects ? CDNA_TRY(detect_format(path, file_system)) : options.format;
+  const bool takes_sidecar = format == ModelFormat::hxzc || format == ModelFormat::hxz2;
+  CDNA_CHECK(options.sidecar.empty() || takes_sidecar, Code::bad_argument, "",
+             "sidecar: only hxzc and hxz2 files have one, this is " + std::string(name_of(format)));
+  if (takes_sidecar) return open_hxz_file(path, options.sidecar, file_system);
+  if (format == ModelFormat::npy) return open_npy_file(path, file_system);
+  if (format == ModelFormat::npz) return open_npz_file(path, file_system);
+  if (format == ModelFormat::safetensors) return open_safetensors_file(path, file_system);
+  return not_read_as(format, path);
+}
+
+Result<std::unique_ptr<Model>> open_folder(const std::string& path, const ModelOptions& options,
+                                           FileSystem& file_system) {
+  CDNA_CHECK(options.sidecar.empty(), Code::bad_argument, "",
+             "sidecar: only hxzc and hxz2 files have one, this is a folder");
+  const Folder folder = CDNA_TRY(Folder::open(path, file_system));
+  const bool detects = options.format == ModelFormat::detect;
+  if (options.format == ModelFormat::helix_v2) return open_helix_v2(folder);
+  if (detects && CDNA_TRY(is_helix_v2_folder(folder))) return open_helix_v2(folder);
+  if (detects || options.format == ModelFormat::safetensors) return open_hugging_face(path, file_system);
+  return not_read_as(options.format, path);
+}
+
+}  // namespace
+
 Result<std::unique_ptr<Model>> open_model(const std::string& path, const ModelOptions& options,
                                           FileSystem& file_system) {
   return no_throw([&]() -> Result<std::unique_ptr<Model>> {
-    CDNA_CHECK(options.format == ModelFormat::detect || options.format == ModelFormat::safetensors, Code::unsupported,
-               "", std::string(name_of(options.format)) + " is not read");
     struct stat status {};
     const int result = retrying(file_system, &FileSystem::fstatat, AT_FDCWD, path.c_str(), &status, 0);
     // What is not there is for open_source to say.
     if (result < 0 && result != -ENOENT) return fail_io("cannot look at the model", result, path);
     const bool is_folder = result == 0 && S_ISDIR(status.st_mode);
-    return is_folder ? open_hugging_face(path, file_system) : open_safetensors_file(path, file_system);
+    return is_folder ? open_folder(path, options, file_system) : open_file(path, options, file_system);
   });
 }
 
