@@ -19,7 +19,9 @@ std::uint32_t number_of(const ItemView& view, const wire::Plane& plane) {
 
 std::uint64_t divide_up(std::uint64_t value, std::uint64_t by) { return value / by + (value % by != 0 ? 1 : 0); }
 
-std::uint64_t code_count_of(const BlockPlace& place) { return place.row_count * place.entry_count; }
+std::uint64_t element_count_of(const wire::Plane& codes, const BlockPlace& place) {
+  return place.row_count * place.entry_count * codes.vector();
+}
 
 struct BlockNumber {
   std::uint32_t item = 0;
@@ -33,9 +35,9 @@ struct Outliers {
   std::span<const std::byte> positions;
 };
 
-// Checks E5, and E6 for a block of `code_count` codes.
+// Checks E5, and E6 for a block of `element_count` elements.
 Result<Outliers> split_outliers(const File& file, BlockNumber number, std::span<const std::byte> bytes,
-                                std::uint64_t code_count) {
+                                std::uint64_t element_count) {
   const TouchedPlane touched = CDNA_TRY(file.touch(number.item, number.plane));
   const wire::Plane& plane = *touched.plane;
   const auto malformed = [&](const char* rule, std::string message) {
@@ -56,7 +58,7 @@ Result<Outliers> split_outliers(const File& file, BlockNumber number, std::span<
   std::uint64_t least = 0;
   for (std::uint64_t i = 0; i < outliers.count; ++i) {
     const auto position = load<std::uint32_t>(outliers.positions.subspan(4 * i));
-    if (position < least || position >= code_count) {
+    if (position < least || position >= element_count) {
       return malformed("E6", "outlier " + std::to_string(i) + " is at position " + std::to_string(position) +
                                  ", out of order or of range");
     }
@@ -133,10 +135,18 @@ Result<void> BlockReader::add_sides(const ItemView& view, std::uint64_t begin, s
     row_scales_ =
         CDNA_TRY(SideReader::create(*file_, item_, number_of(view, *plane), row_end, first.row_count * sizeof(float)));
   }
-  if (const wire::Plane* const plane = find_plane(view, kGroupScale)) {
-    group_ = plane->group();
-    const std::uint64_t bytes = first.row_count * divide_up(first.entry_count, group_) * (plane->bits() / 8);
-    group_scales_ = CDNA_TRY(SideReader::create(*file_, item_, number_of(view, *plane), row_end, bytes));
+  const auto open_groups = [&](const wire::Plane& plane) {
+    group_ = plane.group();
+    const std::uint64_t groups = divide_up(first.entry_count * vector_, group_);
+    const std::uint64_t bytes = first.row_count * groups * (plane.bits() / 8);
+    return SideReader::create(*file_, item_, number_of(view, plane), row_end, bytes);
+  };
+  if (const wire::Plane* const plane = find_plane(view, kGroupScale)) group_scales_ = CDNA_TRY(open_groups(*plane));
+  if (const wire::Plane* const plane = find_plane(view, kGroupOffset)) group_offsets_ = CDNA_TRY(open_groups(*plane));
+  if (const wire::Plane* const plane = find_plane(view, kLowRankLeft)) {
+    rank_ = plane->row_entries();
+    low_rank_left_ = CDNA_TRY(
+        SideReader::create(*file_, item_, number_of(view, *plane), row_end, first.row_count * rank_ * sizeof(float)));
   }
   if (const wire::Plane* const plane = find_plane(view, kOutliers)) {
     outlier_plane_ = number_of(view, *plane);
@@ -151,24 +161,16 @@ Result<Block> BlockReader::fetch(std::uint64_t number) {
   block.number = number;
   block.row_begin = place.row_begin;
   block.row_count = place.row_count;
-  block.entry_begin = place.entry_begin;
-  block.entry_count = place.entry_count;
+  block.entry_begin = place.entry_begin * vector_;
+  block.entry_count = place.entry_count * vector_;
   block.data = CDNA_TRY(data_.fetch(number));
   block.in_place = data_.in_place();
   block.max_abs_error = static_cast<double>(data_.entry(number).max_abs_error());
-  if (row_scales_) {
-    const std::span<const std::byte> bytes = CDNA_TRY(row_scales_->fetch(place.row_begin, place.row_count, 0, 1));
-    block.row_scales = {reinterpret_cast<const float*>(bytes.data()), place.row_count};
-  }
-  if (group_scales_) {
-    const std::uint64_t end = divide_up(place.entry_begin + place.entry_count, group_);
-    block.group_scales =
-        CDNA_TRY(group_scales_->fetch(place.row_begin, place.row_count, place.entry_begin / group_, end));
-  }
+  CDNA_TRY(fetch_sides(place, block));
   if (outliers_) {
     const std::span<const std::byte> bytes = CDNA_TRY(outliers_->fetch(number));
     const Outliers outliers =
-        CDNA_TRY(split_outliers(*file_, {item_, outlier_plane_, number}, bytes, code_count_of(place)));
+        CDNA_TRY(split_outliers(*file_, {item_, outlier_plane_, number}, bytes, element_count_of(*plane_, place)));
     block.outlier_count = outliers.count;
     block.outlier_values = outliers.values;
     block.outlier_positions = outliers.positions;
@@ -176,11 +178,33 @@ Result<Block> BlockReader::fetch(std::uint64_t number) {
   return block;
 }
 
+Result<void> BlockReader::fetch_sides(const BlockPlace& place, Block& block) {
+  if (row_scales_) {
+    const std::span<const std::byte> bytes = CDNA_TRY(row_scales_->fetch(place.row_begin, place.row_count, 0, 1));
+    block.row_scales = {reinterpret_cast<const float*>(bytes.data()), place.row_count};
+  }
+  if (group_scales_) {
+    const std::uint64_t begin = block.entry_begin / group_;
+    const std::uint64_t end = divide_up(block.entry_begin + block.entry_count, group_);
+    block.group_scales = CDNA_TRY(group_scales_->fetch(place.row_begin, place.row_count, begin, end));
+    if (group_offsets_)
+      block.group_offsets = CDNA_TRY(group_offsets_->fetch(place.row_begin, place.row_count, begin, end));
+  }
+  if (low_rank_left_) {
+    const std::span<const std::byte> bytes =
+        CDNA_TRY(low_rank_left_->fetch(place.row_begin, place.row_count, 0, rank_));
+    block.low_rank_left = {reinterpret_cast<const float*>(bytes.data()), place.row_count * rank_};
+  }
+  return {};
+}
+
 void BlockReader::release(std::uint64_t number) const {
   const std::uint64_t row = block_place(*plane_, matrix_, number).row_begin;
   data_.release(number);
   if (row_scales_) row_scales_->release(row);
   if (group_scales_) group_scales_->release(row);
+  if (group_offsets_) group_offsets_->release(row);
+  if (low_rank_left_) low_rank_left_->release(row);
   if (outliers_) outliers_->release(number);
 }
 
@@ -193,8 +217,9 @@ Result<void> read_planes(const File& file, std::uint32_t item, const PlaneVisito
     for (std::uint64_t block = 0; block < plane.block_count(); ++block) {
       std::span<const std::byte> values = CDNA_TRY(reader.fetch(block));
       if (plane.role() == kOutliers) {
-        const std::uint64_t code_count = code_count_of(block_place(view.planes[0], view.matrix(), block));
-        values = CDNA_TRY(split_outliers(file, {item, number, block}, values, code_count)).values;
+        const BlockPlace place = block_place(view.planes[0], view.matrix(), block);
+        const std::uint64_t element_count = element_count_of(view.planes[0], place);
+        values = CDNA_TRY(split_outliers(file, {item, number, block}, values, element_count)).values;
       }
       if (visit) visit(plane, block, values);
     }

@@ -13,7 +13,8 @@
 
 namespace cdna {
 
-// A side plane of scope 1 (row or group scales), from which the rows and entries of one block are taken.
+// A side plane of scope 1 (scales, offsets, rows of the matrix of low rank), from which the rows and entries of one
+// block are taken.
 class SideReader {
  public:
   // For rows up to `row_end`, of which a block needs at most `bytes_max` bytes of the plane. Requires: some rows and
@@ -64,17 +65,23 @@ class BlockReader {
         item_(item),
         plane_(file.footer().item(item).planes.data()),
         matrix_(file.footer().item(item).matrix()),
+        vector_(plane_->vector()),
         data_(std::move(data)) {}
   Result<void> add_sides(const ItemView& view, std::uint64_t begin, std::uint64_t end);
+  Result<void> fetch_sides(const BlockPlace& place, Block& block);
 
   const File* file_;
   std::uint32_t item_;
   const wire::Plane* plane_;  // The first: codes or elements.
   MatrixView matrix_;
+  std::uint64_t vector_ = 1;  // Columns for each entry of the first plane.
   PlaneReader data_;
   std::optional<SideReader> row_scales_;
   std::optional<SideReader> group_scales_;
+  std::optional<SideReader> group_offsets_;
+  std::optional<SideReader> low_rank_left_;
   std::uint64_t group_ = 0;
+  std::uint64_t rank_ = 0;
   std::optional<PlaneReader> outliers_;
   std::uint32_t outlier_plane_ = 0;
 };

@@ -80,6 +80,7 @@ Result<void> CodebookStatements::check_codebook(const wire::Plane& plane, std::s
   for (std::size_t i = 0; i < entries.size() / 2; ++i)
     CDNA_CHECK(std::isfinite(half_at(entries, i)), Code::malformed, "D3",
                "entry " + std::to_string(i) + " is not finite");
+  CDNA_CHECK(view_.planes[0].vector() == 1, Code::malformed, "D3", "it states a codebook of single elements");
   const std::uint32_t bits = view_.planes[0].bits();
   const bool pwl = plane.role() == kPwl;
   CDNA_CHECK(static_cast<DType>(view_.planes[1].dtype()) == DType::f16, Code::malformed, "D3",

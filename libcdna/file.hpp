@@ -9,6 +9,7 @@
 
 #include "cdna/reader.hpp"
 #include "kernels/cpu/matmul.h"
+#include "libcdna/aligned_buffer.hpp"
 #include "libcdna/format/footer.hpp"
 #include "libcdna/format/tail.hpp"
 #include "libcdna/pinned_pages.hpp"
@@ -43,10 +44,15 @@ class BlockBits {
 
 // The tables that every block of a codebook tensor is decoded with.
 struct CodebookTables {
-  std::vector<float> codebook;                      // [2^bits]
-  std::vector<float> scale_table;                   // [256], empty without a U8 group scale.
-  std::unique_ptr<const cdna_lookup> lookup;        // The codebook as kernels see it; null above 8 bits.
+  std::vector<float> codebook;                // [2^bits, vector]
+  std::vector<float> scale_table;             // [256], empty without a U8 group scale.
+  std::unique_ptr<const cdna_lookup> lookup;  // The codebook as kernels see it; null above 8 bits, and of vectors.
   std::unique_ptr<const cdna_lookup> scale_lookup;  // The scale table.
+  // Of the matrix of low rank, and what values are divided by; empty without.
+  std::vector<float> factors;  // [rank]
+  AlignedBuffer<float> right;  // [rank, right_stride]
+  std::uint64_t right_stride = 0;
+  std::vector<float> column_scales;  // [cols]
 };
 
 // What the index says of a plane's blocks together.

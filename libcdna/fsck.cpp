@@ -58,6 +58,13 @@ bool is_finite(DType dtype, std::span<const std::byte> bytes) {
   }
 }
 
+// Of column scales.
+bool has_no_zero(std::span<const std::byte> bytes) {
+  for (std::size_t i = 0; i < bytes.size(); i += sizeof(float))
+    if (load<float>(bytes.subspan(i)) == 0) return false;
+  return true;
+}
+
 // U7, C, E, D1, D3 and D4 of a codebook tensor.
 Result<void> decode_codebook(const File& file, std::uint32_t number) {
   const ItemView view = file.footer().item(number);
@@ -66,6 +73,7 @@ Result<void> decode_codebook(const File& file, std::uint32_t number) {
   bool finite = true;
   CodebookStatements statements(view);
   const auto look = [&](const wire::Plane& plane, std::uint64_t block, std::span<const std::byte> values) {
+    if (plane.role() == kColumnScale) finite = finite && has_no_zero(values);
     if (plane.role() != kCodes) finite = finite && is_finite(static_cast<DType>(plane.dtype()), values);
     statements.add(plane, block, values);
   };
@@ -73,7 +81,9 @@ Result<void> decode_codebook(const File& file, std::uint32_t number) {
   const bool declared = (view.item->optional_features() & kOptionalNonfinite) != 0;
   if (!finite && !declared)
     return file.placed(
-        fail(Code::malformed, "D1", "a codebook entry, scale or outlier is not finite, and the item does not say so"),
+        fail(Code::malformed, "D1",
+             "a codebook entry, scale, offset, outlier or part of the matrix of low rank is not finite, or a column "
+             "scale is 0, and the item does not say so"),
         number);
   return statements.check(file, number);
 }

@@ -68,6 +68,7 @@ PlaneInfo Item::plane(std::uint32_t index) const {
   info.stored_bytes = plane.stored_length();
   info.rows = rows_of(plane, view.matrix());
   info.row_entries = plane.row_entries();
+  info.vector = plane.vector();
   info.rows_per_block = plane.rows_per_block();
   info.block_count = plane.block_count();
   return info;
@@ -221,6 +222,7 @@ struct ValueWriter {
   std::uint64_t row_bytes;  // Of `out`.
   std::span<std::byte> out;
   std::vector<float> scratch;
+  std::uint64_t next_outlier = 0;  // Of the block, where they come before the end of a row.
 
   std::byte* place(const Block& block, std::uint64_t row, std::uint64_t entry) {
     return out.data() + (block.row_begin + row - begin) * row_bytes +
@@ -230,13 +232,33 @@ struct ValueWriter {
   void write_rows(const Block& block, RowSlice rows) {
     const std::uint64_t code_bytes = block.data.size() / block.row_count;
     const std::uint64_t scale_bytes = block.group_scales.size() / block.row_count;
+    const std::uint64_t offset_bytes = block.group_offsets.size() / block.row_count;
     scratch.resize(block.entry_count);
+    next_outlier = 0;
     for (std::uint64_t row = rows.begin; row < rows.end; ++row) {
       const float row_scale = block.row_scales.empty() ? 1.0F : block.row_scales[row];
       decoder.decode(block.data.subspan(row * code_bytes, code_bytes), row_scale,
-                     block.group_scales.subspan(row * scale_bytes, scale_bytes), scratch);
+                     block.group_scales.subspan(row * scale_bytes, scale_bytes),
+                     block.group_offsets.subspan(row * offset_bytes, offset_bytes), scratch);
+      if (decoder.finishes()) finish_row(block, row);
       convert_values(scratch, dtype, place(block, row, 0));
     }
+    if (!decoder.finishes()) write_outliers(block, rows);
+  }
+
+  // Outliers take part in what comes after them. Rows of a block come in ascending order.
+  void finish_row(const Block& block, std::uint64_t row) {
+    const std::uint64_t value_bytes = bits_of(outlier_dtype) / 8;
+    const std::uint64_t first = row * block.entry_count;
+    for (; next_outlier < block.outlier_count; ++next_outlier) {
+      const std::uint64_t position = load<std::uint32_t>(block.outlier_positions.subspan(4 * next_outlier));
+      if (position >= first + block.entry_count) break;
+      if (position < first) continue;
+      convert_value(outlier_dtype, block.outlier_values.data() + next_outlier * value_bytes, DType::f32,
+                    reinterpret_cast<std::byte*>(&scratch[position - first]));
+    }
+    const std::uint64_t rank = decoder.factors.size();
+    decoder.finish(block.low_rank_left.subspan(row * rank, rank), block.entry_begin, scratch);
   }
 
   void write_outliers(const Block& block, RowSlice rows) {
@@ -297,12 +319,12 @@ Result<void> Tensor::decode_rows(std::uint64_t begin, std::uint64_t end, DType w
                      begin,
                      row_bytes(wanted),
                      out,
-                     {}};
+                     {},
+                     0};
   for (const Result<Block>& block : range) {
     if (!block) return block.error();
     const RowSlice rows = slice_of(*block, begin, end);
     writer.write_rows(*block, rows);
-    writer.write_outliers(*block, rows);
   }
   return {};
 }

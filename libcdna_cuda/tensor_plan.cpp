@@ -128,6 +128,17 @@ Result<void> check_size(const TensorPlan& plan) {
   return refuse(plan.tensor, Code::unsupported, "more rows, columns or tiles than kernels can number");
 }
 
+Result<void> check_plain(const TensorPlan& plan) {
+  const RowDecoder& decoder = plan.decoder;
+  if (decoder.is_plain()) return {};
+  std::string what = "group offsets";
+  if (decoder.vector != 1) what = "codes for " + std::to_string(decoder.vector) + " elements";
+  if (decoder.group == 16) what = "groups of 16";
+  if (!decoder.factors.empty()) what = "a matrix of low rank";
+  if (!decoder.column_scales.empty()) what = "column scales";
+  return refuse(plan.tensor, Code::unsupported, what + ": kernels on a device do not know them");
+}
+
 Result<void> take_codebook(TensorPlan& plan, const ItemView& view) {
   CDNA_TRY(check_size(plan));
   const std::uint32_t bits = view.planes[0].bits();
@@ -138,6 +149,7 @@ Result<void> take_codebook(TensorPlan& plan, const ItemView& view) {
     return refuse(plan.tensor, Code::unsupported, "the tensor may hold infinities or NaN (NONFINITE)");
   const CodebookTables& tables = *CDNA_TRY(file_of(plan.tensor).tables(plan.tensor.number()));
   plan.decoder = RowDecoder::of(view, tables);
+  CDNA_TRY(check_plain(plan));
   if (plan.decoder.group != 0)
     plan.group_scale_type =
         plan.decoder.group_dtype == DType::u8 ? cdna_cuda::ScaleType::u8 : cdna_cuda::ScaleType::f32;

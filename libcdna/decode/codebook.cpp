@@ -2,6 +2,7 @@
 #include "libcdna/decode/codebook.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -11,6 +12,7 @@
 #include "libcdna/format/encoding_rules.hpp"
 #include "libcdna/format/float_bits.hpp"
 #include "libcdna/format/small_floats.hpp"
+#include "libcdna/matmul/kernels.hpp"
 #include "libcdna/plane_reader.hpp"
 #include "libcdna/try.hpp"
 
@@ -42,11 +44,10 @@ float float_at(DType dtype, const std::byte* from, std::uint64_t index) {
   }
 }
 
-// A multiplication that yields NaN yields one NaN on all machines.
-float product(float a, float b) {
-  const float value = a * b;
-  return std::isnan(value) ? std::bit_cast<float>(kProductNan) : value;
-}
+// Arithmetic that yields NaN yields one NaN on all machines.
+float canonical(float result) { return std::isnan(result) ? std::bit_cast<float>(kProductNan) : result; }
+
+float product(float a, float b) { return canonical(a * b); }
 
 std::uint32_t code_at(const std::byte* codes, std::size_t size, std::uint32_t bits, std::uint64_t index) {
   const std::uint64_t bit = index * bits;
@@ -56,20 +57,39 @@ std::uint32_t code_at(const std::byte* codes, std::size_t size, std::uint32_t bi
   return window >> (bit % 8) & ((1U << bits) - 1);
 }
 
-// All entries of a plane of scope 0, widened.
-Result<std::vector<float>> load_table(const File& file, std::uint32_t item, const ItemView& view,
-                                      const wire::Plane& plane) {
-  const auto number = static_cast<std::uint32_t>(&plane - view.planes.data());
+// put(entry) for all entries of a plane of scope 0, widened, in order.
+template <class Put>
+Result<void> load_entries(const File& file, std::uint32_t item, const wire::Plane& plane, const Put& put) {
+  const auto number = static_cast<std::uint32_t>(&plane - file.footer().item(item).planes.data());
   PlaneReader reader = CDNA_TRY(PlaneReader::create(file, item, number, plane.block_count()));
-  std::vector<float> table;
-  table.reserve(plane.row_entries());
   for (std::uint64_t block = 0; block < plane.block_count(); ++block) {
     const std::span<const std::byte> bytes = CDNA_TRY(reader.fetch(block));
     const auto dtype = static_cast<DType>(plane.dtype());
-    for (std::uint64_t i = 0; i < bytes.size() * 8 / plane.bits(); ++i)
-      table.push_back(float_at(dtype, bytes.data(), i));
+    for (std::uint64_t i = 0; i < bytes.size() * 8 / plane.bits(); ++i) put(float_at(dtype, bytes.data(), i));
   }
+  return {};
+}
+
+// E2 and E7 bound what a plane of scope 0 has, and its blocks have been found in the index.
+Result<std::vector<float>> load_table(const File& file, std::uint32_t item, const wire::Plane& plane) {
+  CDNA_TRY(file.touch(item));
+  std::vector<float> table;
+  table.reserve(plane.row_entries());
+  CDNA_TRY(load_entries(file, item, plane, [&table](float entry) { table.push_back(entry); }));
   return table;
+}
+
+Result<void> load_right(const File& file, std::uint32_t item, const wire::Plane& plane, CodebookTables& tables) {
+  CDNA_TRY(file.touch(item));
+  const std::uint64_t cols = plane.row_entries() / tables.factors.size();
+  tables.right_stride = align_up(cols, 16);
+  tables.right = AlignedBuffer<float>(tables.factors.size() * tables.right_stride);
+  std::uint64_t row = 0;
+  std::uint64_t column = 0;
+  return load_entries(file, item, plane, [&](float entry) {
+    tables.right[row * tables.right_stride + column] = entry;
+    if (++column == cols) ++row, column = 0;
+  });
 }
 
 }  // namespace
@@ -77,9 +97,10 @@ Result<std::vector<float>> load_table(const File& file, std::uint32_t item, cons
 Result<std::vector<float>> load_codebook(const File& file, std::uint32_t item) {
   const ItemView view = file.footer().item(item);
   const wire::Plane* const plane = find_plane(view, kCodebook);
-  std::vector<float> codebook = CDNA_TRY(load_table(file, item, view, *plane));
+  std::vector<float> codebook = CDNA_TRY(load_table(file, item, *plane));
+  const bool ascends = vector_of(view) == 1;
   for (std::size_t i = 0; i < codebook.size(); ++i) {
-    if (!std::isnan(codebook[i]) && (i == 0 || codebook[i - 1] <= codebook[i])) continue;
+    if (!std::isnan(codebook[i]) && (!ascends || i == 0 || codebook[i - 1] <= codebook[i])) continue;
     Error error = fail(Code::malformed, "E3", "codebook entry " + std::to_string(i) + " is NaN or below the one before",
                        plane->offset());
     error.plane = static_cast<std::int32_t>(plane - view.planes.data());
@@ -93,10 +114,16 @@ Result<CodebookTables> load_codebook_tables(const File& file, std::uint32_t item
   CodebookTables tables;
   tables.codebook = CDNA_TRY(load_codebook(file, item));
   if (const wire::Plane* const table = find_plane(view, kScaleTable)) {
-    tables.scale_table = CDNA_TRY(load_table(file, item, view, *table));
+    tables.scale_table = CDNA_TRY(load_table(file, item, *table));
     tables.scale_lookup = make_lookup(tables.scale_table);
   }
-  if (tables.codebook.size() <= 256) tables.lookup = make_lookup(tables.codebook);
+  if (const wire::Plane* const factors = find_plane(view, kLowRankFactors)) {
+    tables.factors = CDNA_TRY(load_table(file, item, *factors));
+    CDNA_TRY(load_right(file, item, *find_plane(view, kLowRankRight), tables));
+  }
+  if (const wire::Plane* const scales = find_plane(view, kColumnScale))
+    tables.column_scales = CDNA_TRY(load_table(file, item, *scales));
+  if (vector_of(view) == 1 && tables.codebook.size() <= 256) tables.lookup = make_lookup(tables.codebook);
   return tables;
 }
 
@@ -110,6 +137,13 @@ RowDecoder RowDecoder::of(const ItemView& view, const CodebookTables& tables) {
     decoder.group = group->group();
     decoder.group_dtype = static_cast<DType>(group->dtype());
   }
+  if (const wire::Plane* const offset = find_plane(view, kGroupOffset))
+    decoder.offset_dtype = static_cast<DType>(offset->dtype());
+  decoder.vector = vector_of(view);
+  decoder.factors = tables.factors;
+  decoder.right = tables.right.data();
+  decoder.right_stride = tables.right_stride;
+  decoder.column_scales = tables.column_scales;
   return decoder;
 }
 
@@ -146,13 +180,53 @@ float outlier_difference(float value, float entry, float scale) {
   return static_cast<float>(double{value} - double{entry} * double{scale});
 }
 
+// Elements from `begin` on, which have one scale.
+void RowDecoder::decode_run(std::span<const std::byte> codes, std::uint64_t begin, float factor,
+                            std::span<float> out) const {
+  if (vector == 1) {
+    for (std::size_t i = 0; i < out.size(); ++i) out[i] = value(codes, begin + i, factor);
+    return;
+  }
+  const bool scaled = has_row_scale || group != 0;
+  for (std::size_t i = 0; i < out.size(); i += vector) {
+    const std::size_t code = code_at(codes.data(), codes.size(), bits, (begin + i) / vector);
+    for (std::size_t k = 0; k < vector; ++k) {
+      const float entry = codebook[code * vector + k];
+      out[i + k] = scaled ? product(entry, factor) : entry;
+    }
+  }
+}
+
 void RowDecoder::decode(std::span<const std::byte> codes, float row_scale, std::span<const std::byte> group_scales,
-                        std::span<float> out) const {
+                        std::span<const std::byte> group_offsets, std::span<float> out) const {
   const std::size_t run = group == 0 ? out.size() : group;
   for (std::size_t begin = 0; begin < out.size(); begin += run) {
-    const std::size_t end = std::min(out.size(), begin + run);
-    const float factor = scale(row_scale, group_scales, begin / run);
-    for (std::size_t i = begin; i < end; ++i) out[i] = value(codes, i, factor);
+    const std::span<float> values = out.subspan(begin, std::min(run, out.size() - begin));
+    decode_run(codes, begin, scale(row_scale, group_scales, begin / run), values);
+    if (offset_dtype == DType::none) continue;
+    const float offset = float_at(offset_dtype, group_offsets.data(), begin / run);
+    for (float& value : values) value = canonical(value + offset);
+  }
+}
+
+void RowDecoder::finish(std::span<const float> left, std::uint64_t column, std::span<float> values) const {
+  if (!factors.empty()) add_low_rank(left, column, values);
+  if (column_scales.empty()) return;
+  for (std::size_t j = 0; j < values.size(); ++j) values[j] = canonical(values[j] / column_scales[column + j]);
+}
+
+// The kernel's chain of fused operations is that of the format.
+void RowDecoder::add_low_rank(std::span<const float> left, std::uint64_t column, std::span<float> values) const {
+  constexpr std::size_t kColumns = 256;
+  std::array<float, kLowRankMax> row;
+  for (std::size_t t = 0; t < factors.size(); ++t) row[t] = left[t] * factors[t];
+  alignas(64) std::array<float, kColumns> sums;
+  for (std::size_t begin = 0; begin < values.size(); begin += kColumns) {
+    const std::size_t count = std::min(kColumns, values.size() - begin);
+    sums.fill(0);
+    f32_kernels(isa()).multiply(row.data(), factors.size(), 1, right + column + begin, right_stride,
+                                align_up(count, 16), factors.size(), sums.data(), kColumns);
+    for (std::size_t j = 0; j < count; ++j) values[begin + j] = canonical(values[begin + j] + sums[j]);
   }
 }
 

@@ -1,4 +1,5 @@
-// Values of the codebook encoding (spec/format.md, 13.2): s = RN(group * row), w = RN(codebook[code] * s).
+// Values of the codebook encoding (spec/format.md, 13.2): s = RN(group * row), w = RN(codebook[code] * s), and what
+// comes after that.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,7 @@ namespace cdna {
 // Reads the codebook, widened; checks E3. Requires: a supported codebook tensor.
 Result<std::vector<float>> load_codebook(const File& file, std::uint32_t item);
 
-// Reads codebook and scale table; checks E3. Requires: a supported codebook tensor.
+// Reads all planes that belong to the whole tensor; checks E3. Requires: a supported codebook tensor.
 Result<CodebookTables> load_codebook_tables(const File& file, std::uint32_t item);
 
 // How the rows of one tensor are decoded.
@@ -24,17 +25,33 @@ struct RowDecoder {
   std::uint32_t group = 0;  // 0: no group scales.
   DType group_dtype = DType::none;
   bool has_row_scale = false;
+  std::uint32_t vector = 1;          // Elements that a code stands for.
+  DType offset_dtype = DType::none;  // none: no group offsets.
+  // Of what comes after the outliers.
+  std::span<const float> factors;  // [rank]
+  const float* right = nullptr;    // [rank, right_stride], aligned to 64 bytes.
+  std::uint64_t right_stride = 0;
+  std::span<const float> column_scales;
 
   static RowDecoder of(const ItemView& view, const CodebookTables& tables);
   // Of exact elements of a small float: patterns are codes. Requires: is_small_float(dtype).
   static RowDecoder of(DType dtype);
 
-  // out[i] = value of code i. `codes` begins at a code whose column is a multiple of the group; group_scales with its
-  // group.
-  void decode(std::span<const std::byte> codes, float row_scale, std::span<const std::byte> group_scales,
-              std::span<float> out) const;
+  // Whether there is nothing but what kernels know: codes of one element, groups of 32 or more, and scales.
+  bool is_plain() const { return vector == 1 && group != 16 && offset_dtype == DType::none && !finishes(); }
+  // Whether values change after the outliers are in their places.
+  bool finishes() const { return !factors.empty() || !column_scales.empty(); }
 
-  // The value of one code, its scale given.
+  // out[i] = value of element i, outliers and what comes after them apart. `codes` begins at a code whose column is a
+  // multiple of the group; group_scales and group_offsets with its group. out.size() is a multiple of `vector`.
+  void decode(std::span<const std::byte> codes, float row_scale, std::span<const std::byte> group_scales,
+              std::span<const std::byte> group_offsets, std::span<float> out) const;
+
+  // What comes after the outliers, for columns [column, column + values.size()) of a row. `left` is its row of the
+  // matrix of low rank. Requires: column is a multiple of 64.
+  void finish(std::span<const float> left, std::uint64_t column, std::span<float> values) const;
+
+  // The value of one code, its scale given. These four: of codes of one element.
   float value(std::span<const std::byte> codes, std::uint64_t index, float scale) const;
   float entry(std::span<const std::byte> codes, std::uint64_t index) const;
   // RN(group * row): of the group of number `index`, 1 without scales.
@@ -42,6 +59,8 @@ struct RowDecoder {
 
  private:
   float scale_of(float row_scale, std::span<const std::byte> group_scales, std::uint64_t index) const;
+  void decode_run(std::span<const std::byte> codes, std::uint64_t begin, float factor, std::span<float> out) const;
+  void add_low_rank(std::span<const float> left, std::uint64_t column, std::span<float> values) const;
 };
 
 // value - entry * scale: what an outlier adds to the product that its code stands for. Where that is beyond f32, as the

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "cdna/encode.hpp"
-#include "libcdna/encode/value_rows.hpp"
+#include "libcdna/decode/codebook.hpp"
 #include "libcdna/format/float_bits.hpp"
 
 namespace cdna {
@@ -84,12 +84,14 @@ void decode(const EncodedPlanes& planes, DType dtype, std::uint64_t cols, std::u
   const std::uint64_t rows = cols == 0 ? 0 : out.size() / cols;
   for (std::uint64_t row = 0; row < rows; ++row) decoder.decode_row(row_begin + row, out.subspan(row * cols, cols));
   const DType outlier_dtype = planes.outlier_dtype == DType::none ? dtype : planes.outlier_dtype;
+  const std::size_t value_bytes = bits_of(outlier_dtype) / 8;
   const std::span<const std::uint64_t> positions = planes.outlier_positions;
   const auto first = std::lower_bound(positions.begin(), positions.end(), row_begin * cols);
   const auto last = std::lower_bound(first, positions.end(), row_begin * cols + out.size());
   for (auto position = first; position != last; ++position) {
     const auto number = static_cast<std::size_t>(position - positions.begin());
-    out[*position - row_begin * cols] = static_cast<float>(value_at(outlier_dtype, planes.outlier_values, number));
+    convert_value(outlier_dtype, planes.outlier_values.data() + number * value_bytes, DType::f32,
+                  reinterpret_cast<std::byte*>(&out[*position - row_begin * cols]));
   }
   for (std::uint64_t row = 0; row < rows; ++row) {
     decoder.add_low_rank(row_begin + row, out.subspan(row * cols, cols));

@@ -12,7 +12,7 @@ namespace {
 template <class Use>
 Result<void> for_pieces(const Weights& weights, WeightReader& reader, std::uint64_t row, const Use& use) {
   const std::uint64_t first = block_at(*weights.plane, row, 0);
-  const std::uint64_t last = block_at(*weights.plane, row, weights.cols() - 1);
+  const std::uint64_t last = block_at(*weights.plane, row, weights.plane->row_entries() - 1);
   for (std::uint64_t block = first; block <= last; ++block) {
     const Block fetched = CDNA_TRY(reader.fetch(block));
     use(RowWalk(fetched).row(0));

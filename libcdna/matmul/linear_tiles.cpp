@@ -51,7 +51,7 @@ Result<void> LinearTiles::work(const Unit& unit, Thread& thread) {
 
 Result<void> LinearTiles::work_cut(const Unit& unit, const Weights& weights, Thread& thread) {
   std::fill_n(thread.sums.data(), lanes_, 0.0F);
-  const std::uint64_t last = block_at(*weights.plane, unit.row_begin, weights.cols() - 1);
+  const std::uint64_t last = block_at(*weights.plane, unit.row_begin, weights.plane->row_entries() - 1);
   const std::uint64_t first = block_at(*weights.plane, unit.row_begin, 0);
   thread.factors.assign(1, 1);
   // The row's factor is that of its first piece, unless another piece cannot have it.

@@ -62,10 +62,21 @@ Result<void> multiply(std::span<const WeightRows> parts, const ConstMatrix& x, c
 
 // ---- describe() ----
 
+// What a codebook tensor has that kernels do not know.
+std::string extensions_text(const RowDecoder& decoder) {
+  std::string text;
+  if (decoder.vector != 1) text += ", vectors of " + std::to_string(decoder.vector);
+  if (decoder.group == 16) text += ", groups of 16";
+  if (decoder.offset_dtype != DType::none) text += ", group offsets";
+  if (!decoder.factors.empty()) text += ", low rank " + std::to_string(decoder.factors.size());
+  if (!decoder.column_scales.empty()) text += ", column scales";
+  return text;
+}
+
 std::string kernel_text(const Weights& weights) {
   if (weights.form == WeightForm::values) return "values, " + std::string(name_of(weights.dtype));
   const std::string bits = std::to_string(weights.decoder.bits) + " bits";
-  if (weights.form == WeightForm::decoded) return "decoded codes, " + bits;
+  if (weights.form == WeightForm::decoded) return "decoded codes, " + bits + extensions_text(weights.decoder);
   const bool half = weights.lookup->is_half != 0;
   const std::string scales = weights.decoder.group == 0 ? "" : ", groups of " + std::to_string(weights.decoder.group);
   return "codes, " + bits + scales + (half ? ", binary16 codebook" : ", f32 codebook");

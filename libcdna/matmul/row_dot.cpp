@@ -145,7 +145,6 @@ void RowDot::add_values(const WeightRow& row) {
   for (std::uint64_t begin = 0; begin < row.entry_count; begin += kWidenedColumns) {
     const std::uint64_t count = std::min(kWidenedColumns, row.entry_count - begin);
     widen_piece(weights_, row, begin, count, values_.data());
-    replace_outliers(row, begin, count);
     if (math_ == Math::bf16) bf16_.round(values_.data(), count, words_.data());
     for (std::uint64_t i = 0; i < rows_; i += kRows) {
       const std::uint64_t m = std::min(kRows, rows_ - i);
@@ -157,14 +156,6 @@ void RowDot::add_values(const WeightRow& row) {
         f32_.dot_values(values_.data(), count, x_.f32(i) + at, x_.stride(), m, sums);
       }
     }
-  }
-}
-
-void RowDot::replace_outliers(const WeightRow& row, std::uint64_t begin, std::uint64_t count) {
-  for (std::uint64_t o = row.first_outlier_from(begin); o < row.outlier_end; ++o) {
-    const std::uint64_t column = row.outlier_column(o);
-    if (column >= begin + count) return;
-    values_[column - begin] = outlier_value(weights_, *row.block, o);
   }
 }
 

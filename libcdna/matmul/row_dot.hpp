@@ -32,7 +32,6 @@ class RowDot {
   void add_values(const WeightRow& row);
   void correct_outliers(const WeightRow& row);
   float correction(const WeightRow& row, std::uint64_t column, float value) const;
-  void replace_outliers(const WeightRow& row, std::uint64_t begin, std::uint64_t count);
 
   Math math_;
   const cdna_f32_kernels& f32_;

@@ -41,10 +41,10 @@ void Tile::decode(std::uint64_t first, std::uint64_t count) {
   for (std::size_t r = 0; r < rows_.size(); ++r) {
     if (weights_.form == WeightForm::codes) {
       decode_codes(r, first, count);
+      put_outliers(r, first, count);
     } else {
       decode_values(rows_[r], first, count, r * stride());
     }
-    put_outliers(r, first, count);
   }
 }
 

@@ -126,7 +126,7 @@ class Transposed {
 
   Result<void> add_cut(std::uint64_t begin, std::uint64_t end, Thread& thread) {
     for (std::uint64_t row = begin; row < end; ++row) {
-      const std::uint64_t last = block_at(*weights_.plane, row, weights_.cols() - 1);
+      const std::uint64_t last = block_at(*weights_.plane, row, weights_.plane->row_entries() - 1);
       for (std::uint64_t block = block_at(*weights_.plane, row, 0); block <= last; ++block)
         add(row, CDNA_TRY(thread.group->piece(block)), thread);
     }

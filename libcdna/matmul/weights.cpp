@@ -28,7 +28,8 @@ Result<void> describe_codebook(Weights& weights, const ItemView& view, Entries r
   if (const wire::Plane* const outliers = find_plane(view, kOutliers))
     weights.outlier_dtype = static_cast<DType>(outliers->dtype());
   const bool nonfinite = (view.item->optional_features() & kOptionalNonfinite) != 0;
-  const bool fits = weights.decoder.bits <= 8 && !nonfinite && all_finite(tables.codebook);
+  const bool fits =
+      weights.decoder.bits <= 8 && weights.decoder.is_plain() && !nonfinite && all_finite(tables.codebook);
   weights.form = fits ? WeightForm::codes : WeightForm::decoded;
   if (!fits) return {};
   weights.lookup = tables.lookup.get();
@@ -51,7 +52,8 @@ Result<std::uint64_t> bytes_of_reader(const Weights& weights, const ItemView& vi
     if (number == 0 || plane.scope() != kRows) continue;
     const BlockPlace place = block_place(view.planes[0], weights.matrix, 0);
     const std::uint64_t group = std::max<std::uint64_t>(1, plane.group());
-    const std::uint64_t entries = plane.row_entries() == 1 ? 1 : (place.entry_count + group - 1) / group;
+    const std::uint64_t groups = (place.entry_count * weights.plane->vector() + group - 1) / group;
+    const std::uint64_t entries = plane.group() == 0 ? plane.row_entries() : groups;  // Of scales, left: all.
     bytes += place.row_count * entries * (plane.bits() / 8);
   }
   return bytes;
@@ -94,7 +96,10 @@ Result<Weights> Weights::of(const WeightRows& part, Math math, Orientation orien
   const bool int8_fits =
       weights.form == WeightForm::codes && all_finite(weights.decoder.codebook) && orientation == Orientation::linear;
   if (math == Math::int8 && !int8_fits)
-    return unsupported(weights, "int8 needs codes of at most 8 bits, finite, and x W^T");
+    return unsupported(weights,
+                       "int8 needs codes of at most 8 bits, finite, for one element, with nothing but scales of groups "
+                       "of 32 or more, and "
+                       "x W^T");
   return weights;
 }
 
@@ -139,6 +144,8 @@ RowWalk::RowWalk(const Block& block, std::uint64_t first_row)
     : block_(&block),
       row_bytes_(block.data.size() / block.row_count),
       scale_bytes_(block.group_scales.size() / block.row_count),
+      offset_bytes_(block.group_offsets.size() / block.row_count),
+      rank_(block.low_rank_left.size() / block.row_count),
       next_outlier_(outlier_from(block, 0, block.outlier_count, first_row * block.entry_count)) {}
 
 WeightRow RowWalk::row(std::uint64_t row) {
@@ -147,6 +154,8 @@ WeightRow RowWalk::row(std::uint64_t row) {
   result.block = block_;
   result.data = block.data.subspan(row * row_bytes_, row_bytes_);
   result.group_scales = block.group_scales.subspan(row * scale_bytes_, scale_bytes_);
+  result.group_offsets = block.group_offsets.subspan(row * offset_bytes_, offset_bytes_);
+  result.low_rank_left = block.low_rank_left.subspan(row * rank_, rank_);
   if (!block.row_scales.empty()) result.row_scale = block.row_scales[row];
   result.entry_begin = block.entry_begin;
   result.entry_count = block.entry_count;
@@ -189,28 +198,42 @@ void fill_scales(const Weights& weights, const WeightRow& row, std::uint64_t beg
   }
 }
 
-void widen_piece(const Weights& weights, const WeightRow& row, std::uint64_t begin, std::uint64_t count, float* out) {
-  if (weights.form == WeightForm::decoded) {
-    const RowDecoder& decoder = weights.decoder;
-    const std::uint64_t group_bytes =
-        decoder.group == 0 ? 0 : begin / decoder.group * (bits_of(decoder.group_dtype) / 8);
-    decoder.decode(row.data.subspan(begin * decoder.bits / 8), row.row_scale, row.group_scales.subspan(group_bytes),
-                   {out, count});
-    return;
-  }
-  const std::byte* const from = row.data.data() + begin * (bits_of(weights.dtype) / 8);
-  switch (weights.dtype) {
+namespace {
+
+void decode_piece(const RowDecoder& decoder, const WeightRow& row, std::uint64_t begin, std::span<float> out) {
+  const std::uint64_t group = decoder.group == 0 ? 0 : begin / decoder.group;
+  decoder.decode(row.data.subspan(begin / decoder.vector * decoder.bits / 8), row.row_scale,
+                 row.group_scales.subspan(group * (bits_of(decoder.group_dtype) / 8)),
+                 row.group_offsets.subspan(group * (bits_of(decoder.offset_dtype) / 8)), out);
+}
+
+void widen_elements(DType dtype, const std::byte* from, std::span<float> out) {
+  switch (dtype) {
     case DType::f16:
-      return codebook_kernels().widen_f16(from, count, out);
+      return codebook_kernels().widen_f16(from, out.size(), out.data());
     case DType::bf16:
-      return codebook_kernels().widen_bf16(from, count, out);
+      return codebook_kernels().widen_bf16(from, out.size(), out.data());
     case DType::f32:
-      std::memcpy(out, from, count * sizeof(float));
+      std::memcpy(out.data(), from, out.size_bytes());
       return;
     default:
-      for (std::uint64_t i = 0; i < count; ++i)
-        convert_value(weights.dtype, from + i * 8, DType::f32, reinterpret_cast<std::byte*>(out + i));
+      for (std::uint64_t i = 0; i < out.size(); ++i)
+        convert_value(dtype, from + i * 8, DType::f32, reinterpret_cast<std::byte*>(&out[i]));
   }
+}
+
+}  // namespace
+
+void widen_piece(const Weights& weights, const WeightRow& row, std::uint64_t begin, std::uint64_t count, float* out) {
+  if (weights.form == WeightForm::values)
+    return widen_elements(weights.dtype, row.data.data() + begin * (bits_of(weights.dtype) / 8), {out, count});
+  decode_piece(weights.decoder, row, begin, {out, count});
+  for (std::uint64_t o = row.first_outlier_from(begin); o < row.outlier_end; ++o) {
+    const std::uint64_t column = row.outlier_column(o);
+    if (column >= begin + count) break;
+    if (column >= begin) out[column - begin] = outlier_value(weights, *row.block, o);
+  }
+  weights.decoder.finish(row.low_rank_left, row.entry_begin + begin, {out, count});
 }
 
 // ---- Reading ----

@@ -17,7 +17,7 @@
 namespace cdna {
 
 enum class WeightForm : std::uint8_t {
-  codes,    // At most 8 bits, entries finite: kernels look them up. Small floats, too.
+  codes,    // At most 8 bits, entries finite, RowDecoder::is_plain(): kernels look them up. Small floats, too.
   values,   // Exact F16, BF16, F32, F64: widened, a piece of a row at a time.
   decoded,  // Any other codebook: RowDecoder makes f32 of a piece of a row at a time.
 };
@@ -46,7 +46,7 @@ struct Weights {
   // Long rows are cut: a block is a piece of one row.
   bool cut() const { return plane->rows_per_block() == 0; }
   // The most columns that a row of a block has. (Rows that are not cut may have more than kCutEntries.)
-  std::uint64_t piece_cols() const { return cut() ? std::min(cols(), kCutEntries) : cols(); }
+  std::uint64_t piece_cols() const { return cut() ? std::min(cols(), kCutEntries * plane->vector()) : cols(); }
   std::uint64_t first_block() const { return block_at(*plane, row_begin, 0); }
   std::uint64_t end_block() const { return block_at(*plane, row_end - 1, plane->row_entries() - 1) + 1; }
 
@@ -59,8 +59,10 @@ struct Weights {
 
 // One row of a block: what kernels need of it.
 struct WeightRow {
-  std::span<const std::byte> data;          // Codes or elements.
-  std::span<const std::byte> group_scales;  // In the plane's dtype.
+  std::span<const std::byte> data;           // Codes or elements.
+  std::span<const std::byte> group_scales;   // In the plane's dtype.
+  std::span<const std::byte> group_offsets;  // In theirs.
+  std::span<const float> low_rank_left;      // [rank]
   float row_scale = 1;
   std::uint64_t entry_begin = 0;  // Of the piece, in columns.
   std::uint64_t entry_count = 0;
@@ -89,7 +91,9 @@ class RowWalk {
  private:
   const Block* block_;
   std::uint64_t row_bytes_;
-  std::uint64_t scale_bytes_;  // Per row.
+  std::uint64_t scale_bytes_;  // Per row, as the next.
+  std::uint64_t offset_bytes_;
+  std::uint64_t rank_;
   std::uint64_t next_outlier_ = 0;
 };
 
@@ -163,7 +167,8 @@ inline float outlier_value(const Weights& weights, const Block& block, std::uint
 void fill_scales(const Weights& weights, const WeightRow& row, std::uint64_t begin, std::uint64_t count,
                  const float* row_scale, const cdna_f32_kernels& kernels, float* scales);
 
-// out[j] = w of columns [begin, begin + count) of a row, in natural order, outliers apart: of `values` and `decoded`.
+// out[j] = w of columns [begin, begin + count) of a row, in natural order: of `values` and `decoded`. begin is a
+// multiple of 64.
 void widen_piece(const Weights& weights, const WeightRow& row, std::uint64_t begin, std::uint64_t count, float* out);
 
 }  // namespace cdna

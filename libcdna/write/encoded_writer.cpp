@@ -33,6 +33,8 @@ TensorStatistics unknown_statistics(const EncodedPlanes& planes) {
   return statistics;
 }
 
+DType dtype_of(std::span<const float> entries) { return are_halves(entries) ? DType::f16 : DType::f32; }
+
 struct EncodedBlock {
   PreparedBlock codes;
   PreparedBlock outliers;
@@ -50,16 +52,14 @@ class Writer::Session::EncodedTensor {
         planes_(planes),
         matrix_(matrix),
         statistics_(planes.statistics.value_or(unknown_statistics(planes))),
+        outlier_dtype_(outlier_dtype_of(planes, spec.dtype)),
         plan_(plan_codebook_planes(shape())),
         packet_(session.sink_, session.alignment_, std::move(draft), plan_.planes) {}
 
   Result<std::uint32_t> write() {
-    CDNA_TRY(append_codebook());
-    if (plan_.row_scales != 0) CDNA_TRY(append_rows(plan_.row_scales, std::as_bytes(planes_.row_scales)));
-    if (plan_.group_scales != 0) {
-      CDNA_TRY(append_rows(plan_.group_scales, std::as_bytes(planes_.group_scales)));
-      CDNA_TRY(append_table(plan_.scale_table, std::as_bytes(planes_.scale_table)));
-    }
+    CDNA_TRY(append(plan_.codebook, planes_.codebook));
+    if (plan_.row_scales != 0) CDNA_TRY(append(plan_.row_scales, planes_.row_scales));
+    CDNA_TRY(append_groups());
     OrderedRun<EncodedBlock> run(
         session_.pool_, [this](std::size_t i, unsigned worker) { return make_block(i, worker); },
         [this](std::size_t, EncodedBlock& block) { return take_block(block); });
@@ -72,12 +72,17 @@ class Writer::Session::EncodedTensor {
     CodebookShape shape;
     shape.cols = matrix_.cols;
     shape.bits = planes_.bits;
-    shape.rows_per_block = plan_rows_per_block(shape.code_bytes(), spec_.role);
+    shape.vector = planes_.vector;
+    shape.rank = planes_.low_rank_factors.size();
+    shape.column_scales = !planes_.column_scales.empty();
+    shape.rows_per_block = plan_code_rows_per_block(shape, spec_.role);
     shape.codec = spec_.codec;
-    shape.codebook_dtype = are_halves(planes_.codebook) ? DType::f16 : DType::f32;
+    shape.codebook_dtype = dtype_of(planes_.codebook);
     shape.row_scales = !planes_.row_scales.empty();
     shape.group = planes_.group;
-    shape.outlier_dtype = planes_.outlier_positions.empty() ? DType::none : spec_.dtype;
+    if (!planes_.group_factors.empty()) shape.group_dtype = dtype_of(planes_.group_factors);
+    if (!planes_.group_offsets.empty()) shape.offset_dtype = dtype_of(planes_.group_offsets);
+    shape.outlier_dtype = planes_.outlier_positions.empty() ? DType::none : outlier_dtype_;
     shape.statistics = !std::isnan(statistics_.excess_kurtosis) && !std::isnan(statistics_.code_entropy_bits);
     return shape;
   }
@@ -86,22 +91,55 @@ class Writer::Session::EncodedTensor {
     return packet_.append(plane, prepare_block(session_.encoders_[0], Codec::raw, copy_bytes(bytes)));
   }
 
-  Result<void> append_codebook() {
-    if (static_cast<DType>(plan_.planes[plan_.codebook].dtype()) == DType::f32)
-      return append_table(plan_.codebook, std::as_bytes(planes_.codebook));
-    std::vector<std::uint16_t> halves(planes_.codebook.size());
-    std::transform(planes_.codebook.begin(), planes_.codebook.end(), halves.begin(), f16_of_f32);
-    return append_table(plan_.codebook, std::as_bytes(std::span(halves)));
+  // All of a plane of floats, block after block, as F32 or F16, whichever it is made of.
+  Result<void> append(std::size_t plane, std::span<const float> entries) {
+    if (static_cast<DType>(plan_.planes[plane].dtype()) == DType::f32)
+      return append_blocks(plane, std::as_bytes(entries));
+    const std::uint64_t block_entries = block_bytes_of(plane) / sizeof(std::uint16_t);
+    std::vector<std::uint16_t> halves;
+    for (std::uint64_t at = 0; at < entries.size(); at += block_entries) {
+      const auto block = entries.subspan(at, std::min<std::uint64_t>(block_entries, entries.size() - at));
+      halves.resize(block.size());
+      std::transform(block.begin(), block.end(), halves.begin(), f16_of_f32);
+      CDNA_TRY(append_blocks(plane, std::as_bytes(std::span(halves))));
+    }
+    return {};
   }
 
-  // All of a plane of scope 1, block after block.
-  Result<void> append_rows(std::size_t plane, std::span<const std::byte> bytes) {
-    const std::uint64_t block_bytes = row_bytes_of(plan_.planes[plane]) * plan_.planes[plane].rows_per_block();
+  // Of all blocks but the last. (A plane of scope 0 that is cut is one row.)
+  std::uint64_t block_bytes_of(std::size_t number) const {
+    const wire::Plane& plane = plan_.planes[number];
+    if (plane.rows_per_block() == 0) return kCutEntries * plane.bits() / 8;
+    return row_bytes_of(plane) * plane.rows_per_block();
+  }
+
+  Result<void> append_blocks(std::size_t plane, std::span<const std::byte> bytes) {
+    const std::uint64_t block_bytes = block_bytes_of(plane);
     for (std::uint64_t at = 0; at < bytes.size(); at += block_bytes) {
       CDNA_TRY(session_.check_stop());
       CDNA_TRY(append_table(plane, bytes.subspan(at, std::min<std::uint64_t>(block_bytes, bytes.size() - at))));
     }
     return {};
+  }
+
+  Result<void> append_groups() {
+    if (plan_.scale_table != 0) {
+      CDNA_TRY(append_blocks(plan_.group_scales, std::as_bytes(planes_.group_scales)));
+      CDNA_TRY(append(plan_.scale_table, planes_.scale_table));
+    } else if (plan_.group_scales != 0) {
+      CDNA_TRY(append(plan_.group_scales, planes_.group_factors));
+    }
+    return plan_.group_offsets == 0 ? Result<void>() : append(plan_.group_offsets, planes_.group_offsets);
+  }
+
+  // What comes after the outliers.
+  Result<void> append_low_rank_and_column_scales() {
+    if (plan_.low_rank_left != 0) {
+      CDNA_TRY(append(plan_.low_rank_left, planes_.low_rank_left));
+      CDNA_TRY(append(plan_.low_rank_factors, planes_.low_rank_factors));
+      CDNA_TRY(append(plan_.low_rank_right, planes_.low_rank_right));
+    }
+    return plan_.column_scales == 0 ? Result<void>() : append(plan_.column_scales, planes_.column_scales);
   }
 
   Result<EncodedBlock> make_block(std::uint64_t number, unsigned worker) {
@@ -125,7 +163,7 @@ class Writer::Session::EncodedTensor {
     const std::uint64_t begin = place.row_begin * matrix_.cols;
     const auto first = std::lower_bound(all.begin(), all.end(), begin);
     const auto last = std::lower_bound(first, all.end(), begin + place.row_count * matrix_.cols);
-    const std::size_t value_bytes = bits_of(spec_.dtype) / 8;
+    const std::size_t value_bytes = bits_of(outlier_dtype_) / 8;
     std::vector<std::byte> outliers =
         copy_bytes(planes_.outlier_values.subspan(static_cast<std::size_t>(first - all.begin()) * value_bytes,
                                                   static_cast<std::size_t>(last - first) * value_bytes));
@@ -143,6 +181,7 @@ class Writer::Session::EncodedTensor {
   }
 
   Result<std::uint32_t> close() {
+    CDNA_TRY(append_low_rank_and_column_scales());
     if (plan_.statistics != 0) {
       const std::array<double, kStatisticsEntries> entries{static_cast<double>(statistics_.outlier_count),
                                                            statistics_.excess_kurtosis, statistics_.code_entropy_bits};
@@ -156,7 +195,7 @@ class Writer::Session::EncodedTensor {
 
   bool has_nonfinite_outlier() const {
     for (std::size_t i = 0; i < planes_.outlier_positions.size(); ++i)
-      if (!std::isfinite(value_at(spec_.dtype, planes_.outlier_values, i))) return true;
+      if (!std::isfinite(value_at(outlier_dtype_, planes_.outlier_values, i))) return true;
     return false;
   }
 
@@ -165,6 +204,7 @@ class Writer::Session::EncodedTensor {
   const EncodedPlanes& planes_;
   const MatrixView matrix_;
   const TensorStatistics statistics_;
+  const DType outlier_dtype_;
   const CodebookPlan plan_;
   PacketWriter packet_;
 };

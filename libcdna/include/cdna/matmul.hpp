@@ -11,7 +11,8 @@
 // |w| at an outlier meaning |decoded| + |value - decoded|, provided that no intermediate product or sum overflows or is
 // subnormal:
 //   Math::f32   |y - exact| <= (k + 16) u * sum |x||w|, for f32 y without bias. x in f16 and bf16 is exact.
-//   Math::bf16  x and the codebook (group scales: the decoded w; other encodings: w) are first rounded to bf16:
+//   Math::bf16  x and the codebook (group scales: the decoded w; what int8 does not take, other encodings: w) are first
+//               rounded to bf16:
 //               |y - exact| <= (2^-7 + 2^-16 + (k + 16) 2 u) * sum |x||w|. With AVX-512 BF16 and AMX subnormal bf16
 //               numbers count as 0.
 //   Math::int8  x is first rounded to 8 bits, sx = max |x| / 127 in each row and 64 columns, and the codebook to
@@ -113,9 +114,10 @@ struct MatmulPlan {
 // every part has x.cols columns. Transposed: one part, x [m, its rows], y [m, cols]. Any size may be 0 (an empty sum is
 // 0). x and y do not overlap. After an error y holds anything. Errors: bad_argument (shapes, dtypes, ranges, more than
 // one part transposed, an instruction set that this machine does not have), unsupported (an encoding or dtype that
-// cannot be multiplied with: not a float; int8 with anything but codes of at most 8 bits, or transposed), limit (not
-// even one row's buffers fit into scratch_bytes_max), and what reading blocks gives: io, corrupt, malformed,
-// unsupported, limit; of several the one with the lowest part and block. no_memory.
+// cannot be multiplied with: not a float; int8 with anything but codes of at most 8 bits for one element each, with
+// scales of rows and of groups of 32 or more and nothing that comes after them, or transposed), limit (not even one
+// row's buffers fit into scratch_bytes_max), and what reading blocks gives: io, corrupt, malformed, unsupported, limit;
+// of several the one with the lowest part and block. no_memory.
 Result<void> matmul(std::span<const WeightRows> parts, const ConstMatrix& x, const Matrix& y,
                     const MatmulOptions& options = {});
 Result<void> matmul(const Tensor& tensor, const ConstMatrix& x, const Matrix& y, const MatmulOptions& options = {});

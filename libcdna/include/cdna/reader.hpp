@@ -102,6 +102,7 @@ struct PlaneInfo {
   std::uint64_t stored_bytes = 0;
   std::uint64_t rows = 0;
   std::uint64_t row_entries = 0;
+  std::uint8_t vector = 0;  // Elements that an entry stands for: 1, of codes also 2 or 4.
   std::uint32_t rows_per_block = 0;
   std::uint32_t block_count = 0;
 };
@@ -181,7 +182,8 @@ struct Block {
   std::uint64_t row_count = 0;
   std::uint64_t entry_begin = 0;  // Columns of each row: all of them, but where long rows are cut.
   std::uint64_t entry_count = 0;
-  // Exact: elements, else codes; row_count rows, each padded to whole bytes (spec/format.md, 8.2).
+  // Exact: elements, else codes, one for PlaneInfo::vector columns; row_count rows, each padded to whole bytes
+  // (spec/format.md, 8.2).
   std::span<const std::byte> data;
   bool in_place = false;     // `data` points into the mapping.
   double max_abs_error = 0;  // The bound that the index records; +Inf unknown.
@@ -189,6 +191,8 @@ struct Block {
   // Codebook encoding only; empty where the tensor has no such plane.
   std::span<const float> row_scales;             // [row_count]
   std::span<const std::byte> group_scales;       // [row_count, groups per row], in the plane's dtype.
+  std::span<const std::byte> group_offsets;      // As many, in theirs.
+  std::span<const float> low_rank_left;          // [row_count, rank]
   std::span<const std::byte> outlier_values;     // [outlier_count], in the plane's dtype; not aligned.
   std::span<const std::byte> outlier_positions;  // [outlier_count] u32, ascending, within the block; not aligned.
   std::uint64_t outlier_count = 0;
@@ -278,7 +282,8 @@ class Tensor : public Item {
   // Decodes rows [begin, end) into `out`: row-major elements of `dtype`, little-endian. Any exact tensor can be read as
   // its own dtype; every tensor of a float dtype, F8, F6 and F4 included, as F16, BF16, F32 or F64. A codebook tensor
   // is decoded in f32 (spec/format.md 13.2) and then rounded once; exact values and outliers are converted from what is
-  // stored, so that the source dtype restores their bits (other conversions go through f32: from F64 they round twice).
+  // stored, so that the source dtype restores their bits, unless a matrix of low rank or column scales change them
+  // (other conversions go through f32: from F64 they round twice).
   // Requires: begin
   // <= end <= rows(), out.size() == (end - begin) * row_bytes(dtype). Errors: io, corrupt, malformed, unsupported,
   // limit; bad_argument for another dtype. Cost: touches only the covering blocks.
@@ -314,7 +319,8 @@ class Tensor : public Item {
   // the index. Errors: io, corrupt, malformed, unsupported, limit. Cost: the index and one small block.
   Result<TensorStatistics> statistics() const;
 
-  // The 2^bits codebook entries, widened to f32. Valid while the Reader lives.
+  // The codebook [2^bits, vector] widened to f32: entry c is what a code c stands for, PlaneInfo::vector values. Valid
+  // while the Reader lives.
   Result<std::span<const float>> codebook() const;
 
  private:
