@@ -399,7 +399,15 @@ std::vector<std::string> faults_of(const Tensor& tensor, const Weights& w, std::
   return faults;
 }
 
-bool has_int8(const Tensor& tensor) { return tensor.encoding() == "cdna.codebook" && tensor.plane(0).bits <= 8; }
+bool has_int8(const Tensor& tensor) {
+  if (tensor.encoding() != "cdna.codebook" || tensor.plane(0).bits > 8 || tensor.plane(0).vector != 1) return false;
+  for (std::uint32_t i = 0; i < tensor.plane_count(); ++i) {
+    const PlaneInfo plane = tensor.plane(i);
+    const bool is_extension = plane.role == 8 || (plane.role >= 14 && plane.role <= 17);
+    if (is_extension || plane.group == 16) return false;
+  }
+  return true;
+}
 
 std::vector<Isa> available_isas() {
   std::vector<Isa> found;
