@@ -20,6 +20,18 @@ bool stays_within(std::string_view target) {
   return target.find('/') == std::string_view::npos && target != ".." && !target.empty();
 }
 
+// Whether a path is made of names only, none of them empty, "." or "..".
+bool is_inner_path(std::string_view path) {
+  if (path.find('\0') != std::string_view::npos) return false;
+  for (std::size_t begin = 0; begin <= path.size();) {
+    const std::size_t end = std::min(path.find('/', begin), path.size());
+    const std::string_view part = path.substr(begin, end - begin);
+    if (part.empty() || part == "." || part == "..") return false;
+    begin = end + 1;
+  }
+  return true;
+}
+
 }  // namespace
 
 Result<Folder> Folder::open(const std::string& path, FileSystem& file_system) {
@@ -63,16 +75,13 @@ Error Folder::fail_here(Code code, std::string message) const {
 }
 
 Result<EntryKind> Folder::kind_on_way(std::string_view name) const {
-  const auto outward = [&] {
+  if (!is_inner_path(name))
     return fail_here(Code::malformed, quote(name) + " is not the name of a file within the folder");
-  };
-  if (name.find('\0') != std::string_view::npos) return outward();
-  for (std::size_t begin = 0; begin <= name.size();) {
-    const std::size_t end = std::min(name.find('/', begin), name.size());
-    const std::string_view part = name.substr(begin, end - begin);
-    if (part.empty() || part == "." || part == "..") return outward();
+  for (std::size_t end = 0; end != name.size();) {
+    const std::size_t begin = end;
+    end = std::min(name.find('/', begin + 1), name.size());
     const std::string way(name.substr(0, end));
-    if (way == name && begin == 0) return has(way) ? kind_within(way) : EntryKind::dangling_link;
+    if (begin == 0 && end == name.size()) return has(way) ? kind_within(way) : EntryKind::dangling_link;
     struct stat status {};
     const int result =
         retrying(file_system(), &FileSystem::fstatat, descriptor_.get(), way.c_str(), &status, AT_SYMLINK_NOFOLLOW);
@@ -81,7 +90,6 @@ Result<EntryKind> Folder::kind_on_way(std::string_view name) const {
     if (S_ISLNK(status.st_mode)) return EntryKind::outward_link;
     if (end == name.size() && S_ISREG(status.st_mode)) return EntryKind::file;
     if (!S_ISDIR(status.st_mode)) return EntryKind::other;
-    begin = end + 1;
   }
   return EntryKind::folder;
 }

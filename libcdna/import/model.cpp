@@ -70,7 +70,10 @@ Result<void> check_format(const Source& source) {
   const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(head.size(), source.size_bytes()));
   CDNA_CHECK(size > 0, Code::malformed, "", "the file is empty");
   CDNA_TRY(source.read_at(0, std::span(head).first(size)));
-  if (size > kSafetensorsLengthBytes && head[kSafetensorsLengthBytes] == std::byte{'{'}) return {};
+  // A length over the header's limit is that of no header: what else the bytes could be comes first.
+  const bool is_long =
+      std::any_of(head.begin() + 4, head.begin() + 8, [](std::byte byte) { return byte != std::byte{0}; });
+  if (size > kSafetensorsLengthBytes && head[kSafetensorsLengthBytes] == std::byte{'{'} && !is_long) return {};
   const std::string_view foreign = describe_foreign_format(std::span(head).first(size));
   CDNA_CHECK(foreign.empty(), Code::unsupported, "", std::string(foreign), 0);
   return {};

@@ -36,7 +36,9 @@ class Hxzc final : public HxzMatrix {
 
   Result<CodedMatrix> read() const override {
     auto matrix = read_indices();
-    if (!matrix && matrix.error().file.empty()) matrix.error().file = std::string(source_->name());
+    if (matrix) return matrix;
+    if (matrix.error().file.empty()) matrix.error().file = std::string(source_->name());
+    if (matrix.error().offset == kNoOffset) matrix.error().offset = kStreamAt;
     return matrix;
   }
 

@@ -158,8 +158,9 @@ Result<void> read(const Source& source, HxzoSidecar& out) {
   Inflater inflater(source, stream_at, stored, Inflater::Format::zlib);
   const std::uint64_t least = kLengthBytes + out.stated_count * (1 + kValueBytes);
   const std::uint64_t most = kLengthBytes + out.stated_count * (kPositionBytesMax + kValueBytes);
-  const std::vector<std::byte> payload = CDNA_TRY(inflate(inflater, least, most));
-  const auto checked = parse_payload(payload, out);
+  const auto payload = inflate(inflater, least, most);
+  if (!payload) return at(payload.error(), stream_at);
+  const auto checked = parse_payload(*payload, out);
   if (!checked) return at(checked.error(), stream_at);
   return {};
 }
