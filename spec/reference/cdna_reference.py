@@ -73,15 +73,14 @@ def fused(a, b, c):
     if not math.isfinite(total) or total == 0:
         return RN(total)
     exact = Fraction(a * b) + Fraction(c)
-    exponent = exact.numerator.bit_length() - exact.denominator.bit_length()
-    last = max(exponent - 23, -149)                        # the place of the last bit, or one below it
-    last += abs(exact) >= Fraction(2)**(last + 24)
-    return RN(math.ldexp(round(exact / Fraction(2)**last), last))
+    first = exact.numerator.bit_length() - exact.denominator.bit_length()   # the place of the first bit
+    last = max(first - 23, -149)
+    return RN(math.copysign(math.ldexp(round(abs(exact) / Fraction(2)**last), last), total))
 
 def divide(a, b):
     if b:
         return RN(a / b)
-    return RN(math.copysign(math.inf, a) * math.copysign(1, b) if a else math.nan)
+    return RN(math.copysign(math.inf, a) * math.copysign(1, b) if abs(a) > 0 else math.nan)
 
 def RN16(x):
     """The two bytes of x rounded to f16. A zero is +0."""

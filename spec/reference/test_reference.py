@@ -330,6 +330,26 @@ class Codebooks(unittest.TestCase):
         self.assertEqual(cdna.RN(-1e300), -math.inf)
         self.assertEqual(struct.pack("<f", cdna.RN(-math.inf * 0)), bytes.fromhex("0000C07F"))
 
+    def test_fused(self):
+        near = 1 + 2**-12
+        self.assertEqual(cdna.fused(near, near, -1 - 2**-11), 2**-24)      # the product is not rounded
+        self.assertEqual(cdna.fused(1 + 2**-23, 1 + 2**-23, 2.0**100), 2.0**100)
+        # 1 + 2^-24 + 2^-57: beyond the tie by less than f64 can say, where it would go to the even 1.
+        self.assertEqual(cdna.fused(1 + 2**-11, 2.0**-24 * (1 - 2**-11 + 2**-22), 1.0), 1 + 2**-23)
+        self.assertEqual(cdna.fused(-2.0**-100, 2.0**-100, 2.0**-149), 2.0**-149)
+        for a, b, c, sign in ((-2.0**-100, 2.0**-100, 0.0, -1), (1.0, -1.0, 1.0, 1), (-0.0, 1.0, -0.0, -1), (0.0, 1.0, -0.0, 1)):
+            self.assertEqual((cdna.fused(a, b, c), math.copysign(1, cdna.fused(a, b, c))), (0, sign))
+        self.assertEqual(cdna.fused(2.0**127, 2.0, 1.0), math.inf)
+        self.assertTrue(math.isnan(cdna.fused(math.inf, 0.0, 1.0)))
+        self.assertTrue(math.isnan(cdna.fused(math.inf, 1.0, -math.inf)))
+
+    def test_quotients(self):
+        for a, b, wanted in ((1.0, 3.0, cdna.RN(1 / 3)), (1.0, 0.0, math.inf), (1.0, -0.0, -math.inf), (-1.0, 0.0, -math.inf),
+                             (1.0, math.inf, 0), (2.0**127, 2.0**-126, math.inf), (2.0**-149, 2.0, 0)):
+            self.assertEqual(cdna.divide(a, b), wanted)
+        for a, b in ((0.0, 0.0), (math.nan, 0.0), (math.nan, 1.0), (math.inf, math.inf)):
+            self.assertEqual(struct.pack("<f", cdna.divide(a, b)), bytes.fromhex("0000C07F"))
+
     def test_rounding_to_f16(self):
         for value, bits in ((1 + 2**-11, 0x3C00), (1 + 3 * 2**-11, 0x3C02), (1 + 2**-11 + 2**-40, 0x3C01), (-0.0, 0),
                             (2.0**-24, 1), (2.0**-25, 0), (1.5 * 2**-24, 2), (65519.999, 0x7BFF), (65520.0, 0x7C00),

@@ -74,7 +74,9 @@ def one_chain():
                       scales=Scales(32, "F32", [[near]], None, [[-1.0]]))
     quotients = codebook("quotients", [1, 4], 2, [0, 1, 2, 3], [1.0, 5.0, 7.0, 2.0 ** 15],
                          column_scale=[3.0, 49.0, 2.0 ** 127, 2.0 ** -126])
-    return File([sums, offset, quotients])
+    underflow = codebook("underflow", [1, 2], 1, [0, 0], [-0.0, 1.0],
+                         low_rank=LowRank([[2.0 ** -100]], [1.0], [[-2.0 ** -100, 2.0 ** -100]]))
+    return File([sums, offset, quotients, underflow])
 
 
 def nonfinite():
@@ -150,7 +152,8 @@ GOOD_EXTENSIONS = [
         [singles("w", column_scale=numbers(37, 3), outliers=("BF16", [[(3, 1.5)], []]))])),
     ("codebook_extensions", "everything together, of each dtype", File(
         [combined(f"all.{dtype}", dtype=dtype) for dtype in ("F16", "BF16", "F32", "F64")] + [combined("two", 2)])),
-    ("codebook_extensions_rounding", "one fused chain, an offset that is not, quotients", one_chain()),
+    ("codebook_extensions_rounding", "one fused chain, an offset that is not, quotients, signs of zeros",
+     one_chain()),
     ("codebook_extensions_nonfinite", "NONFINITE: column scales of 0, infinite factors, NaN outliers", nonfinite()),
     ("codebook_extensions_empty", "no rows and no columns", File([
         codebook("no_rows", [0, 8], 3, [], even_book(4), vector=2, row_scale=[], outliers=("F32", []),
