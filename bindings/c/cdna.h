@@ -339,6 +339,11 @@ enum {
   CDNA_PLANE_GROUP_SCALE = 5,
   CDNA_PLANE_SCALE_TABLE = 6,
   CDNA_PLANE_OUTLIERS = 7,
+  CDNA_PLANE_GROUP_OFFSET = 8,
+  CDNA_PLANE_LEFT = 14, /* A matrix of low rank. */
+  CDNA_PLANE_FACTORS = 15,
+  CDNA_PLANE_RIGHT = 16,
+  CDNA_PLANE_COLUMN_SCALE = 17,
   CDNA_PLANE_IGNORABLE = 0x8000 /* Decoding works without this plane: 18 pwl, 19 affine, 20 statistics. */
 };
 
@@ -379,7 +384,8 @@ CDNA_API cdna_code cdna_plane_describe(const cdna_reader* reader, uint64_t tenso
  * is STRICT. */
 CDNA_API cdna_code cdna_plane_data(const cdna_reader* reader, uint64_t tensor, uint32_t plane, const void** ret_data,
                                    uint64_t* ret_size, cdna_error* error);
-/* The 2^bits entries of a codebook tensor, as f32. Borrowed until the reader is freed. */
+/* The entries of a codebook tensor, as f32: v for each of 2^bits codes, where a code stands for v = cols / row_entries
+ * of plane 0 (1, 2 or 4) elements; 1 unless the tensor was imported so. Borrowed until the reader is freed. */
 CDNA_API cdna_code cdna_codebook(const cdna_reader* reader, uint64_t tensor, const float** ret_entries,
                                  uint64_t* ret_count, cdna_error* error);
 
@@ -406,10 +412,11 @@ typedef struct cdna_block {
   uint64_t row_count;
   uint64_t col_begin; /* Of each row: all columns, but where rows of over 2^24 columns are cut. */
   uint64_t col_count;
-  const void* data; /* Elements or codes, row_count rows, each padded to whole bytes. */
+  const void* data; /* Elements, or codes for 1, 2 or 4 columns each; row_count rows, each padded to whole bytes. */
   uint64_t data_size;
   double max_abs_error; /* Of the block, recorded; +Inf unknown. */
-  /* Codebook tensors; NULL and 0 where there is no such plane. */
+  /* Codebook tensors; NULL and 0 where there is no such plane. Values may need more (CDNA_PLANE_GROUP_OFFSET and so on,
+   * spec/format.md, 13.2): cdna_read_rows() has them. */
   const float* row_scales;  /* [row_count] */
   const void* group_scales; /* [row_count, groups per row]; one byte each, or of the plane's dtype. */
   uint64_t group_scales_size;

@@ -33,12 +33,12 @@ from ._errors import (
 )
 from ._file import Asset, File, Report, open
 from ._metadata import Metadata
-from ._tensor import Outliers, Tensor, TensorError
+from ._tensor import LowRank, Outliers, Tensor, TensorError
 
 __all__ = [
     "ArgumentError", "Asset", "CancelledError", "CdnaError", "ConvertReport", "ConvertedTensor", "CorruptError", "Encoded",
     "File", "FileError",
-    "FileMissingError", "FilePresentError", "FormatError", "LimitError", "Metadata", "OutOfMemoryError", "Outliers",
+    "FileMissingError", "FilePresentError", "FormatError", "LimitError", "LowRank", "Metadata", "OutOfMemoryError", "Outliers",
     "Report", "Tensor", "TensorError", "TensorMissingError", "UnsupportedError", "__version__", "convert",
     "encode", "open", "pack", "save",
 ]  # fmt: skip

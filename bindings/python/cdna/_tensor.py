@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from ._file import File
 
 # Roles of planes (spec/format.md, 13).
-DATA, CODES, CODEBOOK, ROW_SCALE, GROUP_SCALE, SCALE_TABLE, OUTLIERS = range(1, 8)
+DATA, CODES, CODEBOOK, ROW_SCALE, GROUP_SCALE, SCALE_TABLE, OUTLIERS, GROUP_OFFSET = range(1, 9)
+LOW_RANK_LEFT, LOW_RANK_FACTORS, LOW_RANK_RIGHT, COLUMN_SCALE = range(14, 18)
 CONTIGUOUS = 0  # Layout of a plane.
 ITERATED_BYTES = 1 << 20
 
@@ -58,10 +59,18 @@ class TensorError(NamedTuple):
 
 
 class Outliers(NamedTuple):
-    """Values that are kept exactly: `values` in the tensor's dtype, `positions` in the row-major matrix, ascending."""
+    """Values that are kept exactly: `values` mostly in the tensor's dtype, `positions` in the row-major matrix, ascending."""
 
     values: Array
     positions: Array
+
+
+class LowRank(NamedTuple):
+    """A matrix of low rank r, (left * factors) @ right: `left` [rows, r], `factors` [r], `right` [r, cols], float32."""
+
+    left: Array
+    factors: Array
+    right: Array
 
 
 class HasDlpack(Protocol):
@@ -370,21 +379,29 @@ class Tensor(_Operators):
         return int(found[1]["group"]) if found else 0
 
     @property
+    def vector(self) -> int:
+        """How many values of a row a code stands for: 1, of some imported tensors 2 or 4."""
+        found = self._plane(CODES)
+        return int(found[1]["vector"]) if found else 1
+
+    @property
     def codebook(self) -> Array | None:
-        """[2**bits] float32, ascending; None of exact tensors. Read-only, like all planes; in place where it is stored as f32,
+        """[2**bits] float32, ascending; of codes for several values [2**bits, vector]. None of exact tensors. Read-only, like all planes; in place where it is stored as f32,
         else a copy (flags.owndata tells). Planes raise CorruptError, FileError, UnsupportedError."""
         found = self._plane(CODEBOOK)
         if found is None:
             return None
         if found[1]["dtype"] == "F32":
-            return self._plane_array(CODEBOOK, flat=True)
-        widened: Array = np.frombuffer(self.file._core.codebook(self._number), np.float32).copy()
-        widened.flags.writeable = False
-        return widened
+            entries = self._plane_array(CODEBOOK, flat=True)
+            assert entries is not None
+        else:
+            entries = np.frombuffer(self.file._core.codebook(self._number), np.float32).copy()
+            entries.flags.writeable = False
+        return entries if self.vector == 1 else entries.reshape(-1, self.vector)
 
     @property
     def codes(self) -> Array | None:
-        """[rows, ceil(cols * bits / 8)] uint8: with 8 bits the codes, below that packed, least significant bits first, each
+        """[rows, ceil(cols / vector * bits / 8)] uint8: with 8 bits the codes, below that packed, least significant bits first, each
         row in whole bytes. None of exact tensors. In place where it is raw."""
         return self._plane_array(CODES)
 
@@ -410,14 +427,43 @@ class Tensor(_Operators):
         rows, groups, table = self.row_scales, self.group_scales, self.scale_table
         if groups is None:
             return None if rows is None else rows.reshape(-1, 1)
-        found = self._plane(GROUP_SCALE)
-        if table is not None:
-            factors = table[groups]
-        elif found and found[1]["dtype"] == "BF16":
-            factors = (groups.astype(np.uint32) << 16).view(np.float32)
-        else:
-            factors = groups.astype(np.float32)
+        factors = table[groups] if table is not None else self._widened(GROUP_SCALE)
+        assert factors is not None
         return factors if rows is None else factors * rows[:, None]
+
+    def _widened(self, role: int) -> Array | None:
+        """A plane of floats as float32."""
+        found, entries = self._plane(role), self._plane_array(role)
+        if found is None or entries is None:
+            return None
+        if found[1]["dtype"] == "BF16":
+            return (entries.astype(np.uint32) << 16).view(np.float32)
+        return entries.astype(np.float32, copy=False)
+
+    def _has_plain_planes(self) -> bool:
+        """Whether there is nothing but codes for one value each, scales of rows and groups of 32 or more, and outliers."""
+        further = (GROUP_OFFSET, LOW_RANK_LEFT, COLUMN_SCALE)
+        return self.vector == 1 and self.group != 16 and not any(map(self._plane, further))
+
+    @property
+    def group_offsets(self) -> Array | None:
+        """[rows, ceil(cols / group)] float32: what is added to scaled values; or None."""
+        return self._widened(GROUP_OFFSET)
+
+    @property
+    def low_rank(self) -> LowRank | None:
+        """The matrix (left * factors) @ right that is added to all values, outliers too; or None. Sums are made in one chain of
+        fused operations per value (spec/format.md, 13.2)."""
+        left, factors = self._plane_array(LOW_RANK_LEFT), self._plane_array(LOW_RANK_FACTORS, flat=True)
+        right = self._plane_array(LOW_RANK_RIGHT, flat=True)
+        if left is None or factors is None or right is None:
+            return None
+        return LowRank(left, factors, right.reshape(factors.size, -1))
+
+    @property
+    def column_scales(self) -> Array | None:
+        """[cols] float32: what all values are divided by at last; or None."""
+        return self._plane_array(COLUMN_SCALE, flat=True)
 
     @property
     def outliers(self) -> Outliers | None:
@@ -425,7 +471,9 @@ class Tensor(_Operators):
         if self.encoding != "cdna.codebook":
             return None
         values, positions = self.file._core.outliers(self._number)
-        array = np.frombuffer(values, bits_dtype(self.dtype)).view(self.numpy_dtype)
+        found = self._plane(OUTLIERS)
+        dtype = str(found[1]["dtype"]) if found else self.dtype
+        array = np.frombuffer(values, bits_dtype(dtype)).view(numpy_dtype(dtype))
         return Outliers(array, np.frombuffer(positions, np.uint64))
 
     # ---- Products ----

@@ -37,6 +37,7 @@ nb::list planes(const Container& container, std::uint32_t number) {
     fields["stored_bytes"] = info.stored_bytes;
     fields["rows"] = info.rows;
     fields["row_entries"] = info.row_entries;
+    fields["vector"] = info.vector;
     fields["rows_per_block"] = info.rows_per_block;
     fields["block_count"] = info.block_count;
     planes.append(fields);
@@ -67,7 +68,7 @@ void read_plane(const Container& container, std::uint32_t number, std::uint32_t 
   without_gil([&] { return item.read_plane(plane, borrowed.write()); });
 }
 
-// The outliers of a tensor: values in its dtype, and places in the row-major matrix, u64.
+// The outliers of a tensor: values in their plane's dtype, and places in the row-major matrix, u64.
 nb::tuple outliers(const Container& container, std::uint32_t number) {
   const auto opened = container.opened();
   const Tensor tensor = container.tensor(number);
@@ -92,7 +93,7 @@ nb::tuple outliers(const Container& container, std::uint32_t number) {
                         nb::bytes(positions.data(), positions.size() * sizeof(std::uint64_t)));
 }
 
-// The codebook's entries, widened to f32. Copied: they lie beside the file.
+// The codebook's entries [2^bits, vector], widened to f32. Copied: they lie beside the file.
 nb::bytes codebook(const Container& container, std::uint32_t number) {
   const auto opened = container.opened();
   const Tensor tensor = container.tensor(number);

@@ -134,8 +134,9 @@ class Item {
 
   // All bytes of a plane, verified, as one pointer into the mapping; valid while the Reader lives. Every block of the
   // plane must be stored as it is (no codec, no filter). What the bytes are (spec/format.md, 8.2 and 13.2):
-  // - data, codes, row and group scales: the rows one after the other, each [ceil(row_entries * bits / 8)] bytes;
-  // - codebook, scale table, pwl, affine, statistics: one such row;
+  // - data, codes, row and group scales, group offsets, left: the rows one after the other, each [ceil(row_entries *
+  // bits / 8)] bytes;
+  // - codebook, scale table, factors, right, column scales, pwl, affine, statistics: one such row;
   // - outliers, which come by blocks of plane 0: of block i its n values, then its n positions in that block (u32), not
   //   aligned; then zeros up to the next multiple of 64 from the plane's first byte. What n is says Block, not the
   //   plane.

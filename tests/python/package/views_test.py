@@ -5,6 +5,7 @@ import gc
 
 import numpy as np
 import pytest
+from conftest import VECTORS
 
 import cdna
 
@@ -48,6 +49,39 @@ def test_planes_make_the_values(tmp_path, weights, preset, codec, trust):
             assert not t.codes.flags.owndata and np.shares_memory(t.codes, t.codes)
         assert (t.group_scales is None) == (t.scale_table is None) == (t.group == 0)
         del plane
+
+
+def before_division(t):
+    """The same of a tensor with all that the format has, in float64: what is then divided by the column scales."""
+    rows, cols = t.shape
+    codes = unpacked(t.codes, t.bits, cols // t.vector)
+    values = t.codebook.reshape(-1, t.vector)[codes].reshape(rows, cols).astype(np.float64)
+    for factors, combine in ((t.scales, np.multiply), (t.group_offsets, np.add)):
+        if factors is not None:
+            values = combine(values, np.repeat(factors, t.group or cols, axis=1)[:, :cols])
+    outliers = t.outliers.values
+    if outliers.dtype == np.uint16:  # The bits of bfloat16, where NumPy has no such type.
+        outliers = (outliers.astype(np.uint32) << 16).view(np.float32)
+    values.reshape(-1)[t.outliers.positions.astype(np.int64)] = outliers.astype(np.float64)
+    if t.low_rank is not None:
+        left, factors, right = t.low_rank
+        assert left.shape == (rows, factors.size) and right.shape == (factors.size, cols)
+        values += (left * factors).astype(np.float64) @ right
+    return values
+
+
+@pytest.mark.parametrize(
+    "name, count",
+    [("vectors", 7), ("vectors_f32", 1), ("group_16", 4), ("group_offset", 4), ("low_rank", 3), ("column_scale", 1), ("extensions", 5)],
+)
+def test_planes_of_imported_tensors_make_the_values(name, count):
+    with cdna.open(VECTORS / "good" / f"codebook_{name}.cdna") as f:
+        assert len(f) == count
+        for t in f.values():
+            divisor = np.ones(t.cols) if t.column_scales is None else t.column_scales.astype(np.float64)
+            np.testing.assert_allclose(t.numpy("float32") * divisor, before_division(t), rtol=1e-5, atol=1e-5)
+            assert t.codebook.shape == ((2**t.bits,) if t.vector == 1 else (2**t.bits, t.vector))
+            assert name != "extensions" or (t.vector, t.group) == (2 if t.name == "two" else 4, 16)
 
 
 def test_planes_of_exact_tensors(exact_path):

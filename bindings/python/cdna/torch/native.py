@@ -87,7 +87,7 @@ def has_planes(tensor: cdna.Tensor) -> bool:
     """
     if tensor.encoding != "cdna.codebook" or tensor.ndim != 2:
         return False
-    return tensor.group == 0 or tensor.scale_table is not None
+    return tensor._has_plain_planes() and (tensor.group == 0 or tensor.scale_table is not None)
 
 
 def planes_of(tensor: cdna.Tensor) -> tuple[Planes, int, torch.dtype]:
