@@ -386,8 +386,8 @@ class Tensor(_Operators):
 
     @property
     def codebook(self) -> Array | None:
-        """[2**bits] float32, ascending; of codes for several values [2**bits, vector]. None of exact tensors. Read-only, like all planes; in place where it is stored as f32,
-        else a copy (flags.owndata tells). Planes raise CorruptError, FileError, UnsupportedError."""
+        """[2**bits] float32, ascending; of codes for several values [2**bits, vector]. None of exact tensors. Read-only, like
+        all planes; in place where it is stored as f32, else a copy (flags.owndata tells). Planes raise CorruptError, FileError, UnsupportedError."""
         found = self._plane(CODEBOOK)
         if found is None:
             return None
@@ -401,8 +401,8 @@ class Tensor(_Operators):
 
     @property
     def codes(self) -> Array | None:
-        """[rows, ceil(cols / vector * bits / 8)] uint8: with 8 bits the codes, below that packed, least significant bits first, each
-        row in whole bytes. None of exact tensors. In place where it is raw."""
+        """[rows, ceil(cols / vector * bits / 8)] uint8: with 8 bits the codes, else packed, least significant bits first,
+        each row in whole bytes. None of exact tensors. In place where it is raw."""
         return self._plane_array(CODES)
 
     @property

@@ -72,7 +72,8 @@ def before_division(t):
 
 @pytest.mark.parametrize(
     "name, count",
-    [("vectors", 7), ("vectors_f32", 1), ("group_16", 4), ("group_offset", 4), ("low_rank", 3), ("column_scale", 1), ("extensions", 5)],
+    [("vectors", 7), ("vectors_f32", 1), ("group_16", 4), ("group_offset", 4), ("low_rank", 3), ("column_scale", 1)]
+    + [("extensions", 5)],
 )
 def test_planes_of_imported_tensors_make_the_values(name, count):
     with cdna.open(VECTORS / "good" / f"codebook_{name}.cdna") as f:
