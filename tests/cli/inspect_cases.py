@@ -12,6 +12,7 @@ import runner
 from codebook_files import BF16, F16, F32, F64, INF, CodebookTensor, statistics_plane
 from runner import ERRORS_LEFT, OPERATIONAL, USAGE, ToolTest, f32, small_model
 
+VECTORS = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'spec', 'vectors', 'good')
 TENSOR_FIELDS = {
     'name',
     'dtype',
@@ -353,6 +354,16 @@ class ErrorsTest(ToolTest):
                 (row,) = self.describe(tensor, statistics=plane)['tensors']
                 separator = ',class=' if name.startswith('cb') else ' '
                 self.assertEqual(row['preset'], name + separator + suffix)
+
+    def test_what_no_preset_has_is_named(self):
+        for file, names in (
+            ('codebook_extensions', {'all.F32': 'codebook 3-bit g16 vectors of 4 offsets rank 3 column scales'}),
+            ('codebook_vectors', {'v2.8': 'codebook 8-bit vectors of 2', 'scaled': 'codebook 3-bit vectors of 4'}),
+            ('codebook_group_offset', {'rows': 'codebook 3-bit g32 offsets'}),
+        ):
+            rows = self.inspect(os.path.join(VECTORS, file + '.cdna'))['tensors']
+            found = {row['name']: row['preset'] for row in rows}
+            self.assertEqual({name: found[name] for name in names}, names)
 
     def test_the_worst_tensor_is_in_the_totals(self):
         tensors = [CodebookTensor(n, name=b'%d' % n, bits=3 + n) for n in range(4)]

@@ -158,7 +158,7 @@ class TensorCheck {
       outliers += block->outlier_count;
       const std::uint64_t code_bytes = block->data.size() / block->row_count;
       for (std::uint64_t row = 0; row < block->row_count; ++row)
-        codes.add_row(block->data.subspan(row * code_bytes, code_bytes), block->entry_count);
+        codes.add_row(block->data.subspan(row * code_bytes, code_bytes), block->entry_count / tensor.plane(0).vector);
     }
     compare_sum("sum of squares", recorded->sum_squares, static_cast<double>(sums.sum_squares));
     compare_sum("sum of squared errors", recorded->sum_squared_error, static_cast<double>(sums.sum_squared_error));

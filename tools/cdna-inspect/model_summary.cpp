@@ -17,6 +17,9 @@ namespace {
 // spec/format.md, 8.1.
 constexpr std::uint16_t kRowScaleRole = 4;
 constexpr std::uint16_t kGroupScaleRole = 5;
+constexpr std::uint16_t kGroupOffsetRole = 8;
+constexpr std::uint16_t kLowRankLeftRole = 14;
+constexpr std::uint16_t kColumnScaleRole = 17;
 constexpr std::uint16_t kPwlRole = 0x8012;
 constexpr std::uint16_t kAffineRole = 0x8013;
 
@@ -38,12 +41,24 @@ std::optional<std::string_view> preset_name(std::uint32_t bits, std::uint32_t gr
   return std::nullopt;
 }
 
+// What no preset has.
+std::string extensions_name(const Tensor& tensor) {
+  std::string name;
+  const std::uint32_t vector = tensor.plane(0).vector;
+  if (vector != 1) name += " vectors of " + std::to_string(vector);
+  if (find_plane(tensor, kGroupOffsetRole)) name += " offsets";
+  if (const auto left = find_plane(tensor, kLowRankLeftRole)) name += " rank " + std::to_string(left->row_entries);
+  if (find_plane(tensor, kColumnScaleRole)) name += " column scales";
+  return name;
+}
+
 std::string codebook_name(const Tensor& tensor) {
   const std::uint32_t bits = tensor.plane(0).bits;
   const auto group_scale = find_plane(tensor, kGroupScaleRole);
   const std::uint32_t group = group_scale ? group_scale->group : 0;
+  const std::string extensions = extensions_name(tensor);
   const bool scaled_as_presets_are =
-      find_plane(tensor, kRowScaleRole) && (!group_scale || group_scale->dtype == DType::u8);
+      find_plane(tensor, kRowScaleRole) && extensions.empty() && (!group_scale || group_scale->dtype == DType::u8);
   const auto preset = scaled_as_presets_are ? preset_name(bits, group) : std::nullopt;
   const char* const shape = find_plane(tensor, kAffineRole) ? "affine"
                             : find_plane(tensor, kPwlRole)  ? "pwl16"
@@ -51,6 +66,7 @@ std::string codebook_name(const Tensor& tensor) {
   if (preset) return std::string(*preset) + (shape == nullptr ? "" : std::string(",class=") + shape);
   std::string name = "codebook " + std::to_string(bits) + "-bit";
   if (group != 0) name += " g" + std::to_string(group);
+  name += extensions;
   return shape == nullptr ? name : name + " " + shape;
 }
 
