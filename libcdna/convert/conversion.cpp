@@ -25,13 +25,26 @@ std::uint64_t bytes_to_read(const Model& model, const Plan& plan) {
   return bytes;
 }
 
+SourceCodes codes_of(const EncodedPlanes& planes) {
+  SourceCodes codes;
+  codes.bits = planes.bits;
+  codes.vector = planes.vector;
+  codes.group = planes.group;
+  codes.has_offsets = !planes.group_offsets.empty();
+  codes.has_column_scales = !planes.column_scales.empty();
+  codes.outliers = planes.outlier_positions.size();
+  codes.outlier_dtype = planes.outlier_dtype;
+  codes.rank = static_cast<std::uint32_t>(planes.low_rank_factors.size());
+  return codes;
+}
+
 ConvertReport report_of(const Model& model, const Plan& plan, const Conversion& conversion) {
   ConvertReport report;
   for (std::size_t i = 0; i < plan.tensors.size(); ++i) {
     const ModelTensor& tensor = model.tensors()[i];
     const TensorPlan& planned = plan.tensors[i];
-    report.tensors.push_back(
-        {tensor.name, tensor.size_bytes, planned.decision, planned.alias_of, conversion.written(i)});
+    report.tensors.push_back({tensor.name, tensor.size_bytes, planned.decision, planned.alias_of, conversion.written(i),
+                              conversion.codes(i)});
     if (planned.alias_of) continue;
     report.source_bytes += tensor.size_bytes;
     report.stored_bytes += conversion.written(i).stored_bytes;
@@ -114,7 +127,11 @@ Result<void> add_assets(const Model& model, Codec codec, Writer& writer) {
 }
 
 Conversion::Conversion(const Model& model, const Plan& plan, const ProgressCallback& progress, Writer writer)
-    : model_(model), plan_(plan), writer_(std::move(writer)), progress_(progress, bytes_to_read(model, plan)) {}
+    : model_(model),
+      plan_(plan),
+      writer_(std::move(writer)),
+      codes_(plan.tensors.size()),
+      progress_(progress, bytes_to_read(model, plan)) {}
 
 Result<void> Conversion::write_items() {
   for (std::size_t i = 0; i < plan_.tensors.size(); ++i) {
@@ -159,6 +176,7 @@ Result<std::uint32_t> Conversion::add_encoded(std::size_t i, const TensorSpec& s
     return held.error();
   }
   progress_.show(done_bytes_ += model_.tensors()[i].size_bytes);
+  codes_[i] = codes_of(held->planes);
   return writer_.add_encoded(spec, held->planes);
 }
 

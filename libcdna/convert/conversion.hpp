@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -30,6 +31,7 @@ class Conversion {
 
   // What became of a tensor. Requires: write_items() has succeeded.
   const WrittenItem& written(std::size_t tensor) const { return writer_.written(items_[tensor]); }
+  const std::optional<SourceCodes>& codes(std::size_t tensor) const { return codes_[tensor]; }
 
  private:
   Result<void> read(std::size_t tensor, std::uint64_t offset, std::span<std::byte> out);
@@ -40,6 +42,7 @@ class Conversion {
   const Plan& plan_;
   Writer writer_;
   std::vector<std::uint32_t> items_;  // Item number in the container, per tensor.
+  std::vector<std::optional<SourceCodes>> codes_;
   Progress progress_;
   std::atomic<std::uint64_t> done_bytes_{0};
 };

@@ -404,6 +404,8 @@ class StreamTest(ToolTest):
                 self.assertIn(part, text, command)
         for option in (
             '--encoding',
+            '--from',
+            '--sidecar',
             '--codec',
             '--keep-exact',
             '--threads',
@@ -412,7 +414,7 @@ class StreamTest(ToolTest):
             '--json',
         ):
             self.assertIn(option, self.run_tool('cdna', 'convert', '--help')[0])
-        for option in ('--dtype', '--force'):
+        for option in ('--to', '--dtype', '--force'):
             self.assertIn(option, self.run_tool('cdna', 'export', '--help')[0])
         for option in ('--quick', '--deep', '--root', '--rebuild', '--json'):
             self.assertIn(option, self.run_tool('cdna-fsck', '--help')[0])

@@ -2,6 +2,7 @@
 import bench_cases  # noqa: F401  The tests; found by module name.
 import convert_cases  # noqa: F401
 import diff_cases  # noqa: F401
+import format_cases  # noqa: F401
 import fsck_cases  # noqa: F401
 import hostile_cases  # noqa: F401
 import inspect_cases  # noqa: F401
@@ -18,6 +19,7 @@ if __name__ == '__main__':
         'convert_cases',
         'policy_cases',
         'source_cases',
+        'format_cases',
         'inspect_cases',
         'diff_cases',
         'fsck_cases',

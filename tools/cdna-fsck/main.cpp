@@ -17,6 +17,7 @@
 #include "tools/exit_code.hpp"
 #include "tools/interrupt.hpp"
 #include "tools/json.hpp"
+#include "tools/model_arguments.hpp"
 #include "tools/programs.hpp"
 #include "tools/progress.hpp"
 #include "tools/text.hpp"
@@ -31,6 +32,7 @@ struct Options {
   std::optional<std::string> root;
   std::optional<std::string> rebuild;
   std::optional<std::string> reference;
+  ModelArguments model;  // What the reference is.
   unsigned threads = 0;
   bool quick = false;
   bool deep = false;
@@ -188,7 +190,7 @@ int run_check(const Options& options) {
   const std::atomic<bool>& stop = stop_on_signals();
   std::unique_ptr<Model> reference;
   if (options.reference) {
-    auto model = open_model(*options.reference);
+    auto model = open_model(*options.reference, model_options(options.model));
     if (!model) return report(kProgram, model.error());
     reference = *std::move(model);
   }
@@ -254,6 +256,10 @@ int run(const Options& options) {
     fmt::print(stderr, "{}: --reference is part of --deep, and not of --rebuild\n", kProgram);
     return kUsage;
   }
+  if (!options.reference && (options.model.from != "auto" || !options.model.sidecar.empty())) {
+    fmt::print(stderr, "{}: --from and --sidecar say what the --reference is\n", kProgram);
+    return kUsage;
+  }
   if (options.root && !digest_of(*options.root)) {
     fmt::print(stderr, "{}: --root is not 64 hexadecimal digits\n", kProgram);
     return kUsage;
@@ -276,8 +282,9 @@ int fsck_main(int argc, char** argv) {
   app.add_flag("--quick", options.quick, "Metadata and indices only");
   app.add_flag("--deep", options.deep, "Decode everything as well");
   app.add_option("--reference", options.reference,
-                 "With --deep: the .safetensors file or Hugging Face directory that the files were made of. Compares\n"
+                 "With --deep: the model that the files were made of, as `cdna convert` takes it. Compares\n"
                  "exact tensors byte for byte, and recomputes every recorded error and statistic of the others");
+  add_model_options(app, "the reference", options.model);
   app.add_option("--root", options.root, "The root that the files must have, 64 hexadecimal digits");
   app.add_option(
       "--rebuild", options.rebuild,

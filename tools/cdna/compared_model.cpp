@@ -11,7 +11,7 @@ std::optional<Digest> ComparedTensor::source_digest() const {
   return stored->source_digest();
 }
 
-Result<ComparedModel> ComparedModel::open(const std::string& path) {
+Result<ComparedModel> ComparedModel::open(const std::string& path, const ModelOptions& options) {
   ComparedModel compared(path);
   std::error_code ignored;
   if (!std::filesystem::is_directory(path, ignored)) {
@@ -23,7 +23,7 @@ Result<ComparedModel> ComparedModel::open(const std::string& path) {
     }
     if (reader.error().code != Code::not_cdna) return std::move(reader).error();
   }
-  auto model = open_model(path);
+  auto model = open_model(path, options);
   if (!model) return std::move(model).error();
   compared.model_ = *std::move(model);
   compared.list_model();

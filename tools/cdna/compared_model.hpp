@@ -36,8 +36,8 @@ struct ComparedAsset {
 // Const methods may be called from any thread. What they return is valid while the model lives.
 class ComparedModel {
  public:
-  // A CDNA file, or else what open_model() takes. Errors: those of Reader::open and open_model.
-  static Result<ComparedModel> open(const std::string& path);
+  // A CDNA file, or else what open_model() takes with these options. Errors: those of Reader::open and open_model.
+  static Result<ComparedModel> open(const std::string& path, const ModelOptions& options = {});
 
   const std::string& path() const { return path_; }
   bool is_container() const { return reader_.has_value(); }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -134,6 +135,59 @@ ordered_json budget_json(const Finished& finished) {
   return out;
 }
 
+double bits_per_weight(const Finished& finished, std::size_t i) {
+  const double elements = elements_of(finished.model.tensors()[i]);
+  return elements > 0 ? static_cast<double>(finished.report.tensors[i].written.stored_bytes) * 8 / elements : 0;
+}
+
+ordered_json codes_json(const Finished& finished, std::size_t i) {
+  const std::optional<SourceCodes>& codes = finished.report.tensors[i].codes;
+  if (!codes) return nullptr;
+  ordered_json out{{"bits", codes->bits}, {"vector", codes->vector}, {"group", codes->group}};
+  out["group_offsets"] = codes->has_offsets;
+  out["column_scales"] = codes->has_column_scales;
+  out["outliers"] = codes->outliers;
+  out["outlier_dtype"] =
+      codes->outlier_dtype == DType::none ? ordered_json(nullptr) : ordered_json(name_of(codes->outlier_dtype));
+  out["rank"] = codes->rank;
+  out["bits_per_weight"] = bits_per_weight(finished, i);
+  return out;
+}
+
+// "8-bit codes", "12-bit codes for 2 weights each, groups of 32 with offsets, F16 outliers".
+std::string text_of(const SourceCodes& codes) {
+  std::string text = fmt::format("{}-bit codes", codes.bits);
+  if (codes.vector > 1) text += fmt::format(" for {} weights each", codes.vector);
+  if (codes.group > 0) text += fmt::format(", groups of {}{}", codes.group, codes.has_offsets ? " with offsets" : "");
+  if (codes.has_column_scales) text += ", column scales";
+  const std::string dtype = codes.outlier_dtype == DType::none ? "" : std::string(name_of(codes.outlier_dtype)) + " ";
+  if (codes.outliers > 0) text += fmt::format(", {}outliers", dtype);
+  if (codes.rank > 0) text += fmt::format(", and a matrix of rank {}", codes.rank);
+  return text;
+}
+
+// Tensors that kept the codes of their source, by what these are.
+void print_source_codes(const Finished& finished) {
+  struct Sum {
+    std::size_t tensors = 0;
+    double bits = 0;
+    double elements = 0;
+  };
+  std::map<std::string, Sum> sums;
+  for (std::size_t i = 0; i < finished.report.tensors.size(); ++i) {
+    const ConvertedTensor& tensor = finished.report.tensors[i];
+    if (!tensor.codes) continue;
+    Sum& sum = sums[text_of(*tensor.codes)];
+    ++sum.tensors;
+    sum.bits += static_cast<double>(tensor.written.stored_bytes) * 8;
+    sum.elements += elements_of(finished.model.tensors()[i]);
+  }
+  for (const auto& [text, sum] : sums) {
+    fmt::print("as the source has them: {} tensor{}, {:.2f} bits/weight, {}\n", sum.tensors,
+               sum.tensors == 1 ? "" : "s", sum.elements > 0 ? sum.bits / sum.elements : 0, text);
+  }
+}
+
 ordered_json tensor_json(const Finished& finished, std::size_t i) {
   const TensorPlan& plan = finished.plan.tensors[i];
   const WrittenItem& written = finished.report.tensors[i].written;
@@ -147,6 +201,7 @@ ordered_json tensor_json(const Finished& finished, std::size_t i) {
   const bool is_numbered = rule != nullptr && rule->origin == PlanRule::Origin::policy;
   out["rule"] = is_numbered ? ordered_json(rule->number) : ordered_json(nullptr);
   out["stored_bytes"] = written.stored_bytes;
+  out["codes"] = codes_json(finished, i);
   const bool has_error = written.statistics.sum_squared_error > 0;
   out["snr_db"] =
       has_error ? number_or_null(10 * std::log10(written.statistics.sum_squares / written.statistics.sum_squared_error))
@@ -181,6 +236,7 @@ void print_summary(const Finished& finished) {
     fmt::print("wanted {}, reached {}{}\n", wanted_text(budget), reached,
                budget.all_best ? ": every tensor has its best candidate" : "");
   }
+  print_source_codes(finished);
   fmt::print("root {}\n", to_hex(report.root));
 }
 

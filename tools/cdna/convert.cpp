@@ -46,7 +46,7 @@ int run_convert(const ConvertArguments& arguments) {
   auto options = parse_arguments(arguments);
   if (!options) return report(kProgram, options.error());
   options->stop = &stop_on_signals();
-  auto model = open_model(arguments.source);
+  auto model = open_model(arguments.source, model_options(arguments.model));
   if (!model) return report(kProgram, model.error());
   FileSinkOptions sink_options;
   sink_options.force = arguments.force;
@@ -74,9 +74,13 @@ int run_convert(const ConvertArguments& arguments) {
 
 std::function<int()> add_convert(CLI::App& app) {
   auto options = std::make_shared<ConvertArguments>();
-  app.add_option("SRC", options->source, "A .safetensors file, or a Hugging Face directory (config.json and shards)")
+  app.add_option(
+         "SRC", options->source,
+         "A .safetensors, GGUF, .npy or .npz file, a Hugging Face directory (config.json and shards), or what\n"
+         "helix-substrate wrote: an HXZC or HXZ2 file, a directory of them, a .cdnav3 directory, an HXQ checkpoint")
       ->required();
   app.add_option("DST", options->destination, "The .cdna file to write")->required();
+  add_model_options(app, "SRC", options->model);
   auto* const encoding =
       app.add_option(
              "--encoding", options->encoding,

@@ -6,12 +6,14 @@
 #include <vector>
 
 #include "cdna/convert.hpp"
+#include "tools/model_arguments.hpp"
 
 namespace cdna::tools {
 
 struct ConvertArguments {
   std::string source;
   std::string destination;
+  ModelArguments model;
   std::string encoding = "exact";
   std::optional<std::string> policy;  // Path.
   std::optional<std::string> embeddings;

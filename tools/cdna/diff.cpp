@@ -11,6 +11,7 @@
 #include "tools/exit_code.hpp"
 #include "tools/interrupt.hpp"
 #include "tools/json.hpp"
+#include "tools/model_arguments.hpp"
 #include "tools/progress.hpp"
 #include "tools/text.hpp"
 
@@ -22,6 +23,7 @@ constexpr const char* kProgram = "cdna diff";
 struct Options {
   std::string a;
   std::string b;
+  ModelArguments model;
   DifferenceOptions compare;
   bool all = false;
   bool quiet = false;
@@ -156,9 +158,9 @@ void report_errors(const ModelDifference& difference) {
 
 int run_diff(const Options& options) {
   const std::atomic<bool>& stop = stop_on_signals();
-  const auto a = ComparedModel::open(options.a);
+  const auto a = ComparedModel::open(options.a, model_options(options.model));
   if (!a) return report(kProgram, a.error());
-  const auto b = ComparedModel::open(options.b);
+  const auto b = ComparedModel::open(options.b, model_options(options.model));
   if (!b) return report(kProgram, b.error());
   Progress progress("comparing");
   DifferenceOptions compare = options.compare;
@@ -185,9 +187,10 @@ int run_diff(const Options& options) {
 std::function<int()> add_diff(CLI::App& app) {
   auto options = std::make_shared<Options>();
   DifferenceOptions& compare = options->compare;
-  app.add_option("A", options->a, "A .cdna file, a .safetensors file, or a Hugging Face directory")->required();
+  app.add_option("A", options->a, "A .cdna file, or a model as `cdna convert` takes it")->required();
   app.add_option("B", options->b, "Another")->required();
   app.add_option("GLOB", compare.globs, "Shell patterns: only tensors whose names match; no assets, no metadata");
+  add_model_options(app, "a side that is no .cdna file", options->model);
   app.add_flag("--tensors-only", compare.tensors_only, "No assets and no metadata");
   app.add_option("--max-abs", compare.tolerance.max_abs,
                  "Tensors of floats are the same where no element differs by more")

@@ -1,4 +1,4 @@
-// cdna export: the tensors of a container as one safetensors file.
+// cdna export: the tensors of a container in another format.
 #include <fmt/format.h>
 
 #include <cstdint>
@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "cdna/convert.hpp"
 #include "cdna/reader.hpp"
@@ -22,6 +23,7 @@ constexpr const char* kProgram = "cdna export";
 struct Options {
   std::string source;
   std::string destination;
+  std::string to;  // "": by the destination's ending.
   std::string dtype = "source";
   bool force = false;
 };
@@ -42,11 +44,31 @@ Result<void> check_source(const Reader& reader) {
   return {};
 }
 
-int run_export(const Options& options) {
-  if (!has_suffix(options.destination, ".safetensors")) {
-    fmt::print(stderr, "{}: {}: the destination must end in .safetensors\n", kProgram, escape(options.destination));
-    return kUsage;
+// What is asked for, or else what the destination's ending says; none where the two disagree, which is told.
+std::optional<ExportFormat> format_of(const Options& options) {
+  const std::optional<ExportFormat> ending = export_format_of(options.destination);
+  const std::optional<ExportFormat> wanted = options.to.empty() ? ending : parse_export_format(options.to);
+  if (!wanted) {
+    fmt::print(stderr, "{}: {}: the destination must end in .safetensors, .gguf or .npz, or --to say what it is\n",
+               kProgram, escape(options.destination));
+    return std::nullopt;
   }
+  if (wanted != ending && *wanted != ExportFormat::hxq) {
+    fmt::print(stderr, "{}: {}: the destination must end in .{}\n", kProgram, escape(options.destination),
+               name_of(*wanted));
+    return std::nullopt;
+  }
+  if (*wanted == ExportFormat::hxq && (ending || has_suffix(options.destination, ".cdna"))) {
+    fmt::print(stderr, "{}: {}: hxq is a folder, and this is the name of a file\n", kProgram,
+               escape(options.destination));
+    return std::nullopt;
+  }
+  return wanted;
+}
+
+int run_export(const Options& options) {
+  const std::optional<ExportFormat> format = format_of(options);
+  if (!format) return kUsage;
   ExportOptions export_options;
   export_options.dtype = dtype_called(options.dtype);
   export_options.stop = &stop_on_signals();
@@ -55,8 +77,6 @@ int run_export(const Options& options) {
   if (auto result = check_source(*reader); !result) return report(kProgram, result.error());
   FileSinkOptions sink_options;
   sink_options.force = options.force;
-  auto sink = create_file(options.destination, sink_options);
-  if (!sink) return report(kProgram, sink.error());
   std::uint64_t bytes = 0;
   {
     Progress progress("exporting");
@@ -64,7 +84,7 @@ int run_export(const Options& options) {
       progress.show(done, total);
       bytes = total;
     };
-    if (auto result = export_safetensors(*reader, *std::move(sink), export_options); !result) {
+    if (auto result = export_file(*reader, options.destination, *format, sink_options, export_options); !result) {
       progress.clear();
       return report(kProgram, result.error());
     }
@@ -78,7 +98,14 @@ int run_export(const Options& options) {
 std::function<int()> add_export(CLI::App& app) {
   auto options = std::make_shared<Options>();
   app.add_option("SRC", options->source, "A .cdna file")->required();
-  app.add_option("DST", options->destination, "The .safetensors file to write")->required();
+  app.add_option("DST", options->destination,
+                 "The .safetensors, .gguf or .npz file to write, or with --to hxq a directory")
+      ->required();
+  std::vector<std::string> formats;
+  for (const ExportFormat format : export_formats()) formats.emplace_back(name_of(format));
+  app.add_option("--to", options->to,
+                 "What to write; else what the ending of DST says. hxq: a checkpoint for helix-substrate")
+      ->check(CLI::IsMember(formats));
   app.add_option("--dtype", options->dtype, "What F16, BF16, F32 and F64 tensors become; others stay as they are")
       ->check(CLI::IsMember({"source", "f32", "bf16", "f16"}))
       ->capture_default_str();

@@ -32,8 +32,8 @@ int cdna_main(int argc, char** argv) {
     command->footer(kExitCodeHelp);
     commands.emplace_back(command, declare(*command));
   };
-  add("convert", "Convert a .safetensors file or a Hugging Face directory to a .cdna file", add_convert);
-  add("export", "Write the tensors of a .cdna file as a .safetensors file", add_export);
+  add("convert", "Convert a model in another format to a .cdna file", add_convert);
+  add("export", "Write the tensors of a .cdna file in another format", add_export);
   add("diff",
       "Compare two .cdna files, or a .cdna file and what it was made of. What is called the same has been verified:\n"
       "a damaged block of either is trouble",

@@ -1,4 +1,4 @@
-// A model into a container, and a container into a safetensors file: what `cdna convert` and `cdna export` do.
+// A model into a container, and a container into another format: what `cdna convert` and `cdna export` do.
 //
 //   auto model = open_model("model.safetensors");
 //   auto sink = create_file("model.cdna");  // A destination that is refused is refused before the long work.
@@ -23,6 +23,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -160,6 +161,19 @@ double elements_of(const ModelTensor& tensor);
 // names that do not ascend: Error::item), limit (a size beyond 2^64 bytes), those of Model::read, cancelled.
 Result<Plan> make_plan(const Model& model, const ConvertOptions& options);
 
+// Codes that the source held, and that were taken over as they were.
+struct SourceCodes {
+  std::uint32_t bits = 0;    // Per code.
+  std::uint32_t vector = 1;  // Elements that a code stands for.
+  std::uint32_t group = 0;   // Columns per group scale; 0: none.
+  bool has_offsets = false;  // Of groups.
+  bool has_column_scales = false;
+  std::uint64_t outliers = 0;
+  DType outlier_dtype = DType::none;  // none: the tensor's.
+  std::uint32_t rank = 0;             // Of the matrix that is added; 0: none.
+  bool operator==(const SourceCodes&) const = default;
+};
+
 // What became of a tensor.
 struct ConvertedTensor {
   std::string name;
@@ -167,6 +181,7 @@ struct ConvertedTensor {
   Decision decision;
   std::optional<std::size_t> alias_of;  // Index into ConvertReport::tensors: stored once, under that name.
   WrittenItem written;                  // All 0 of an alias.
+  std::optional<SourceCodes> codes;     // With Preset::Method::source.
 };
 
 struct ConvertReport {
@@ -210,5 +225,33 @@ struct ExportOptions {
 // Errors: bad_argument (dtype; a sub-byte tensor that is not whole bytes), unsupported, corrupt, malformed, io, exists,
 // limit (a row over 256 MiB to be decoded; the header's), cancelled.
 Result<void> export_safetensors(const Reader& reader, std::unique_ptr<Sink> sink, const ExportOptions& options = {});
+
+// What a container can be exported as.
+enum class ExportFormat : std::uint8_t {
+  safetensors,
+  gguf,
+  npz,
+  hxq,  // A folder: a checkpoint that helix-substrate loads.
+};
+// "safetensors", "gguf", "npz", "hxq". Static storage.
+std::string_view name_of(ExportFormat format);
+// In the order of the enumeration.
+std::span<const ExportFormat> export_formats();
+std::optional<ExportFormat> parse_export_format(std::string_view name);
+// By the ending of a destination: ".safetensors", ".gguf" or ".npz", in small letters. Nothing of others: a folder's
+// name says nothing.
+std::optional<ExportFormat> export_format_of(std::string_view path);
+
+// Writes a container in a format that is one file. Requires: a sink. After an error the sink has been destroyed, which
+// leaves no file. Errors: those of the format's own function; unsupported (a format that is not written),
+// bad_argument (hxq, which is a folder).
+Result<void> export_model(const Reader& reader, std::unique_ptr<Sink> sink, ExportFormat format,
+                          const ExportOptions& options = {});
+
+// Writes a container as the file, or for hxq the folder, `path`. A destination that is refused is refused before the
+// long work, and after an error there is nothing at `path` that was not there before. Errors: those of create_file()
+// and of the format's own function; unsupported (a format that is not written).
+Result<void> export_file(const Reader& reader, const std::string& path, ExportFormat format,
+                         const FileSinkOptions& file_options = {}, const ExportOptions& options = {});
 
 }  // namespace cdna
