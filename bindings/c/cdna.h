@@ -791,10 +791,14 @@ typedef struct cdna_convert_options {
   int32_t force;             /* Not 0: an existing regular file is replaced. */
   cdna_progress progress;    /* Or NULL. Bytes of tensors, each as often as it is read. */
   void* progress_context;
+  /* What the source is: "safetensors", "hxq", "hxzc", "hxz2", "helix-v2", "helix-v3", "gguf", "gguf-hxq" (never found by
+   * content), "npy", "npz"; NULL or "auto": what its content says. */
+  const char* source_format;
+  const char* sidecar; /* HXZO file with the outliers of an hxzc or hxz2 file; NULL: the one beside it, if there is one. */
 } cdna_convert_options;
 
 #define CDNA_CONVERT_OPTIONS_INIT \
-  { (uint32_t)sizeof(cdna_convert_options), 0, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, NULL, NULL }
+  { (uint32_t)sizeof(cdna_convert_options), 0, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL }
 
 typedef struct cdna_convert_report {
   uint32_t struct_size;
@@ -806,8 +810,9 @@ typedef struct cdna_convert_report {
   uint64_t file_bytes;
 } cdna_convert_report;
 
-/* Converts a .safetensors file or a Hugging Face directory into the file `destination`, in memory that does not grow
- * with it; what `cdna convert` does. Nothing is seen of the file before it is whole. ret_report may be NULL. Errors: all
+/* Converts a .safetensors, GGUF, .npy or .npz file, a Hugging Face directory, or what helix-substrate wrote, into the file
+ * `destination`, in memory that does not grow with it; what `cdna convert` does. Tensors that the source holds as codes
+ * keep them unless a rule names them. Nothing is seen of the file before it is whole. ret_report may be NULL. Errors: all
  * codes but ROOT_MISMATCH and NOT_CDNA. */
 CDNA_API cdna_code cdna_convert(const char* source, const char* destination, const cdna_convert_options* options,
                                 cdna_convert_report* ret_report, cdna_error* error);
@@ -819,13 +824,17 @@ typedef struct cdna_export_options {
   uint32_t reserved;
   cdna_progress progress; /* Or NULL. Bytes written. */
   void* progress_context;
+  /* "safetensors", "gguf", "npz", or "hxq", a directory that helix-substrate loads; NULL: what the destination's ending
+   * says, ".gguf" or ".npz", and else safetensors. */
+  const char* format;
 } cdna_export_options;
 
 #define CDNA_EXPORT_OPTIONS_INIT \
-  { (uint32_t)sizeof(cdna_export_options), 0, 0, 0, NULL, NULL }
+  { (uint32_t)sizeof(cdna_export_options), 0, 0, 0, NULL, NULL, NULL }
 
-/* Writes all tensors, decoded, as a .safetensors file `destination`, of which nothing is seen before it is whole.
- * Errors: those of reading, EXISTS, BAD_ARGUMENT (also: a tensor that is not whole bytes), CANCELLED. */
+/* Writes all tensors, decoded, as `destination`, of which nothing is seen before it is whole. Errors: those of reading,
+ * EXISTS, UNSUPPORTED (also: what the format cannot hold), BAD_ARGUMENT (also: a tensor that is not whole bytes),
+ * CANCELLED. */
 CDNA_API cdna_code cdna_export(const cdna_reader* reader, const char* destination, const cdna_export_options* options,
                                cdna_error* error);
 

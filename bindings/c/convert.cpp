@@ -44,6 +44,22 @@ Result<ConvertOptions> take_convert_options(const cdna_convert_options& given) {
   return options;
 }
 
+Result<ModelOptions> take_model_options(const cdna_convert_options& given) {
+  ModelOptions options;
+  if (given.source_format != nullptr) {
+    const auto format = parse_model_format(given.source_format);
+    if (!format)
+      return bad_argument("options->source_format '" + std::string(given.source_format) + "' is not one of " +
+                          names_of(model_formats()));
+    options.format = *format;
+  }
+  if (given.sidecar != nullptr) {
+    options.sidecar = given.sidecar;
+    if (options.sidecar.empty()) return bad_argument("options->sidecar is empty");
+  }
+  return options;
+}
+
 cdna_convert_report report_of(const ConvertReport& report) {
   cdna_convert_report out{};
   std::memcpy(out.root, report.root.data(), report.root.size());
@@ -61,12 +77,13 @@ Result<void> convert_file(const char* source, const char* destination, const cdn
   if (ret_report != nullptr) CDNA_TRY(struct_size(ret_report, "ret_report"));
   const cdna_convert_options known = CDNA_TRY(take_options(given, "options"));
   ConvertOptions options = CDNA_TRY(take_convert_options(known));
+  const ModelOptions model_options = CDNA_TRY(take_model_options(known));
   Progress progress(known.progress, known.progress_context);
   options.stop = &progress.stop();
   options.progress = [&progress](std::uint64_t done, std::uint64_t total) {
     static_cast<void>(progress.tell(done, total));  // What it says is in stop().
   };
-  const std::unique_ptr<Model> model = CDNA_TRY(open_model(from));
+  const std::unique_ptr<Model> model = CDNA_TRY(open_model(from, model_options));
   FileSinkOptions file_options;
   file_options.force = known.force != 0;
   std::unique_ptr<Sink> sink = CDNA_TRY(create_file(to, file_options));

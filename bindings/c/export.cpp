@@ -1,4 +1,4 @@
-// The C function that writes safetensors files.
+// The C function that writes other formats.
 #include <string>
 
 #include "bindings/c/arguments.hpp"
@@ -21,11 +21,21 @@ Result<ExportOptions> take_export_options(const cdna_export_options& given) {
   return options;
 }
 
-Result<void> export_file(const cdna_reader* reader, const char* destination, const cdna_export_options* given) {
+Result<ExportFormat> take_format(const cdna_export_options& given, const std::string& destination) {
+  if (given.format == nullptr) return export_format_of(destination).value_or(ExportFormat::safetensors);
+  const auto format = parse_export_format(given.format);
+  if (!format)
+    return bad_argument("options->format '" + std::string(given.format) + "' is not one of " +
+                        names_of(export_formats()));
+  return *format;
+}
+
+Result<void> export_reader(const cdna_reader* reader, const char* destination, const cdna_export_options* given) {
   CDNA_TRY(need(reader, "reader"));
   const std::string to(CDNA_TRY(text(destination, "destination")));
   const cdna_export_options known = CDNA_TRY(take_options(given, "options"));
   ExportOptions options = CDNA_TRY(take_export_options(known));
+  const ExportFormat format = CDNA_TRY(take_format(known, to));
   Progress progress(known.progress, known.progress_context);
   options.stop = &progress.stop();
   options.progress = [&progress](std::uint64_t done, std::uint64_t total) {
@@ -33,8 +43,7 @@ Result<void> export_file(const cdna_reader* reader, const char* destination, con
   };
   FileSinkOptions file_options;
   file_options.force = known.force != 0;
-  std::unique_ptr<Sink> sink = CDNA_TRY(create_file(to, file_options));
-  return export_safetensors(reader->reader, std::move(sink), options);
+  return export_file(reader->reader, to, format, file_options, options);
 }
 
 }  // namespace
@@ -42,5 +51,5 @@ Result<void> export_file(const cdna_reader* reader, const char* destination, con
 
 extern "C" cdna_code cdna_export(const cdna_reader* reader, const char* destination, const cdna_export_options* options,
                                  cdna_error* error) {
-  return cdna::c::guarded(error, [&] { return cdna::c::export_file(reader, destination, options); });
+  return cdna::c::guarded(error, [&] { return cdna::c::export_reader(reader, destination, options); });
 }

@@ -300,6 +300,51 @@ TEST_CASE("C convert: an existing file is replaced where that is asked for; opti
   CHECK(encoding_of(other, "model.layers.0.up.weight") == "cdna.codebook");
 }
 
+TEST_CASE("C convert: the source's format is found, or asked for by name") {
+  const TemporaryFolder folder;
+  const std::string source = folder / "model.safetensors";
+  save_model(source);
+  const std::string found = folder / "found.cdna";
+  REQUIRE(cdna_convert(source.c_str(), found.c_str(), nullptr, nullptr, nullptr) == CDNA_OK);
+  for (const char* format : {"auto", "safetensors"}) {
+    INFO(format);
+    cdna_convert_options options = CDNA_CONVERT_OPTIONS_INIT;
+    options.source_format = format;
+    options.force = 1;
+    const std::string named = folder / "named.cdna";
+    cdna_error error{};
+    must_be_ok(cdna_convert(source.c_str(), named.c_str(), &options, nullptr, &error), error);
+    CHECK(file_content(named) == file_content(found));
+  }
+}
+
+TEST_CASE("C convert: a source that is not of the format asked for, and an unknown format, leave no file") {
+  const TemporaryFolder folder;
+  const std::string source = folder / "model.safetensors";
+  save_model(source);
+  const std::string out = folder / "out.cdna";
+  for (const cdna::ModelFormat format : cdna::model_formats()) {
+    // Of safetensors, HXQ is a kind.
+    if (format <= cdna::ModelFormat::hxq) continue;
+    const std::string name(cdna::name_of(format));
+    INFO(name);
+    cdna_convert_options options = CDNA_CONVERT_OPTIONS_INIT;
+    options.source_format = name.c_str();
+    CHECK(cdna_convert(source.c_str(), out.c_str(), &options, nullptr, nullptr) != CDNA_OK);
+    CHECK(cdna::test::files_in(folder.path()) == 1);
+  }
+  cdna_convert_options options = CDNA_CONVERT_OPTIONS_INIT;
+  options.source_format = "zip";
+  cdna_error error{};
+  CHECK(cdna_convert(source.c_str(), out.c_str(), &options, nullptr, &error) == CDNA_BAD_ARGUMENT);
+  CHECK_THAT(error.message, Catch::Contains("options->source_format 'zip' is not one of auto, safetensors, hxq, hxzc"));
+  options.source_format = nullptr;
+  options.sidecar = "";
+  CHECK(cdna_convert(source.c_str(), out.c_str(), &options, nullptr, &error) == CDNA_BAD_ARGUMENT);
+  CHECK_THAT(error.message, Catch::Contains("options->sidecar is empty"));
+  CHECK(cdna::test::files_in(folder.path()) == 1);
+}
+
 TEST_CASE("C export: the C++ export's file, for every dtype") {
   const TemporaryFolder folder;
   const std::string source = folder / "model.safetensors";
@@ -330,6 +375,40 @@ TEST_CASE("C export: the C++ export's file, for every dtype") {
   REQUIRE(cdna_convert(source.c_str(), exact.c_str(), nullptr, nullptr, nullptr) == CDNA_OK);
   CHECK(cdna_export(open(exact).get(), back.c_str(), nullptr, nullptr) == CDNA_OK);
   CHECK(file_content(back) == file_content(source));
+}
+
+TEST_CASE("C export: the format is the one asked for, or what the destination's ending says, or safetensors") {
+  const TemporaryFolder folder;
+  const std::string source = folder / "model.safetensors";
+  save_model(source);
+  const std::string path = folder / "a.cdna";
+  REQUIRE(cdna_convert(source.c_str(), path.c_str(), nullptr, nullptr, nullptr) == CDNA_OK);
+  const ReaderHandle reader = open(path);
+  cdna_export_options options = CDNA_EXPORT_OPTIONS_INIT;
+  for (const char* format : {static_cast<const char*>(nullptr), "safetensors"}) {
+    for (const char* name : {"out.safetensors", "out", "out.bin"}) {
+      INFO(name);
+      const std::string out = folder / name;
+      options.format = format;
+      options.force = 1;
+      cdna_error error{};
+      must_be_ok(cdna_export(reader.get(), out.c_str(), &options, &error), error);
+      CHECK(file_content(out) == file_content(source));
+    }
+  }
+  // As a caller of an earlier version, whose struct ends before the format.
+  const std::string early = folder / "early";
+  options.struct_size = offsetof(cdna_export_options, format);
+  options.format = "behind the end";
+  CHECK(cdna_export(reader.get(), early.c_str(), &options, nullptr) == CDNA_OK);
+  CHECK(file_content(early) == file_content(source));
+  options.struct_size = sizeof options;
+  options.format = "zip";
+  cdna_error error{};
+  const std::string none = folder / "none";
+  CHECK(cdna_export(reader.get(), none.c_str(), &options, &error) == CDNA_BAD_ARGUMENT);
+  CHECK_THAT(error.message, Catch::Contains("options->format 'zip' is not one of safetensors, gguf, npz, hxq"));
+  CHECK_FALSE(std::filesystem::exists(none));
 }
 
 TEST_CASE("C export: what is refused leaves no file") {
