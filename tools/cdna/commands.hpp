@@ -12,5 +12,6 @@ std::function<int()> add_diff(CLI::App& app);
 std::function<int()> add_export(CLI::App& app);
 std::function<int()> add_matmul(CLI::App& app);
 std::function<int()> add_bench(CLI::App& app);
+std::function<int()> add_receipt(CLI::App& app);
 
 }  // namespace cdna::tools

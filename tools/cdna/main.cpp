@@ -41,6 +41,7 @@ int cdna_main(int argc, char** argv) {
   CLI::App* const diff = app.get_subcommand("diff");
   diff->footer(kDiffExitCodeHelp);
   add("matmul", "Multiply a .npy array with a tensor, straight from the file", add_matmul);
+  add("receipt", "Verify receipts that helix-substrate wrote", add_receipt);
   add("bench", "Measure speed and overhead on this machine", add_bench);
   if (const int code = parse_arguments(app, argc, argv); code >= 0)
     return diff->parsed() ? diff_exit_code_of(code) : code;
