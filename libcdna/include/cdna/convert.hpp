@@ -32,6 +32,7 @@
 #include "cdna/digest.hpp"
 #include "cdna/dtype.hpp"
 #include "cdna/error.hpp"
+#include "cdna/glob.hpp"
 #include "cdna/import.hpp"
 #include "cdna/metadata.hpp"
 #include "cdna/planner.hpp"
@@ -77,10 +78,6 @@ struct ConvertOptions {
 // Whether make_plan() would take the options for some model. Errors: bad_argument (an option, and what would be right);
 // those of parse_policy().
 Result<void> check(const ConvertOptions& options);
-
-// Whether a shell pattern fits a whole name, both taken byte by byte: `*` any bytes, `?` one byte, `[a-c]`, `[!a-c]`,
-// and `\` before a byte that stands for itself (fnmatch of POSIX without flags, in the C locale).
-bool matches_glob(const std::string& pattern, std::string_view name);
 
 // One rule of a policy: a tensor that fits one of the globs (if any) and has one of the roles (if any) gets the preset.
 struct PolicyRule {

@@ -92,6 +92,12 @@ std::optional<ModelFormat> parse_model_format(std::string_view name);
 struct ModelOptions {
   ModelFormat format = ModelFormat::detect;
   std::string sidecar;  // HXZO file with the outliers of an hxzc or hxz2 file; "": the one beside it, if there is one.
+  // Of helix_v3 and hxq: shell patterns (see matches_glob()) of the names of tensors that are left out unread, such as
+  // one that cannot be decoded. Each must fit a tensor.
+  std::vector<std::string> skip;
+  // Of hxq: "GLOB=ROWSxCOLS", either of which may be "*": the shapes of matrices with 12-bit indices, which nothing in
+  // the file may tell. The first that fits counts.
+  std::vector<std::string> shapes;
 };
 
 // Opens a model: a file, or a folder. `.safetensors` files and Hugging Face folders (config.json and either
