@@ -1,15 +1,17 @@
-// Opens what a path names, by the format that its content shows.
+// Opens what a path names, as what it is or what the caller says.
 #include <fcntl.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <utility>
 
 #include "cdna/import.hpp"
+#include "libcdna/import/detect.hpp"
 #include "libcdna/import/folder.hpp"
 #include "libcdna/import/foreign_format.hpp"
 #include "libcdna/import/helix/helix_model.hpp"
+#include "libcdna/import/helix/hxq.hpp"
+#include "libcdna/import/helix/v3_folder.hpp"
 #include "libcdna/import/hugging_face.hpp"
 #include "libcdna/import/numpy/numpy_model.hpp"
 #include "libcdna/import/safetensors_header.hpp"
@@ -20,8 +22,6 @@
 namespace cdna {
 namespace {
 
-using namespace std::string_view_literals;
-
 constexpr std::array<std::string_view, 11> kFormatNames{
     "auto", "safetensors", "hxq", "hxzc", "hxz2", "helix-v2", "helix-v3", "gguf", "gguf-hxq", "npy", "npz"};
 
@@ -31,31 +31,13 @@ constexpr std::array<ModelFormat, kFormatNames.size()> kFormats = [] {
   return formats;
 }();
 
-struct Magic {
-  std::string_view bytes;
-  ModelFormat format;
+// What is opened, and how.
+struct Request {
+  const std::string& path;
+  bool is_folder;
+  const ModelOptions& options;
+  FileSystem& file_system;
 };
-
-constexpr std::array kMagics{
-    Magic{"HXZC"sv, ModelFormat::hxzc},      Magic{"HXZ2"sv, ModelFormat::hxz2},
-    Magic{"\x93NUMPY"sv, ModelFormat::npy},  Magic{"PK\x03\x04"sv, ModelFormat::npz},
-    Magic{"PK\x05\x06"sv, ModelFormat::npz},
-};
-
-// What a file begins as; safetensors when as nothing else.
-Result<ModelFormat> detect_format(const std::string& path, FileSystem& file_system) {
-  const auto source = CDNA_TRY(open_source(path, Io::pread, file_system));
-  std::array<char, 16> head{};
-  const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(head.size(), source->size_bytes()));
-  if (size > 0) CDNA_TRY(source->read_at(0, std::as_writable_bytes(std::span(head).first(size))));
-  const std::string_view text(head.data(), size);
-  // A length below 2^32 and the header's first byte.
-  if (text.substr(std::min<std::size_t>(4, size)).starts_with("\0\0\0\0{"sv)) return ModelFormat::safetensors;
-  for (const Magic& magic : kMagics) {
-    if (text.starts_with(magic.bytes)) return magic.format;
-  }
-  return ModelFormat::safetensors;
-}
 
 // The file's name without folders and ending.
 std::string stem_of(const std::string& path) {
@@ -77,6 +59,76 @@ Result<void> check_format(const Source& source) {
   const std::string_view foreign = describe_foreign_format(std::span(head).first(size));
   CDNA_CHECK(foreign.empty(), Code::unsupported, "", std::string(foreign), 0);
   return {};
+}
+
+bool takes_folders(ModelFormat format) {
+  return format == ModelFormat::safetensors || format == ModelFormat::hxq || format == ModelFormat::helix_v2 ||
+         format == ModelFormat::helix_v3;
+}
+
+bool takes_files(ModelFormat format) { return format != ModelFormat::helix_v2 && format != ModelFormat::helix_v3; }
+
+// Options are for formats that have a use for them.
+Result<void> check_options(const ModelOptions& options, ModelFormat format) {
+  const std::string is_other = ", this is " + std::string(name_of(format));
+  const bool has_sidecar = format == ModelFormat::hxzc || format == ModelFormat::hxz2;
+  CDNA_CHECK(options.sidecar.empty() || has_sidecar, Code::bad_argument, "",
+             "sidecar: only of hxzc and hxz2" + is_other);
+  const bool is_hxq = format == ModelFormat::hxq;
+  CDNA_CHECK(options.skip.empty() || is_hxq || format == ModelFormat::helix_v3, Code::bad_argument, "",
+             "skip: only of helix-v3 and hxq" + is_other);
+  CDNA_CHECK(options.shapes.empty() || is_hxq, Code::bad_argument, "", "shapes: only of hxq" + is_other);
+  return {};
+}
+
+// What has codebooks and indices is HXQ, whatever its configuration says.
+Result<std::unique_ptr<Model>> open_hugging_face_or_hxq(const Request& request, ModelFormat format) {
+  auto model = CDNA_TRY(request.is_folder ? open_hugging_face(request.path, request.file_system)
+                                          : open_safetensors_file(request.path, request.file_system));
+  if (request.options.format == ModelFormat::detect && has_hxq_modules(*model)) format = ModelFormat::hxq;
+  CDNA_TRY(check_options(request.options, format));
+  if (format != ModelFormat::hxq) return model;
+  return open_hxq(std::move(model), request.path, request.is_folder, request.options, request.file_system);
+}
+
+Result<std::unique_ptr<Model>> open_as(const Request& request, ModelFormat format) {
+  if (format == ModelFormat::safetensors || format == ModelFormat::hxq)
+    return open_hugging_face_or_hxq(request, format);
+  CDNA_TRY(check_options(request.options, format));
+  switch (format) {
+    case ModelFormat::hxzc:
+    case ModelFormat::hxz2:
+      return open_hxz_file(request.path, request.options.sidecar, request.file_system);
+    case ModelFormat::helix_v2: {
+      const Folder folder = CDNA_TRY(Folder::open(request.path, request.file_system));
+      return open_helix_v2(folder);
+    }
+    case ModelFormat::helix_v3:
+      return open_v3_folder(request.path, request.options, request.file_system);
+    case ModelFormat::npy: {
+      auto source = CDNA_TRY(open_source(request.path, Io::pread, request.file_system));
+      return open_npy_model(std::move(source), stem_of(request.path));
+    }
+    case ModelFormat::npz: {
+      auto source = CDNA_TRY(open_source(request.path, Io::pread, request.file_system));
+      return open_npz_model(std::move(source));
+    }
+    default:
+      return fail(Code::unsupported, "", std::string(name_of(format)) + " is not read");
+  }
+}
+
+Result<std::unique_ptr<Model>> open_any(const Request& request) {
+  ModelFormat format = request.options.format;
+  if (format == ModelFormat::detect) {
+    format = CDNA_TRY(request.is_folder ? detect_folder(request.path, request.file_system)
+                                        : detect_file(request.path, request.file_system));
+  }
+  const bool fits = request.is_folder ? takes_folders(format) : takes_files(format);
+  CDNA_CHECK(fits, Code::bad_argument, "",
+             std::string(name_of(format)) +
+                 (request.is_folder ? " is a file, and this a folder" : " is a folder, and this a file"));
+  return open_as(request, format);
 }
 
 }  // namespace
@@ -106,52 +158,6 @@ std::optional<ModelFormat> parse_model_format(std::string_view name) {
   return static_cast<ModelFormat>(found - kFormatNames.begin());
 }
 
-namespace {
-
-Error not_read_as(ModelFormat format, const std::string& path) {
-  Error error = fail(Code::unsupported, "", "not read as " + std::string(name_of(format)));
-  error.file = path;
-  return error;
-}
-
-Result<std::unique_ptr<Model>> open_npz_file(const std::string& path, FileSystem& file_system) {
-  auto source = CDNA_TRY(open_source(path, Io::pread, file_system));
-  return open_npz_model(std::move(source));
-}
-
-Result<std::unique_ptr<Model>> open_npy_file(const std::string& path, FileSystem& file_system) {
-  auto source = CDNA_TRY(open_source(path, Io::pread, file_system));
-  return open_npy_model(std::move(source), stem_of(path));
-}
-
-Result<std::unique_ptr<Model>> open_file(const std::string& path, const ModelOptions& options,
-                                         FileSystem& file_system) {
-  const bool detects = options.format == ModelFormat::detect;
-  const ModelFormat format = detects ? CDNA_TRY(detect_format(path, file_system)) : options.format;
-  const bool takes_sidecar = format == ModelFormat::hxzc || format == ModelFormat::hxz2;
-  CDNA_CHECK(options.sidecar.empty() || takes_sidecar, Code::bad_argument, "",
-             "sidecar: only hxzc and hxz2 files have one, this is " + std::string(name_of(format)));
-  if (takes_sidecar) return open_hxz_file(path, options.sidecar, file_system);
-  if (format == ModelFormat::npy) return open_npy_file(path, file_system);
-  if (format == ModelFormat::npz) return open_npz_file(path, file_system);
-  if (format == ModelFormat::safetensors) return open_safetensors_file(path, file_system);
-  return not_read_as(format, path);
-}
-
-Result<std::unique_ptr<Model>> open_folder(const std::string& path, const ModelOptions& options,
-                                           FileSystem& file_system) {
-  CDNA_CHECK(options.sidecar.empty(), Code::bad_argument, "",
-             "sidecar: only hxzc and hxz2 files have one, this is a folder");
-  const Folder folder = CDNA_TRY(Folder::open(path, file_system));
-  const bool detects = options.format == ModelFormat::detect;
-  if (options.format == ModelFormat::helix_v2) return open_helix_v2(folder);
-  if (detects && CDNA_TRY(is_helix_v2_folder(folder))) return open_helix_v2(folder);
-  if (detects || options.format == ModelFormat::safetensors) return open_hugging_face(path, file_system);
-  return not_read_as(options.format, path);
-}
-
-}  // namespace
-
 Result<std::unique_ptr<Model>> open_model(const std::string& path, const ModelOptions& options,
                                           FileSystem& file_system) {
   return no_throw([&]() -> Result<std::unique_ptr<Model>> {
@@ -160,7 +166,9 @@ Result<std::unique_ptr<Model>> open_model(const std::string& path, const ModelOp
     // What is not there is for open_source to say.
     if (result < 0 && result != -ENOENT) return fail_io("cannot look at the model", result, path);
     const bool is_folder = result == 0 && S_ISDIR(status.st_mode);
-    return is_folder ? open_folder(path, options, file_system) : open_file(path, options, file_system);
+    auto model = open_any({path, is_folder, options, file_system});
+    if (!model && model.error().file.empty()) model.error().file = path;
+    return model;
   });
 }
 

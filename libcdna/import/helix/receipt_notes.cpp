@@ -17,20 +17,21 @@ bool may_be_receipt(std::string_view text) {
 
 }  // namespace
 
-Result<void> note_receipts(const std::vector<AssetFile>& assets, std::vector<Note>& notes) {
-  for (const AssetFile& asset : assets) {
-    const std::uint64_t size = asset.source->size_bytes();
-    if (!asset.description.name.ends_with(".json") || size == 0 || size > kReceiptBytesMax) continue;
-    std::string text(static_cast<std::size_t>(size), '\0');
-    CDNA_TRY(asset.source->read_at(0, std::as_writable_bytes(std::span(text))));
+Result<void> note_receipts(std::span<const ModelAsset> assets, const ReadAsset& read, std::vector<std::string>& notes) {
+  for (std::size_t i = 0; i < assets.size(); ++i) {
+    const ModelAsset& asset = assets[i];
+    if (!asset.name.ends_with(".json") || asset.size_bytes == 0 || asset.size_bytes > kReceiptBytesMax) continue;
+    std::string text(static_cast<std::size_t>(asset.size_bytes), '\0');
+    CDNA_TRY(read(i, std::as_writable_bytes(std::span(text))));
     if (!may_be_receipt(text) || !is_receipt(text)) continue;
+    const std::string name = escape(asset.name);
     const auto report = verify_receipt(text);
     if (!report) {
-      notes.push_back({asset.description.name, "a receipt that cannot be verified: " + report.error().message});
+      notes.push_back(name + ": a receipt that cannot be verified: " + report.error().message);
       continue;
     }
     for (const std::string& problem : report->problems)
-      notes.push_back({asset.description.name, "a receipt that does not verify: " + problem});
+      notes.push_back(name + ": a receipt that does not verify: " + problem);
   }
   return {};
 }

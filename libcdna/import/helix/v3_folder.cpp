@@ -14,6 +14,7 @@
 #include "libcdna/import/helix/v3_manifest.hpp"
 #include "libcdna/import/helix/v3_tensor.hpp"
 #include "libcdna/import/numpy/npy.hpp"
+#include "libcdna/import/source_integrity.hpp"
 #include "libcdna/no_throw.hpp"
 #include "libcdna/try.hpp"
 
@@ -23,7 +24,6 @@ namespace {
 constexpr std::string_view kTensorEnding = ".cdnav3";
 constexpr std::string_view kArrayEnding = ".npy";
 constexpr std::string_view kCompanionEnding = ".npy.meta.json";
-constexpr std::string_view kIntegrity = "codebook only";
 
 // A tensor that is stored exactly. The file is opened when it is read: there may be thousands.
 struct ExactArray {
@@ -45,6 +45,7 @@ struct Parts {
   std::vector<Entry> entries;
   std::vector<AssetFile> assets;
   std::vector<Note> notes;
+  std::vector<std::string> lines;  // Notes that are whole already.
 };
 
 ModelTensor description_of(const Entry& entry) {
@@ -75,6 +76,7 @@ class V3Model final : public Model {
  public:
   // Requires: entries sorted by name, unique.
   explicit V3Model(Parts parts) : entries_(std::move(parts.entries)), notes_(lines_of(std::move(parts.notes))) {
+    notes_.insert(notes_.end(), parts.lines.begin(), parts.lines.end());
     for (const Entry& entry : entries_) {
       tensors_.push_back(description_of(entry));
       const auto* const tensor = std::get_if<V3Tensor>(&entry.content);
@@ -86,9 +88,7 @@ class V3Model final : public Model {
       assets_.push_back(std::move(asset.description));
       asset_sources_.push_back(std::move(asset.source));
     }
-    metadata_["cdna.source.integrity"] = std::string(kIntegrity);
-    notes_.push_back("source integrity: " + std::string(kIntegrity) +
-                     ": no hash of the source covers indices, sidecars and exact tensors");
+    state_integrity("codebook only", "no hash covers indices, sidecars and exact tensors", metadata_, notes_);
   }
 
   std::span<const ModelTensor> tensors() const override { return tensors_; }
@@ -169,7 +169,7 @@ class FolderReader {
     std::sort(used_.begin(), used_.end());
     CDNA_TRY(sort_entries());
     CDNA_TRY(collect_files(folder_, used_, parts_.assets, parts_.notes));
-    CDNA_TRY(note_receipts(parts_.assets, parts_.notes));
+    CDNA_TRY(note_bad_receipts());
     return std::move(parts_);
   }
 
@@ -269,6 +269,15 @@ class FolderReader {
     constexpr std::size_t kCut = kCompanionEnding.size() - kArrayEnding.size();
     if (!folder_.has(name.substr(0, name.size() - kCut))) note(name, "the array that it belongs to is not there");
     return {};
+  }
+
+  Result<void> note_bad_receipts() {
+    std::vector<ModelAsset> assets;
+    for (const AssetFile& asset : parts_.assets) assets.push_back(asset.description);
+    const auto read = [&](std::size_t asset, std::span<std::byte> out) {
+      return parts_.assets[asset].source->read_at(0, out);
+    };
+    return note_receipts(assets, read, parts_.lines);
   }
 
   Result<void> sort_entries() {
