@@ -35,7 +35,7 @@ void check_against_original(const std::string& folder, const ModelOptions& optio
     CHECK(tensor.dtype == DType::f32);
     CHECK(sha256_hex(content_of(*model, i)) == array->second.sha256);
     if (!tensor.is_encoded) continue;
-    CHECK(sha256_hex(std::as_bytes(std::span(decoded_planes(*model, i)))) == array->second.sha256);
+    CHECK(sha256_hex(decoded_planes(*model, i)) == array->second.sha256);
   }
   CHECK(found + left.size() == expected.size());
 }
@@ -151,7 +151,7 @@ TEST_CASE("helix v3: what the source could not be checked against is said once a
 
 TEST_CASE("helix v3: sidecar values beyond half precision are noted with count and tensor") {
   const auto model = opened(kV023 + "/fp16_overflow_outliers.cdnav3");
-  CHECK(has_note(*model, "fp16_overflow_outliers: 4 of 4 sidecar values are not finite"));
+  CHECK(has_note(*model, "fp16_overflow_outliers: 3 of 4 sidecar values are not finite"));
 }
 
 TEST_CASE("helix v3: the folder of the compressor of both versions decodes as its checkpoint") {
@@ -180,7 +180,7 @@ TEST_CASE("helix v3: a codebook without hash is read with a note") {
 
 TEST_CASE("helix v3: a damaged Fourier tensor is told by its hash") {
   const Copy copy(kV023 + "/morpho_fft_norm.cdnav3");
-  copy.replace("morpho_config.json", "128.45812916755676", "128.45812916755677");
+  copy.replace("morpho_config.json", "128.45812916755676", "128.46812916755676");
   check_failure(copy, Code::corrupt, "morpho_config.json", "config_sha256");
 }
 
@@ -230,13 +230,12 @@ TEST_CASE("helix v3: a sidecar that is missing is noted, as the original reads o
   CHECK(has_note(*opened(copy.path()), "k64: stats.json counts 120 outliers"));
 }
 
-TEST_CASE("helix v3: sidecar positions out of range, twice or out of order are refused") {
-  // The tensor is 32 x 16 with one codebook entry; its sidecar is stored, not deflated, by Python's zipfile.
+TEST_CASE("helix v3: sidecar positions out of range are refused") {
   const Copy copy(kV023 + "/k64.cdnav3");
   copy.replace("stats.json", "\"shape\": [\n    300,", "\"x\": [\n    300,");
   copy.replace("meta.json", "\"shape\": [\n    300,\n    200\n  ]", "\"shape\": [3, 4]");
   copy.write("indices.bin", std::string(12, '\0'));
-  check_failure(copy, Code::malformed, "sidecar.npz", "more elements than the tensor");
+  check_failure(copy, Code::malformed, "sidecar.npz", "out of the range of 12 elements");
 }
 
 TEST_CASE("helix v3: a damaged sidecar archive is told by its checksum") {

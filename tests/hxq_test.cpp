@@ -107,7 +107,7 @@ TEST_CASE("hxq: checkpoints of two generations decode to what the original's lay
       CHECK(model->tensors()[number].is_encoded);
       CHECK(model->tensors()[number].shape == array.shape);
       CHECK(sha256_hex(content_of(*model, number)) == array.sha256);
-      CHECK(sha256_hex(std::as_bytes(std::span(decoded_planes(*model, number)))) == array.sha256);
+      CHECK(sha256_hex(decoded_planes(*model, number)) == array.sha256);
     }
     CHECK(found == 3);
     CHECK(model->tensors().size() == 11);
@@ -304,7 +304,7 @@ TEST_CASE("hxq: modules can be left out, even those that cannot be read") {
   const auto model = opened(file.write(folder), options);
   CHECK(model->tensors().size() == 1);
   CHECK(has_note(*model, "m.weight: left out on request"));
-  options.skip = {"absent"};
+  options.skip = {"m.weight", "absent"};
   CHECK(refusal_of(file.write(folder), options).code == Code::bad_argument);
 }
 

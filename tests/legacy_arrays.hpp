@@ -84,6 +84,7 @@ inline std::vector<std::byte> content_of(const Model& model, std::size_t tensor)
 }
 
 inline std::string sha256_hex(std::span<const std::byte> bytes) { return to_hex(sha256(bytes)); }
+inline std::string sha256_hex(const std::vector<float>& values) { return sha256_hex(std::as_bytes(std::span(values))); }
 
 // The values of planes as a whole.
 inline std::vector<float> decoded_planes(const Model& model, std::size_t tensor) {
