@@ -45,11 +45,12 @@ Result<void> export_single_file(const Reader& reader, std::unique_ptr<Sink> sink
   return not_written(format);
 }
 
-Result<void> export_folder(const Reader& /*reader*/, const std::string& path, const FileSinkOptions& /*file_options*/,
-                           const ExportOptions& /*options*/) {
-  Error error = not_written(ExportFormat::hxq);
-  error.file = path;
-  return error;
+Result<void> export_folder(const Reader& reader, const std::string& path, const FileSinkOptions& file_options,
+                           const ExportOptions& options) {
+  CDNA_CHECK(!file_options.force, Code::bad_argument, "", "force: a folder is never replaced");
+  std::vector<std::string> notes = CDNA_TRY(export_hxq(reader, path, options));
+  if (options.notes != nullptr) options.notes->insert(options.notes->end(), notes.begin(), notes.end());
+  return {};
 }
 
 Result<void> export_path(const Reader& reader, const std::string& path, ExportFormat format,

@@ -32,6 +32,7 @@
 #include "cdna/digest.hpp"
 #include "cdna/dtype.hpp"
 #include "cdna/error.hpp"
+#include "cdna/file_system.hpp"
 #include "cdna/glob.hpp"
 #include "cdna/import.hpp"
 #include "cdna/metadata.hpp"
@@ -213,6 +214,8 @@ struct ExportOptions {
   // When it becomes true, the call fails with Code::cancelled. May be null.
   const std::atomic<bool>* stop = nullptr;
   ProgressCallback progress;  // Of bytes written, without the header; may be empty.
+  // Gets what the format could not hold as it is, one line each, to be escaped before printing. May be null.
+  std::vector<std::string>* notes = nullptr;
 };
 
 // Writes all tensors of a container, aliases as tensors of their own, and the metadata that came from a safetensors
@@ -222,6 +225,18 @@ struct ExportOptions {
 // Errors: bad_argument (dtype; a sub-byte tensor that is not whole bytes), unsupported, corrupt, malformed, io, exists,
 // limit (a row over 256 MiB to be decoded; the header's), cancelled.
 Result<void> export_safetensors(const Reader& reader, std::unique_ptr<Sink> sink, const ExportOptions& options = {});
+
+// Writes a container as a new folder, an HXQ checkpoint that helix-substrate loads: model.safetensors with the codes of
+// each matrix NAME.weight that has neither row nor group scales as NAME.codebook (F32), NAME.indices (U8, or U16 above
+// 256 entries), sidecar, SVD and channel scales; all other tensors as values (ExportOptions::dtype, or their source's);
+// config.json with quantization_config, method "cdna_v3", which every version of the loader knows; all other assets.
+// The folder appears whole or not at all. Returns notes, one line each, to be escaped before printing: matrices that
+// HXQ has no codes for. Memory: 4 MiB, one row, or a block. Errors: bad_argument (dtype), exists (a folder is never
+// replaced), malformed (also: the asset config.json is no JSON object, two tensors of one name), unsupported, corrupt,
+// io, limit, cancelled.
+Result<std::vector<std::string>> export_hxq(const Reader& reader, const std::string& folder,
+                                            const ExportOptions& options = {},
+                                            FileSystem& file_system = posix_file_system());
 
 // What a container can be exported as.
 enum class ExportFormat : std::uint8_t {
