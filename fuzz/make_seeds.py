@@ -109,8 +109,76 @@ def safetensors():
     yield "huge", one({"a": tensor("U8", [2**32, 2**32, 0], 0, 0)})
 
 
+def tensor_folders():
+    """Tensor folders of helix-substrate, and small ones, as lists of files."""
+    names = ["meta.json", "codebook.npy", "indices.bin", "sidecar.npz", "svd_U.npy", "svd_s.npy", "svd_Vt.npy",
+             "channel_scales.npy", "stats.json", "morpho_config.json"]
+
+    def one(files):
+        return b"".join(struct.pack("<BH", names.index(name), len(data)) + data for name, data in files.items())
+
+    def npy(dtype, shape, data):
+        header = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}".encode()
+        header += b" " * (-(len(header) + 11) % 64) + b"\n"
+        return b"\x93NUMPY\x01\0" + struct.pack("<H", len(header)) + header + data
+
+    def meta(shape, mode="codebook", **more):
+        return json.dumps({"format_version": "cdna_v3", "tensor_name": "w", "shape": shape, "storage_mode": mode} | more).encode()
+
+    for folder in sorted((ROOT / "tests/legacy").glob("v3_dir_*/model/*.cdnav3")):
+        files = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+        if sum(map(len, files.values())) <= BYTES_MAX:
+            yield f"{folder.parent.parent.name}_{folder.stem}", one(files)
+    small = {"meta.json": meta([2, 4]), "codebook.npy": npy("<f4", "(3,)", struct.pack("<3f", 2, -1, 5)),
+             "indices.bin": bytes([0, 1, 2, 2, 1, 0, 1, 1])}
+    yield "small", one(small)
+    yield "wide", one(small | {"indices.bin": bytes([0, 0, 1, 0, 2, 0, 2, 0, 1, 0, 0, 0, 1, 0, 1, 0])})
+    yield "vectors", one(small | {"codebook.npy": npy("<f4", "(2, 2)", struct.pack("<4f", 0, 1, 2, 3)),
+                                  "indices.bin": bytes([0, 1, 1, 0])})
+    yield "scales", one(small | {"channel_scales.npy": npy("<f4", "(4,)", struct.pack("<4f", 1, 2, 4, 8))})
+    yield "low_rank", one(small | {"meta.json": meta([2, 4], svd_residual_rank=1),
+                                   "svd_U.npy": npy("<f4", "(2, 1)", struct.pack("<2f", 1, 2)),
+                                   "svd_s.npy": npy("<f4", "(1,)", struct.pack("<f", 0.5)),
+                                   "svd_Vt.npy": npy("<f4", "(1, 4)", struct.pack("<4f", 1, 2, 3, 4))})
+    yield "beyond", one(small | {"indices.bin": bytes([0, 1, 2, 2, 1, 0, 1, 3])})
+    yield "seed", one({"meta.json": meta([2, 4], "morpho"), "morpho_config.json": b'{"format_version": "morpho_v1"}'})
+
+
+def checkpoints():
+    """HXQ checkpoints in each form of indices, good and bad."""
+    def one(*tensors):
+        header, data = {}, b""
+        for name, dtype, shape, part in tensors:
+            header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(part)]}
+            data += part
+        text = json.dumps(header, separators=(",", ":")).encode()
+        return struct.pack("<Q", len(text)) + text + data
+
+    def floats(*values):
+        return struct.pack(f"<{len(values)}f", *values)
+
+    codebook = ("m.codebook", "F32", [3], floats(2, -1, 5))
+    codes = ("m.indices", "U8", [2, 3], bytes([0, 1, 2, 2, 1, 0]))
+    packed = ("m.indices", "U8", [9], bytes([1, 32, 0, 1, 32, 0, 1, 32, 0]))
+    positions = ("m.sidecar_positions", "I64", [2], struct.pack("<2q", 1, 5))
+    values = ("m.sidecar_values", "F32", [2], floats(7, 1e30))
+    yield "scalar", one(codebook, codes)
+    yield "sidecar", one(codebook, codes, positions, values)
+    yield "alias", one(codebook, codes, ("m.sidecar_indices", *positions[1:]), values)
+    yield "words", one(codebook, ("m.indices", "U16", [1, 3], struct.pack("<3H", 0, 2, 1)))
+    yield "packed", one(codebook, packed) + b""
+    yield "packed_rows", one(codebook, packed, ("m.bias", "F32", [3], floats(0, 0, 0)))
+    yield "vectors", one(("m.codebook", "F32", [2, 2], floats(0, 1, 2, 3)), ("m.indices", "U8", [2, 2], bytes([0, 1, 1, 0])))
+    yield "low_rank", one(codebook, codes, ("m.svd_U", "F32", [2, 1], floats(1, 2)), ("m.svd_s", "F32", [1], floats(0.5)),
+                          ("m.svd_Vt", "F32", [1, 3], floats(2, 4, 8)))
+    yield "scales", one(codebook, codes, ("m.channel_scales", "F32", [3], floats(1, 2, 4)))
+    yield "dotted", one(codebook, codes, ("a.b_c", "U8", [1], b"x"), ("a.b.c", "U8", [1], b"x"))
+    yield "beyond", one(codebook, ("m.indices", "U8", [1, 2], bytes([0, 3])))
+    yield "outside", one(codebook, codes, ("m.sidecar_positions", "I64", [2], struct.pack("<2q", -1, 9)), values)
+
+
 TARGETS = {"open_raw": files, "open_repaired": files, "decode_block": compressed, "metadata": metadata,
-           "outliers": outliers, "import_safetensors": safetensors}
+           "outliers": outliers, "import_safetensors": safetensors, "import_hxq": checkpoints, "import_v3": tensor_folders}
 
 
 def main(folder):

@@ -24,6 +24,8 @@ TARGETS = {
     "decode_block": (4096, "cdna.dict"),
     "outliers": (1024, None),
     "import_safetensors": (4096, "safetensors.dict"),
+    "import_hxq": (4096, "safetensors.dict"),
+    "import_v3": (16640, None),
     "metadata": (2048, "cdna.dict"),
 }
 # One allocation may be as large as what 256 KiB of codes decode to; the rest is the sanitizer's.
