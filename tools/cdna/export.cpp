@@ -78,6 +78,8 @@ int run_export(const Options& options) {
   FileSinkOptions sink_options;
   sink_options.force = options.force;
   std::uint64_t bytes = 0;
+  std::vector<std::string> notes;
+  export_options.notes = &notes;
   {
     Progress progress("exporting");
     export_options.progress = [&](std::uint64_t done, std::uint64_t total) {
@@ -89,6 +91,7 @@ int run_export(const Options& options) {
       return report(kProgram, result.error());
     }
   }
+  for (const std::string& note : notes) fmt::print(stderr, "{}: note: {}\n", kProgram, escape(note));
   fmt::print("{}: {} tensors, {} of data\n", escape(options.destination), reader->tensor_count(), format_bytes(bytes));
   return kClean;
 }
