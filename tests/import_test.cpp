@@ -360,7 +360,7 @@ TEST_CASE("open_model: files of other formats are called by their names") {
   CHECK(contains(message(""), "empty"));
   CHECK(contains(message("PK\x03\x04" + std::string(60, '\0')), "zip archive"));
   CHECK(contains(message("\x80\x02\x8a\x0al\xfc\x9c\x46\xf9\x20"), "pickle"));
-  CHECK(contains(message("GGUF\3\0\0\0"s + std::string(60, '\0')), "GGUF"));
+  CHECK(contains(message("GGUF\1\0\0\0"s + std::string(60, '\0')), "GGUF"));
   CHECK(contains(message("\xCD"s
                          "CDNA\r\n\x1A" +
                          std::string(60, '\0')),

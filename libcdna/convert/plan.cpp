@@ -109,6 +109,8 @@ void split_by_decision(Plan& plan, const std::vector<std::optional<std::size_t>>
 
 // Models are also made by callers, who make mistakes.
 Result<void> check_tensor(const ModelTensor& tensor) {
+  CDNA_CHECK(tensor.dtype != DType::none || tensor.source_type.empty(), Code::unsupported, "",
+             "its type " + escape(tensor.source_type) + " is known but not decoded");
   CDNA_CHECK(is_known(tensor.dtype), Code::bad_argument, "", "the dtype is not known");
   const bool is_empty = std::find(tensor.shape.begin(), tensor.shape.end(), 0U) != tensor.shape.end();
   std::uint64_t bits = is_empty ? 0 : bits_of(tensor.dtype);

@@ -25,7 +25,7 @@ constexpr std::array kTable{
     Signature{"\x80\x04"sv, kPickle},
     Signature{"\x80\x05"sv, kPickle},
     Signature{"HXZO"sv, "an outlier sidecar; give it together with the file of its tensor"},
-    Signature{"GGUF"sv, "a GGUF file, not safetensors; convert the safetensors files that it was made from"},
+    Signature{"GGUF"sv, "a GGUF file, not safetensors; ask for the format gguf"},
     Signature{"\xCD"
               "CDNA\r\n\x1A"sv,
               "already a CDNA file"},

@@ -9,6 +9,7 @@
 #include "libcdna/import/detect.hpp"
 #include "libcdna/import/folder.hpp"
 #include "libcdna/import/foreign_format.hpp"
+#include "libcdna/import/gguf/gguf.hpp"
 #include "libcdna/import/helix/helix_model.hpp"
 #include "libcdna/import/helix/hxq.hpp"
 #include "libcdna/import/helix/v3_folder.hpp"
@@ -113,8 +114,10 @@ Result<std::unique_ptr<Model>> open_as(const Request& request, ModelFormat forma
       auto source = CDNA_TRY(open_source(request.path, Io::pread, request.file_system));
       return open_npz_model(std::move(source));
     }
+    case ModelFormat::gguf_hxq:
+      return open_gguf_file(request.path, GgufDialect::hxq, request.file_system);
     default:
-      return fail(Code::unsupported, "", std::string(name_of(format)) + " is not read");
+      return open_gguf_file(request.path, GgufDialect::ggml, request.file_system);
   }
 }
 

@@ -227,7 +227,7 @@ class RefusedInputTest(ToolTest):
         for protocol in (2, 3, 4, 5):
             self.refuse(pickle.dumps({'weight': [1.0] * 100}, protocol), 'pickle')
         self.refuse(b'PK\x03\x04' + bytes(100), 'zip', 'pickle')
-        self.refuse(b'GGUF\x03\0\0\0' + bytes(100), 'GGUF')
+        self.refuse(b'GGUF\x01\0\0\0' + bytes(100), 'GGUF')
         self.refuse(cdna, 'already a CDNA file')
         self.refuse(b'version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n', 'Git LFS')
         self.refuse(b'{"weights": 1}', 'JSON')

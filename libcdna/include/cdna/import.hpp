@@ -22,11 +22,14 @@ namespace cdna {
 
 struct ModelTensor {
   std::string name;  // Raw bytes as in the source; not yet checked against CDNA's rules for names.
+  // none: the source's type is known and is not decoded here (source_type): the tensor has a name and a shape,
+  // size_bytes is 0, and converting the model is unsupported.
   DType dtype = DType::none;
   std::vector<std::uint64_t> shape;  // Row-major.
   std::uint64_t size_bytes = 0;      // ceil(product of shape * bits / 8).
   // The source holds codes: Model::read_planes() gives them, and Model::read() what they decode to, in `dtype`.
   bool is_encoded = false;
+  std::string source_type;  // What the source calls the type, where that is no dtype: "Q4_K"; else "" or its name.
 };
 
 // Planes together with what they are views of.
