@@ -29,7 +29,7 @@ struct ModelTensor {
   std::uint64_t size_bytes = 0;      // ceil(product of shape * bits / 8).
   // The source holds codes: Model::read_planes() gives them, and Model::read() what they decode to, in `dtype`.
   bool is_encoded = false;
-  std::string source_type;  // What the source calls the type, where that is no dtype: "Q4_K"; else "" or its name.
+  std::string source_type{};  // What the source calls the type, where that is no dtype: "Q4_K"; else "" or its name.
 };
 
 // Planes together with what they are views of.
