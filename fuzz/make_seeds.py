@@ -177,8 +177,46 @@ def checkpoints():
     yield "outside", one(codebook, codes, ("m.sidecar_positions", "I64", [2], struct.pack("<2q", -1, 9)), values)
 
 
+def gguf():
+    """Small files, good and bad; of types 36 and 37 with an odd length."""
+    def text(value):
+        return struct.pack("<Q", len(value)) + value
+
+    def key(name, kind, value):
+        return text(name) + struct.pack("<I", kind) + value
+
+    def tensor(name, dims, kind, offset):
+        return text(name) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, kind, offset)
+
+    def one(keys, tensors, data=b"", version=3):
+        head = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(keys)) + b"".join(keys + tensors)
+        return head + bytes(-len(head) % 32) + data
+
+    yield "empty", one([], [])
+    yield "version_2", one([], [tensor(b"w", [2, 3], 0, 0)], bytes(range(24)), 2)
+    numbers = [(0, "B"), (1, "b"), (2, "H"), (3, "h"), (4, "I"), (5, "i"), (6, "f"), (7, "B"), (10, "Q"), (11, "q"), (12, "d")]
+    keys = [key(f"k{kind}".encode(), kind, struct.pack("<" + form, 1)) for kind, form in numbers]
+    keys.append(key(b"general.architecture", 8, text(b"llama")))
+    keys.append(key(b"tokens", 9, struct.pack("<IQ", 8, 2) + text(b"a") + text(b"\xff")))
+    keys.append(key(b"nested", 9, struct.pack("<IQ", 9, 1) + struct.pack("<IQ", 0, 3) + b"abc"))
+    yield "keys", one(keys, [])
+    yield "alignment", one([key(b"general.alignment", 4, struct.pack("<I", 64))], [tensor(b"w", [1], 24, 0)], b"x" + bytes(63))
+    yield "split", one([key(b"split.count", 2, b"\2\0")], [])
+    # Type, elements and bytes of a block.
+    types = [(0, 1, 4), (1, 1, 2), (2, 32, 18), (3, 32, 20), (6, 32, 22), (7, 32, 24), (8, 32, 34), (10, 256, 84), (11, 256, 110),
+             (12, 256, 144), (13, 256, 176), (14, 256, 210), (16, 256, 66), (20, 32, 18), (23, 256, 136), (28, 1, 8), (30, 1, 2),
+             (34, 256, 54), (35, 256, 66), (39, 32, 17), (40, 64, 36), (36, 128, 132), (37, 128, 100)]
+    for kind, elements, size in types:
+        data = bytes(at % 23 for at in range(2 * size))
+        padded = data + bytes(-len(data) % 32 + (kind in (36, 37)))
+        yield f"type_{kind}", one([], [tensor(b"w.weight", [elements, 2], kind, 0)], padded)
+    yield "overlap", one([], [tensor(b"a", [9], 0, 0), tensor(b"b", [1], 0, 32)], bytes(64))
+    yield "huge", one([], [tensor(b"a", [2**40, 2**40], 0, 0)])
+
+
 TARGETS = {"open_raw": files, "open_repaired": files, "decode_block": compressed, "metadata": metadata,
-           "outliers": outliers, "import_safetensors": safetensors, "import_hxq": checkpoints, "import_v3": tensor_folders}
+           "outliers": outliers, "import_gguf": gguf, "import_safetensors": safetensors, "import_hxq": checkpoints,
+           "import_v3": tensor_folders}
 
 
 def main(folder):

@@ -373,7 +373,7 @@ TEST_CASE("gguf blocks: a scale that is not finite is malformed, with its tensor
       const std::uint16_t infinity = 0x7C00;
       std::memcpy(data.data() + type.bytes + at, &infinity, 2);
       std::memset(data.data() + type.bytes, 0x11, at > 16 ? 16 : 0);  // Scales that are multiplied with it are not 0.
-      const std::string file = gguf_file({}, {gguf_tensor("w", {type.elements * 3}, type.id, 0)}, data);
+      const std::string file = gguf_file({}, {gguf_tensor("w", {type.elements * 3, 1}, type.id, 0)}, data);
       const auto model = open_bytes(file);
       const auto held = model->read_planes(0);
       REQUIRE_FALSE(held);
@@ -414,5 +414,18 @@ TEST_CASE("gguf blocks: types 36 and 37 are helix-substrate's only where that is
       CHECK(bits_of_values(decoded(**model, i)) == npy_words("packing/affine6_g128.decoded.npy"));
     if (tensors[i].source_type == "Q5_K")
       CHECK(bits_of_values(decoded(**model, i)) == npy_words("packing/q5k.decoded.npy"));
+  }
+}
+
+TEST_CASE("gguf blocks: vectors are values, as no codes fit their one column") {
+  for (const Case& type : kCases) {
+    INFO(type.name);
+    const std::string data = random_blocks(type, 3, 11);
+    const std::string line = gguf_file({}, {gguf_tensor("w", {type.elements * 3}, type.id, 0)}, data);
+    const std::string matrix = gguf_file({}, {gguf_tensor("w", {type.elements, 3}, type.id, 0)}, data);
+    const auto model = open_bytes(line);
+    CHECK_FALSE(model->tensors()[0].is_encoded);
+    CHECK(model->tensors()[0].dtype == DType::f32);
+    CHECK(bits_of_values(decoded(*model, 0)) == bits_of_values(decoded(*open_bytes(matrix), 0)));
   }
 }

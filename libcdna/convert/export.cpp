@@ -137,6 +137,8 @@ class Export {
 Result<void> export_all(const Reader& reader, std::unique_ptr<Sink> sink, const ExportOptions& options) {
   CDNA_CHECK(!options.dtype || is_float(*options.dtype), Code::bad_argument, "",
              "dtype: one of F16, BF16, F32 and F64");
+  CDNA_CHECK(!options.q8_0, Code::bad_argument, "", "q8_0: only GGUF has such blocks");
+  CDNA_CHECK(options.architecture.empty(), Code::bad_argument, "", "architecture: only GGUF names one");
   CDNA_TRY(check_supported(reader));
   const std::map<std::string, std::string> metadata = CDNA_TRY(strings_of(reader));
   const std::unique_ptr<SafetensorsWriter> writer =

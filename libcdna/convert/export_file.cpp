@@ -24,7 +24,6 @@ Error not_written(ExportFormat format) {
 // Whether it is one file that this build writes: asked before a destination is made.
 Result<void> check_single_file(ExportFormat format) {
   CDNA_CHECK(format != ExportFormat::hxq, Code::bad_argument, "", "hxq is a folder, and cannot be written to a sink");
-  if (format == ExportFormat::gguf) return not_written(format);
   if (format == ExportFormat::npz) return not_written(format);
   return {};
 }
@@ -36,7 +35,7 @@ Result<void> export_single_file(const Reader& reader, std::unique_ptr<Sink> sink
     case ExportFormat::safetensors:
       return export_safetensors(reader, std::move(sink), options);
     case ExportFormat::gguf:
-      return not_written(format);
+      return export_gguf(reader, std::move(sink), options);
     case ExportFormat::npz:
       return not_written(format);
     case ExportFormat::hxq:

@@ -49,7 +49,7 @@ Error fail_tensor(Code code, std::string_view name, std::string message) {
 bool is_any_float(DType dtype) { return is_float(dtype) || dtype >= DType::f8_e4m3; }
 
 // Null: GGUF has no type for the tensor.
-const GgmlType* type_for(const Tensor& tensor, const GgufExportOptions& options) {
+const GgmlType* type_for(const Tensor& tensor, const ExportOptions& options) {
   const DType dtype = tensor.dtype();
   const GgmlType* const own = find_ggml_type(dtype);
   if (!is_any_float(dtype)) return own;
@@ -67,7 +67,7 @@ Result<void> check_name(std::string_view name) {
                          std::to_string(kNameBytesMax));
 }
 
-Result<PlannedTensor> plan_tensor(const Reader& reader, const Item& named, const GgufExportOptions& options) {
+Result<PlannedTensor> plan_tensor(const Reader& reader, const Item& named, const ExportOptions& options) {
   const Tensor tensor = reader.resolve(named);
   CDNA_TRY(tensor.check_supported());
   CDNA_TRY(check_name(named.name()));
@@ -81,7 +81,7 @@ Result<PlannedTensor> plan_tensor(const Reader& reader, const Item& named, const
   return PlannedTensor{std::string(named.name()), tensor, type, bytes};
 }
 
-Result<std::vector<PlannedTensor>> plan(const Reader& reader, const GgufExportOptions& options) {
+Result<std::vector<PlannedTensor>> plan(const Reader& reader, const ExportOptions& options) {
   std::vector<PlannedTensor> tensors;
   for (std::uint32_t i = 0; i < reader.tensor_count(); ++i)
     tensors.push_back(CDNA_TRY(plan_tensor(reader, reader.tensor_item(i), options)));
@@ -144,7 +144,7 @@ std::uint64_t bytes_of(const std::vector<PlannedTensor>& tensors) {
 
 class GgufExport {
  public:
-  GgufExport(std::unique_ptr<Sink> sink, std::uint64_t total_bytes, const GgufExportOptions& options)
+  GgufExport(std::unique_ptr<Sink> sink, std::uint64_t total_bytes, const ExportOptions& options)
       : sink_(std::move(sink)), stop_(options.stop), progress_(options.progress, total_bytes) {}
 
   Result<void> run(const std::string& header, const std::vector<PlannedTensor>& tensors) {
@@ -224,7 +224,7 @@ class GgufExport {
   std::vector<float> values_;
 };
 
-Result<void> export_all(const Reader& reader, std::unique_ptr<Sink> sink, const GgufExportOptions& options) {
+Result<void> export_all(const Reader& reader, std::unique_ptr<Sink> sink, const ExportOptions& options) {
   CDNA_CHECK(!options.dtype || is_float(*options.dtype), Code::bad_argument, "",
              "dtype: one of F16, BF16, F32 and F64");
   const std::vector<PlannedTensor> tensors = CDNA_TRY(plan(reader, options));
@@ -239,7 +239,7 @@ Result<void> export_all(const Reader& reader, std::unique_ptr<Sink> sink, const 
 
 }  // namespace
 
-Result<void> export_gguf(const Reader& reader, std::unique_ptr<Sink> sink, const GgufExportOptions& options) {
+Result<void> export_gguf(const Reader& reader, std::unique_ptr<Sink> sink, const ExportOptions& options) {
   assert(sink != nullptr);
   return no_throw([&] { return export_all(reader, std::move(sink), options); });
 }

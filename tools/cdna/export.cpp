@@ -25,6 +25,7 @@ struct Options {
   std::string destination;
   std::string to;  // "": by the destination's ending.
   std::string dtype = "source";
+  std::string architecture;
   bool force = false;
 };
 
@@ -71,6 +72,8 @@ int run_export(const Options& options) {
   if (!format) return kUsage;
   ExportOptions export_options;
   export_options.dtype = dtype_called(options.dtype);
+  export_options.q8_0 = options.dtype == "q8_0";
+  export_options.architecture = options.architecture;
   export_options.stop = &stop_on_signals();
   auto reader = Reader::open(options.source);
   if (!reader) return report(kProgram, reader.error());
@@ -109,9 +112,12 @@ std::function<int()> add_export(CLI::App& app) {
   app.add_option("--to", options->to,
                  "What to write; else what the ending of DST says. hxq: a checkpoint for helix-substrate")
       ->check(CLI::IsMember(formats));
-  app.add_option("--dtype", options->dtype, "What F16, BF16, F32 and F64 tensors become; others stay as they are")
-      ->check(CLI::IsMember({"source", "f32", "bf16", "f16"}))
+  app.add_option("--dtype", options->dtype,
+                 "What F16, BF16, F32 and F64 tensors become; others stay as they are. q8_0: GGUF only")
+      ->check(CLI::IsMember({"source", "f32", "bf16", "f16", "q8_0"}))
       ->capture_default_str();
+  app.add_option("--architecture", options->architecture,
+                 "general.architecture of a GGUF file; else that of the source, or model_type of its config.json");
   app.add_flag("--force", options->force, "Replace an existing destination, by rename");
   return [options] { return run_export(*options); };
 }

@@ -28,7 +28,8 @@ ModelTensor description_of(const GgufTensor& tensor) {
   out.dtype = tensor.type->dtype;
   if (tensor.type->codes != nullptr) {
     out.dtype = DType::f32;
-    out.is_encoded = tensor.elements != 0;
+    // A vector's matrix view has one column, which no codes fit. (llama.cpp never quantises one.)
+    out.is_encoded = tensor.elements != 0 && tensor.shape.size() >= 2;
   }
   out.size_bytes = tensor.elements * (bits_of(out.dtype) / 8);
   return out;
@@ -68,7 +69,7 @@ class GgufModel final : public Model {
     assert(out.size() <= tensors_[tensor].size_bytes - offset);
     if (out.empty()) return {};
     return no_throw([&]() -> Result<void> {
-      if (tensors_[tensor].is_encoded) return read_values(tensor, offset, out);
+      if (at(places_[tensor]).type->codes != nullptr) return read_values(tensor, offset, out);
       const Source& source = *parts_[places_[tensor].part].source;
       return named(source.read_at(at(places_[tensor]).begin + offset, out), tensor);
     });
@@ -78,8 +79,7 @@ class GgufModel final : public Model {
     assert(tensor < tensors_.size());
     return no_throw([&]() -> Result<HeldPlanes> {
       if (!tensors_[tensor].is_encoded) return Model::read_planes(tensor);
-      const Source& source = *parts_[places_[tensor].part].source;
-      return named(read_block_planes(source, at(places_[tensor])), tensor);
+      return load(tensor);
     });
   }
 
@@ -125,10 +125,14 @@ class GgufModel final : public Model {
     return result;
   }
 
+  Result<HeldPlanes> load(std::size_t tensor) const {
+    const Source& source = *parts_[places_[tensor].part].source;
+    return named(read_block_planes(source, at(places_[tensor])), tensor);
+  }
+
   // What ggml calls a row serves as one: blocks never cross from one into the next.
   Result<void> read_values(std::size_t tensor, std::uint64_t offset, std::span<std::byte> out) const {
-    const auto load = [this](std::size_t i) { return read_planes(i); };
-    const HeldPlanes held = CDNA_TRY(last_.get(tensor, load));
+    const HeldPlanes held = CDNA_TRY(last_.get(tensor, [this](std::size_t i) { return load(i); }));
     read_decoded(held.planes, DType::f32, tensors_[tensor].shape.back(), offset, out);
     return {};
   }

@@ -211,6 +211,10 @@ struct ExportOptions {
   // What F16, BF16, F32 and F64 tensors become: one of these four. Nothing: each its source's dtype. All other tensors
   // stay what they are.
   std::optional<DType> dtype;
+  // GGUF only. Tensors of two and more dimensions whose rows are whole blocks of 32 become Q8_0; `dtype` is for others.
+  bool q8_0 = false;
+  // GGUF only. general.architecture, as llama.cpp calls it ("llama", "qwen2"); "": what the container says.
+  std::string architecture;
   // When it becomes true, the call fails with Code::cancelled. May be null.
   const std::atomic<bool>* stop = nullptr;
   ProgressCallback progress;  // Of bytes written, without the header; may be empty.
@@ -222,19 +226,13 @@ struct ExportOptions {
 // file ("safetensors:KEY") as one safetensors file (see SafetensorsWriter). Exact tensors of a file that
 // SafetensorsWriter wrote come out as that file, byte for byte. Values are rounded as Tensor::read_rows() says.
 // Requires: a sink. Memory: 4 MiB, or one row. After an error the sink has been destroyed, which leaves no file.
-// Errors: bad_argument (dtype; a sub-byte tensor that is not whole bytes), unsupported, corrupt, malformed, io, exists,
-// limit (a row over 256 MiB to be decoded; the header's), cancelled.
+// Errors: bad_argument (dtype, q8_0, architecture; a sub-byte tensor that is not whole bytes), unsupported, corrupt,
+// malformed, io, exists, limit (a row over 256 MiB to be decoded; the header's), cancelled.
 Result<void> export_safetensors(const Reader& reader, std::unique_ptr<Sink> sink, const ExportOptions& options = {});
 
-struct GgufExportOptions : ExportOptions {  // `dtype` is for matrices; other tensors stay what they are.
-  // Matrices whose rows are whole blocks of 32 become Q8_0; `dtype` is for the others.
-  bool q8_0 = false;
-  std::string architecture;  // general.architecture, as llama.cpp calls it; "": what the file says.
-};
-
-// Writes all tensors of a container, aliases as tensors of their own, as one GGUF file of version 3. Tensors of two and
-// more dimensions become what the options say; without, and with fewer dimensions, F16, BF16, F32, F64 and I8 to I64
-// stay what they are, and F8, F6 and F4 become F32. Q8_0 blocks are those that ggml's reference makes of the f32
+// Writes all tensors of a container, aliases as tensors of their own, as one GGUF file of version 3. Floats of two
+// and more dimensions become what the options say; without, and with fewer dimensions, F16, BF16, F32, F64 and I8 to
+// I64 stay what they are, and F8, F6 and F4 become F32. Q8_0 blocks are those that ggml's reference makes of the f32
 // values, bit for bit; blocks that it made come back as they were. Metadata are the keys of the GGUF file that the
 // container was made of (asset gguf-metadata.bin) and what "gguf:KEY" entries say instead or besides;
 // general.architecture is that of the options, of these, or model_type of the asset config.json. Data lie 32 bytes
@@ -243,7 +241,7 @@ struct GgufExportOptions : ExportOptions {  // `dtype` is for matrices; other te
 // for; a value that is not finite or too large for Q8_0), unsupported (a dtype that GGUF lacks: BOOL, U8 to U64, C64),
 // limit (a name of over 63 bytes or more than four dimensions, which ggml does not read; a row over 256 MiB to be
 // decoded), corrupt, malformed, io, exists, cancelled.
-Result<void> export_gguf(const Reader& reader, std::unique_ptr<Sink> sink, const GgufExportOptions& options = {});
+Result<void> export_gguf(const Reader& reader, std::unique_ptr<Sink> sink, const ExportOptions& options = {});
 
 // Writes a container as a new folder, an HXQ checkpoint that helix-substrate loads: model.safetensors with the codes of
 // each matrix NAME.weight that has neither row nor group scales as NAME.codebook (F32), NAME.indices (U8, or U16 above

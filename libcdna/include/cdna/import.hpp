@@ -105,10 +105,12 @@ struct ModelOptions {
 
 // Opens a model: a file, or a folder. `.safetensors` files and Hugging Face folders (config.json and either
 // model.safetensors.index.json with its shards, model.safetensors, or exactly one *.safetensors; other JSON, text,
-// tokenizer and licence files of the top level become assets), and the other formats above. Errors: io, not_found
-// (also: a folder without config.json or weights), bad_argument (not a regular file; a sidecar for what takes none),
-// truncated, corrupt (a hash of the source), malformed (names the file, tensor and byte), unsupported (an unknown dtype
-// or another format, by name), limit, no_memory.
+// tokenizer and licence files of the top level become assets), and the other formats above. Of GGUF every type is known
+// by name; blocks that are codes with factors (Q4_0 to Q8_0, Q2_K to Q6_K, IQ4, TQ, MXFP4, NVFP4) are encoded tensors,
+// or F32 where the tensor is a vector; its keys are the asset "gguf-metadata.bin", and the small ones metadata; any
+// part of a split model opens all. Errors: io, not_found (also: a folder without config.json or weights), bad_argument
+// (not a regular file; a sidecar for what takes none), truncated, corrupt (a hash of the source), malformed (names the
+// file, tensor and byte), unsupported (an unknown dtype or another format, by name), limit, no_memory.
 Result<std::unique_ptr<Model>> open_model(const std::string& path, const ModelOptions& options = {},
                                           FileSystem& file_system = posix_file_system());
 
