@@ -184,7 +184,7 @@ std::string file_name_of(std::string_view path) {
   return std::string(slash == std::string_view::npos ? path : path.substr(slash + 1));
 }
 
-// Adds the file, and cuts a name that no message should repeat in full.
+// Adds the file.
 Error finish_error(Error error, std::string_view file) {
   if (error.file.empty()) error.file = file;
   return error;
