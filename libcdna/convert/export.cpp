@@ -1,5 +1,4 @@
 // The tensors of a container as one safetensors file.
-#include <algorithm>
 #include <cassert>
 #include <map>
 #include <string>
@@ -9,16 +8,14 @@
 #include <vector>
 
 #include "cdna/convert.hpp"
-#include "libcdna/convert/number_text.hpp"
 #include "libcdna/convert/progress.hpp"
+#include "libcdna/convert/tensor_bytes.hpp"
 #include "libcdna/no_throw.hpp"
 #include "libcdna/try.hpp"
 
 namespace cdna {
 namespace {
 
-constexpr std::uint64_t kStepBytes = std::uint64_t{4} << 20;
-constexpr std::uint64_t kRowBytesMax = std::uint64_t{256} << 20;  // A few bytes can claim a row of any length.
 constexpr std::string_view kMetadataPrefix = "safetensors:";
 
 // What a tensor becomes: floats what was asked for, all others themselves.
@@ -58,14 +55,6 @@ Result<std::map<std::string, std::string>> strings_of(const Reader& reader) {
   return out;
 }
 
-Error too_wide(const Tensor& tensor, std::uint64_t row_bytes) {
-  Error error = fail(
-      Code::limit, "",
-      "a row has " + bytes_text(row_bytes) + ", over the " + bytes_text(kRowBytesMax) + " that are decoded at once");
-  error.item = tensor.name();
-  return error;
-}
-
 std::uint64_t bytes_of(const SafetensorsWriter& writer) {
   std::uint64_t bytes = 0;
   for (const ModelTensor& tensor : writer.tensors()) bytes += tensor.size_bytes;
@@ -80,8 +69,8 @@ class Export {
   Result<void> run() {
     for (const ModelTensor& planned : writer_.tensors()) {
       const Tensor tensor = *reader_.find(planned.name);
-      const bool as_stored = tensor.encoding() == "cdna.exact" && planned.dtype == tensor.dtype();
-      CDNA_TRY(as_stored ? copy_blocks(tensor) : decode_rows(tensor, planned.dtype));
+      CDNA_TRY(
+          write_tensor_bytes(tensor, planned.dtype, [&](std::span<const std::byte> bytes) { return append(bytes); }));
     }
     CDNA_TRY(check_stop());  // Also what the last report of progress was answered with.
     CDNA_TRY(writer_.commit());
@@ -90,31 +79,6 @@ class Export {
   }
 
  private:
-  // The blocks of an exact tensor are its bytes, in order.
-  Result<void> copy_blocks(const Tensor& tensor) {
-    BlockRange blocks = CDNA_TRY(tensor.blocks());
-    for (const Result<Block>& block : blocks) {
-      if (!block) return block.error();
-      CDNA_TRY(append(block->data));
-    }
-    return {};
-  }
-
-  Result<void> decode_rows(const Tensor& tensor, DType target) {
-    if (tensor.element_count() == 0) return {};
-    const std::uint64_t row_bytes = tensor.row_bytes(target);
-    if (row_bytes > kRowBytesMax) return too_wide(tensor, row_bytes);
-    const std::uint64_t step = std::max<std::uint64_t>(1, kStepBytes / row_bytes);
-    std::vector<std::byte> buffer;
-    for (std::uint64_t row = 0; row < tensor.rows(); row += step) {
-      const std::uint64_t end = std::min(tensor.rows(), row + step);
-      buffer.resize((end - row) * row_bytes);
-      CDNA_TRY(tensor.read_rows(row, end, target, buffer));
-      CDNA_TRY(append(buffer));
-    }
-    return {};
-  }
-
   Result<void> check_stop() const {
     CDNA_CHECK(stop_ == nullptr || !stop_->load(), Code::cancelled, "", "stopped on request");
     return {};

@@ -17,31 +17,19 @@ constexpr std::array<std::string_view, 4> kFormatNames{"safetensors", "gguf", "n
 constexpr std::array<ExportFormat, kFormatNames.size()> kFormats{ExportFormat::safetensors, ExportFormat::gguf,
                                                                  ExportFormat::npz, ExportFormat::hxq};
 
-Error not_written(ExportFormat format) {
-  return fail(Code::unsupported, "", std::string(name_of(format)) + " is not written");
-}
-
-// Whether it is one file that this build writes: asked before a destination is made.
-Result<void> check_single_file(ExportFormat format) {
-  CDNA_CHECK(format != ExportFormat::hxq, Code::bad_argument, "", "hxq is a folder, and cannot be written to a sink");
-  if (format == ExportFormat::npz) return not_written(format);
-  return {};
-}
-
 Result<void> export_single_file(const Reader& reader, std::unique_ptr<Sink> sink, ExportFormat format,
                                 const ExportOptions& options) {
-  CDNA_TRY(check_single_file(format));
   switch (format) {
     case ExportFormat::safetensors:
       return export_safetensors(reader, std::move(sink), options);
     case ExportFormat::gguf:
       return export_gguf(reader, std::move(sink), options);
     case ExportFormat::npz:
-      return not_written(format);
+      return export_npz(reader, std::move(sink), options);
     case ExportFormat::hxq:
       break;
   }
-  return not_written(format);
+  return fail(Code::bad_argument, "", "hxq is a folder, and cannot be written to a sink");
 }
 
 Result<void> export_folder(const Reader& reader, const std::string& path, const FileSinkOptions& file_options,
@@ -55,7 +43,6 @@ Result<void> export_folder(const Reader& reader, const std::string& path, const 
 Result<void> export_path(const Reader& reader, const std::string& path, ExportFormat format,
                          const FileSinkOptions& file_options, const ExportOptions& options) {
   if (format == ExportFormat::hxq) return export_folder(reader, path, file_options, options);
-  CDNA_TRY(check_single_file(format));
   std::unique_ptr<Sink> sink = CDNA_TRY(create_file(path, file_options));
   return export_single_file(reader, std::move(sink), format, options);
 }

@@ -226,7 +226,12 @@ class RefusedInputTest(ToolTest):
         os.unlink(self.path('m.cdna'))
         for protocol in (2, 3, 4, 5):
             self.refuse(pickle.dumps({'weight': [1.0] * 100}, protocol), 'pickle')
-        self.refuse(b'PK\x03\x04' + bytes(100), 'zip', 'pickle')
+        archive = io.BytesIO()
+        with zipfile.ZipFile(archive, 'w') as members:
+            members.writestr('archive/data.pkl', pickle.dumps({}))
+        self.refuse(archive.getvalue(), 'torch.save', 'pickle')
+        self.refuse(b'PK\x03\x04' + bytes(100), 'zip')
+        self.refuse(b'HXZO\0\1\0\2{}', 'sidecar')
         self.refuse(b'GGUF\x01\0\0\0' + bytes(100), 'GGUF')
         self.refuse(cdna, 'already a CDNA file')
         self.refuse(b'version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n', 'Git LFS')

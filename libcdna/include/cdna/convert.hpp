@@ -230,6 +230,15 @@ struct ExportOptions {
 // malformed, io, exists, limit (a row over 256 MiB to be decoded; the header's), cancelled.
 Result<void> export_safetensors(const Reader& reader, std::unique_ptr<Sink> sink, const ExportOptions& options = {});
 
+// Writes all tensors of a container, aliases as tensors of their own, as the arrays NAME.npy of one .npz file, which
+// numpy.load() reads: stored, not compressed, with CRC-32, zip64 where sizes ask for it; the same container gives the
+// same bytes. NumPy has no BF16, F8, F6 and F4: such tensors become F32, which holds each of their values; BF16 becomes
+// what ExportOptions::dtype says if that is set (F16 rounds). Metadata and assets have no place in such a file.
+// Requires: a sink. Memory: 4 MiB, or one row, and some 100 bytes for each tensor. After an error the sink has been
+// destroyed, which leaves no file. Errors: bad_argument (dtype, BF16 included), unsupported, corrupt, malformed, io,
+// exists, limit (a row over 256 MiB to be decoded), cancelled.
+Result<void> export_npz(const Reader& reader, std::unique_ptr<Sink> sink, const ExportOptions& options = {});
+
 // Writes all tensors of a container, aliases as tensors of their own, as one GGUF file of version 3. Floats of two
 // and more dimensions become what the options say; without, and with fewer dimensions, F16, BF16, F32, F64 and I8 to
 // I64 stay what they are, and F8, F6 and F4 become F32. Q8_0 blocks are those that ggml's reference makes of the f32
@@ -272,14 +281,13 @@ std::optional<ExportFormat> parse_export_format(std::string_view name);
 std::optional<ExportFormat> export_format_of(std::string_view path);
 
 // Writes a container in a format that is one file. Requires: a sink. After an error the sink has been destroyed, which
-// leaves no file. Errors: those of the format's own function; unsupported (a format that is not written),
-// bad_argument (hxq, which is a folder).
+// leaves no file. Errors: those of the format's own function; bad_argument (hxq, which is a folder).
 Result<void> export_model(const Reader& reader, std::unique_ptr<Sink> sink, ExportFormat format,
                           const ExportOptions& options = {});
 
 // Writes a container as the file, or for hxq the folder, `path`. A destination that is refused is refused before the
 // long work, and after an error there is nothing at `path` that was not there before. Errors: those of create_file()
-// and of the format's own function; unsupported (a format that is not written).
+// and of the format's own function; bad_argument (hxq with force: a folder is never replaced).
 Result<void> export_file(const Reader& reader, const std::string& path, ExportFormat format,
                          const FileSinkOptions& file_options = {}, const ExportOptions& options = {});
 
