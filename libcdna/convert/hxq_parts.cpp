@@ -152,11 +152,12 @@ Result<void> HxqParts::write_indices(const PartSink& sink) const {
   std::vector<std::byte> out;
   return for_each_block([&](const Block& block) -> Result<void> {
     out.clear();
-    const std::uint64_t row_bytes = (block.entry_count * bits_ + 7) / 8;
+    const std::uint64_t codes_per_row = block.entry_count / vector_;
+    const std::uint64_t row_bytes = (codes_per_row * bits_ + 7) / 8;
     for (std::uint64_t row = 0; row < block.row_count; ++row) {
       const auto codes = block.data.subspan(row * row_bytes, row_bytes);
-      if (bits_ <= 8) append_codes<std::uint8_t>(codes, bits_, block.entry_count, out);
-      if (bits_ > 8) append_codes<std::uint16_t>(codes, bits_, block.entry_count, out);
+      if (bits_ <= 8) append_codes<std::uint8_t>(codes, bits_, codes_per_row, out);
+      if (bits_ > 8) append_codes<std::uint16_t>(codes, bits_, codes_per_row, out);
     }
     return sink(out);
   });
