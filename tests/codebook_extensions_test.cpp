@@ -449,6 +449,24 @@ TEST_CASE("codebook extensions: products are within the bounds of cdna/matmul.hp
   }
 }
 
+TEST_CASE("codebook extensions: products with rows that are cut, whose blocks are pieces of a row") {
+  CAPTURE(kSeed);
+  const std::string path = CDNA_SOURCE_DIR "/spec/vectors/good/cut_vectors.cdna";
+  for (const Trust trust : {Trust::zero_copy, Trust::strict}) {
+    OpenOptions options;
+    options.trust = trust;
+    const Reader reader = must(Reader::open(path, options));
+    const Tensor tensor = reader.find("cut").value();
+    REQUIRE(tensor.plane(0).block_count == 2);
+    test::Weights weights;
+    weights.rows = tensor.rows();
+    weights.cols = tensor.cols();
+    weights.values = read_rows(tensor, 0, tensor.rows());
+    for (const float value : weights.values) weights.magnitudes.push_back(std::abs(double{value}));
+    for (const std::string& fault : test::faults_of(tensor, weights, 2, kSeed)) FAIL_CHECK(fault);
+  }
+}
+
 TEST_CASE("codebook extensions: int8 is refused, and describe() says what there is") {
   CAPTURE(kSeed);
   const Planes planes(kShapes[9], kSeed);
