@@ -1,12 +1,14 @@
-"""Writes the seed inputs of every fuzz target from the test vectors and small files made here.
+"""Writes the seed inputs of every fuzz target from the test vectors, tests/legacy and small files made here.
 
     make_seeds.py FOLDER     FOLDER/TARGET/NAME, and FOLDER.stamp when all are there
 
 The same vectors give the same seeds.
 """
+import io
 import json
 import struct
 import sys
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -15,6 +17,7 @@ import builder
 import cdna_reference as cdna
 
 BYTES_MAX = 16384
+LEGACY = ROOT / "tests/legacy"
 
 
 def vectors():
@@ -125,7 +128,7 @@ def tensor_folders():
     def meta(shape, mode="codebook", **more):
         return json.dumps({"format_version": "cdna_v3", "tensor_name": "w", "shape": shape, "storage_mode": mode} | more).encode()
 
-    for folder in sorted((ROOT / "tests/legacy").glob("v3_dir_*/model/*.cdnav3")):
+    for folder in sorted(LEGACY.glob("v3_dir_*/model/*.cdnav3")):
         files = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
         if sum(map(len, files.values())) <= BYTES_MAX:
             yield f"{folder.parent.parent.name}_{folder.stem}", one(files)
@@ -214,9 +217,44 @@ def gguf():
     yield "huge", one([], [tensor(b"a", [2**40, 2**40], 0, 0)])
 
 
-TARGETS = {"open_raw": files, "open_repaired": files, "decode_block": compressed, "metadata": metadata,
-           "outliers": outliers, "import_gguf": gguf, "import_safetensors": safetensors, "import_hxq": checkpoints,
-           "import_v3": tensor_folders}
+def npy_arrays():
+    for path in sorted(LEGACY.rglob("*.npy")):
+        if path.stat().st_size <= BYTES_MAX:
+            yield "_".join(path.relative_to(LEGACY).parts), path.read_bytes()
+    for name, descr, order, shape, size in (("big_endian", ">f4", False, (2, 2), 16), ("fortran", "<i2", True, (2, 3), 12),
+                                            ("scalar", "|b1", False, (), 1), ("object", "|O", False, (1,), 8)):
+        text = f"{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}\n".encode()
+        yield name, b"\x93NUMPY\1\0" + struct.pack("<H", len(text)) + text + bytes(range(size))
+
+
+def npz_archives():
+    for path in sorted(LEGACY.rglob("*.npz")):
+        if path.stat().st_size <= BYTES_MAX:
+            yield "_".join(path.relative_to(LEGACY).parts), path.read_bytes()
+    members = list(npy_arrays())[-4:]
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w", method) as archive:
+            for name, data in members[:3]:
+                archive.writestr(zipfile.ZipInfo(name + ".npy"), data, method)
+        yield f"method_{method}", file.getvalue()
+
+
+def helix(folder, ending):
+    """Matrices, each alone and with the sidecars, of which those of other tensors do not fit."""
+    sidecars = [path.read_bytes() for path in sorted((LEGACY / "hxzo").glob("*.hxzo"))]
+    for path in sorted((LEGACY / folder).glob("*" + ending)):
+        for number, sidecar in enumerate([b"", *sidecars]):
+            if path.stat().st_size + len(sidecar) <= 4 * BYTES_MAX:
+                yield f"{path.name}_{number}", path.read_bytes() + sidecar + struct.pack("<H", len(sidecar))
+
+
+TARGETS = {
+    "open_raw": files, "open_repaired": files, "decode_block": compressed, "metadata": metadata, "outliers": outliers,
+    "import_safetensors": safetensors, "import_gguf": gguf, "import_npy": npy_arrays, "import_npz": npz_archives,
+    "import_hxzc": lambda: helix("v1_cdna", ".cdna"), "import_hxz2": lambda: helix("v2_hxz", ".hxz"),
+    "import_v3": tensor_folders, "import_hxq": checkpoints,
+}
 
 
 def main(folder):

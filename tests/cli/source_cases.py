@@ -1,9 +1,11 @@
 # Tests of what cdna convert reads: folders, shards, tied tensors, and the inputs that it must refuse.
+import io
 import json
 import math
 import os
 import pickle
 import struct
+import zipfile
 
 import runner
 from runner import (

@@ -84,10 +84,9 @@ class Hxz2 final : public HxzMatrix {
     std::vector<std::byte> stored(block.stored_bytes);
     CDNA_TRY(source_->read_at(block.offset, stored));
     const std::size_t begin = indices.size();
-    indices.resize(begin + block.decoded_bytes);
-    const std::span<std::byte> out = std::span(indices).subspan(begin);
-    CDNA_TRY(decode_hxz2_block(codec_, stored, out));
-    CDNA_CHECK(sha256(out) == block.digest, Code::corrupt, "", "the block's indices differ from what its SHA-256 says");
+    CDNA_TRY(decode_hxz2_block(codec_, stored, block.decoded_bytes, indices));
+    CDNA_CHECK(sha256(std::span(indices).subspan(begin)) == block.digest, Code::corrupt, "",
+               "the block's indices differ from what its SHA-256 says");
     return {};
   }
 

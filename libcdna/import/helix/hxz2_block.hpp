@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "cdna/error.hpp"
 
@@ -16,7 +17,10 @@ enum class Hxz2Codec : std::uint8_t { brotli, zstd, lz4 };
 // "brotli", "zstd", "lz4".
 std::optional<Hxz2Codec> parse_hxz2_codec(std::string_view name);
 
-// Fills `out` from one whole stream or frame. Errors: malformed (damaged, or another length), no_memory.
-Result<void> decode_hxz2_block(Hxz2Codec codec, std::span<const std::byte> stored, std::span<std::byte> out);
+// Appends the `size` bytes that one whole stream or frame decompresses to. Memory: twice what it really gives; of zstd,
+// whose frames state it, `size`, which is at most 32768 times the stored bytes. Errors: malformed (damaged, or another
+// length).
+Result<void> decode_hxz2_block(Hxz2Codec codec, std::span<const std::byte> stored, std::uint64_t size,
+                               std::vector<std::byte>& out);
 
 }  // namespace cdna

@@ -1,0 +1,7 @@
+// Fuzz target: any bytes as an HXZ2 file and, behind it, the sidecar of its matrix: the planes decode to the values.
+#include "fuzz/import_helix.hpp"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  cdna::fuzz::check_helix(std::as_bytes(std::span(data, size)), cdna::open_hxz2);
+  return 0;
+}
