@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "cdna/encode.hpp"
 #include "cdna/matmul.hpp"
 #include "fresh_device.hpp"
 #include "libcdna_cuda/model.hpp"
@@ -280,6 +281,48 @@ TEST_CASE_METHOD(FreshDevice,
   planes = good;
   planes.codebook.back() = infinite;
   CHECK(error_of(planes).code == CDNA_CUDA_MALFORMED);
+}
+
+TEST_CASE_METHOD(FreshDevice, "upload: what kernels do not know of a codebook is refused, and named") {
+  const std::vector<std::byte> codes(4 * 64);
+  std::vector<float> codebook(1024);
+  for (std::size_t i = 0; i < codebook.size(); ++i) codebook[i] = static_cast<float>(i);
+  const std::vector<float> ones(4 * 64, 1.0F);
+  const std::span<const float> all(ones);
+  const auto error_of = [&](EncodedPlanes planes) {
+    planes.bits = 8;
+    planes.codebook = std::span<const float>(codebook).first(std::size_t{256} * planes.vector);
+    planes.codes = std::span(codes).first(codes.size() / planes.vector);
+    const auto bytes = write_file({}, [&](Writer& writer) {
+      must(writer.add_encoded({"w", DType::f32, {4, 64}}, planes));
+    });
+    const cdna_cuda_error error = refused(SavedFile(bytes), upload_options(0, 1));
+    CHECK(error.code == CDNA_CUDA_UNSUPPORTED);
+    CHECK(std::string(error.tensor) == "w");
+    CHECK(device_faults() == "");
+    return std::string(error.message);
+  };
+  const auto says = [](const std::string& message, const char* what) {
+    return message.find(what) != std::string::npos;
+  };
+  EncodedPlanes planes;
+  planes.vector = 2;
+  CHECK(says(error_of(planes), "codes for 2 elements"));
+  planes = {};
+  planes.group = 16;
+  planes.group_factors = all.first(16);
+  CHECK(says(error_of(planes), "groups of 16"));
+  planes.group = 32;
+  planes.group_factors = planes.group_offsets = all.first(8);
+  CHECK(says(error_of(planes), "group offsets"));
+  planes = {};
+  planes.column_scales = all.first(64);
+  CHECK(says(error_of(planes), "column scales"));
+  planes = {};
+  planes.low_rank_left = all.first(4);
+  planes.low_rank_factors = all.first(1);
+  planes.low_rank_right = all.first(64);
+  CHECK(says(error_of(planes), "low rank"));
 }
 
 TEST_CASE("upload: names of codes are those of the header") {
