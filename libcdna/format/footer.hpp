@@ -33,7 +33,7 @@ class Footer {
   Footer() = default;
   Footer(Footer&&) = default;  // Not copied: the spans point into the bytes.
   Footer& operator=(Footer&&) = default;
-  // Checks F1..F6, I1..I15, P1..P9, E1, E2, N1..N5. `bytes` is footer_length bytes from footer_offset.
+  // Checks F1..F6, I1..I15, P1..P9, E1, E2, E7, N1..N5. `bytes` is footer_length bytes from footer_offset.
   static Result<Footer> parse(std::vector<std::byte> bytes, const wire::Tail& tail);
 
   std::uint32_t item_count() const { return static_cast<std::uint32_t>(items_.size()); }

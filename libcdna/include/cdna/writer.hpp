@@ -73,7 +73,7 @@ class Writer {
   Result<std::uint32_t> add_codebook(const TensorSpec& spec, const CodebookOptions& options, const ByteReader& data);
   // A codebook tensor whose planes exist already: they are written as they are, cut into blocks as add_codebook() cuts
   // them, and decode to the same values. Codes and outliers are compressed with spec.codec. The codebook becomes F16
-  // where every entry is a binary16 number, else F32.
+  // where every entry is a binary16 number, else F32; so do group factors and group offsets.
   //
   // Differs from add_codebook() on the data that the planes were made of in what only the data can tell: the source
   // digest is unknown, every block has the whole tensor's max_abs_error, a codebook of class pwl or affine is not
@@ -81,10 +81,11 @@ class Writer {
   // Outlier values may be NaN or infinite: the item then says so, as with Nonfinite::exact.
   //
   // Requires of the planes, or bad_argument with what is wrong: dtype, rows and columns as for add_codebook(), rows of
-  // at most 2^24 bytes of codes; bits, group and sizes as EncodedPlanes says; a codebook that ascends; codebook and
-  // scales finite; zero bits behind the last code of each row; positions that ascend and lie in the matrix; statistics
-  // that are not negative, with the right number of outliers and, within 10^-6, the right entropy (spec/format.md, D4).
-  // limit: over 16 MiB of outliers in a block. Cost: reads the planes once or twice, copies a block at a time.
+  // at most 2^24 bytes of codes; bits, group and sizes as EncodedPlanes says; a codebook that ascends, unless codes
+  // stand for several elements; codebook, scales, offsets and the matrix of low rank finite, no column scale 0; zero
+  // bits behind the last code of each row; positions that ascend and lie in the matrix; statistics that are not
+  // negative, with the right number of outliers and, within 10^-6, the right entropy (spec/format.md, D4). limit: over
+  // 16 MiB of outliers in a block. Cost: reads the planes once or twice, copies a block at a time.
   Result<std::uint32_t> add_encoded(const TensorSpec& spec, const EncodedPlanes& planes);
   // Another name of an earlier tensor.
   Result<std::uint32_t> add_alias(const std::string& name, std::uint32_t tensor);
