@@ -117,8 +117,9 @@ void get_scale_min_k4(int j, Block q, unsigned& d, unsigned& m) {
     d = q[j] & 63U;
     m = q[j + 4] & 63U;
   } else {
-    d = (q[j + 4] & 15U) | (q[j - 4] >> 6U) << 4U;
-    m = q[j + 4] >> 4U | (q[j] >> 6U) << 4U;
+    const auto at = [q](int i) { return static_cast<unsigned>(q[i]); };
+    d = (at(j + 4) & 15U) | at(j - 4) >> 6U << 4U;
+    m = at(j + 4) >> 4U | at(j) >> 6U << 4U;
   }
 }
 
