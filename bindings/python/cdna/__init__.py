@@ -14,7 +14,7 @@ import logging
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ._convert import ConvertedTensor, ConvertReport, convert, save
+from ._convert import ConvertedTensor, ConvertReport, convert, export, save
 from ._core import version as __version__
 from ._encoded import Encoded, encode, pack
 from ._errors import (
@@ -40,7 +40,7 @@ __all__ = [
     "File", "FileError",
     "FileMissingError", "FilePresentError", "FormatError", "LimitError", "LowRank", "Metadata", "OutOfMemoryError", "Outliers",
     "Report", "Tensor", "TensorError", "TensorMissingError", "UnsupportedError", "__version__", "convert",
-    "encode", "open", "pack", "save",
+    "encode", "export", "open", "pack", "save",
 ]  # fmt: skip
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # Notes of reports: shown where the application wants them.

@@ -1,6 +1,7 @@
 """Making files: of arrays, and of models in other formats."""
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -12,8 +13,8 @@ import numpy as np
 from . import _core
 from ._arrays import contiguous, default_threads, is_packed, name_of_dtype, operand
 from ._errors import ArgumentError, error
+from ._file import File, path_bytes
 from ._file import open as open_file
-from ._file import path_bytes
 from ._progress import ProgressOption, shown
 from ._tensor import Tensor
 
@@ -149,15 +150,22 @@ def convert(
     codec: str = "raw",
     nonfinite: str = "refuse",
     dtype: Any = None,
+    source_format: str = "auto",
+    sidecar: str | os.PathLike[str] | None = None,
     threads: int = 0,
     force: bool = False,
     progress: ProgressOption = None,
 ) -> ConvertReport | None:
-    """Converts a safetensors file or a Hugging Face directory, as `cdna convert` does, in memory that does not grow with it.
+    """Converts a model in another format, as `cdna convert` does, in memory that does not grow with it.
 
-    A destination that ends in .safetensors is what `cdna export` makes of a .cdna file (dtype: of floats, else that of the
-    source; of the others force, threads and progress); it returns None. Other parameters: those of save(); an
-    existing destination is replaced with force only. Raises
+    The source: a .safetensors, GGUF, .npy or .npz file, a Hugging Face directory, or what helix-substrate wrote. Its content
+    says which, or source_format: "safetensors", "hxq", "hxzc", "hxz2", "helix-v2", "helix-v3", "gguf", "gguf-hxq" (never
+    found by content), "npy", "npz". sidecar: an HXZO file with the outliers of an hxzc or hxz2 file; else the one beside it.
+    Tensors that the source holds as codes keep them (preset "source") unless a rule of the policy names them.
+
+    A destination that ends in .safetensors, .gguf or .npz is what export() makes of a .cdna file (parameters: dtype, force,
+    threads and progress); it returns None. Other parameters: those of save(); an existing destination is replaced with
+    force only. Raises
     FileMissingError, FilePresentError, FileError, FormatError, UnsupportedError, ArgumentError, LimitError.
 
     >>> import cdna, numpy, os, tempfile
@@ -169,25 +177,60 @@ def convert(
     True
     """
     target = path_bytes(destination)
+    if _core.export_format(target) is not None:
+        _refuse_for_export(
+            policy=policy != "exact", metadata=metadata, embeddings=embeddings is not None, keep_exact=keep_exact,
+            bits_per_weight=bits_per_weight is not None, target_nbytes=target_nbytes is not None, candidates=candidates,
+            codec=codec != "raw", nonfinite=nonfinite != "refuse", source_format=source_format != "auto",
+            sidecar=sidecar is not None,
+        )  # fmt: skip
+        default_threads(threads)
+        export(source, destination, dtype=dtype, force=force, progress=progress)
+        return None
+    if dtype is not None:
+        raise error(ArgumentError, "bad_argument", "dtype is for exports")
+    options = _options(
+        policy, embeddings, keep_exact, bits_per_weight, target_nbytes, candidates, codec, nonfinite, metadata, threads
+    )
+    outliers = b"" if sidecar is None else path_bytes(sidecar)
     with shown(progress, "convert") as callback:
-        if target.endswith(b".safetensors"):
-            _refuse_for_export(
-                policy=policy != "exact", metadata=metadata, embeddings=embeddings is not None, keep_exact=keep_exact,
-                bits_per_weight=bits_per_weight is not None, target_nbytes=target_nbytes is not None, candidates=candidates,
-                codec=codec != "raw", nonfinite=nonfinite != "refuse",
-            )  # fmt: skip
-            default_threads(threads)
-            with open_file(os.fsdecode(source)) as file:
-                kind = "" if dtype is None else name_of_dtype(dtype)
-                _core.export_safetensors(file._core, target, force, kind, callback)
-            return None
-        if dtype is not None:
-            raise error(ArgumentError, "bad_argument", "dtype is for exports to safetensors")
-        options = _options(
-            policy, embeddings, keep_exact, bits_per_weight, target_nbytes, candidates, codec, nonfinite, metadata, threads
-        )
-        fields, _ = _core.convert(path_bytes(source), target, force, options, callback)
+        fields, _ = _core.convert(path_bytes(source), target, force, source_format, outliers, options, callback)
     return _report(fields)
+
+
+def export(
+    source: str | os.PathLike[str] | File,
+    destination: str | os.PathLike[str],
+    *,
+    format: str | None = None,
+    dtype: Any = None,
+    force: bool = False,
+    progress: ProgressOption = None,
+) -> None:
+    """Writes all tensors of a .cdna file, decoded, in another format, as `cdna export` does.
+
+    format: "safetensors", "gguf", "npz", or "hxq", a directory that helix-substrate loads; None: what the ending of the
+    destination says. dtype: of tensors of floats, else that of their source. An existing destination is replaced with force
+    only. Raises FileMissingError, FilePresentError, FileError, FormatError, UnsupportedError (what the format cannot hold),
+    ArgumentError, LimitError.
+
+    >>> import cdna, numpy, os, tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> a, b = (os.path.join(folder.name, name) for name in ("a.cdna", "b.safetensors"))
+    >>> report = cdna.save(a, {"w": numpy.ones(3, "float32")})
+    >>> cdna.export(a, b)
+    >>> os.path.exists(b)
+    True
+    """
+    target = path_bytes(destination)
+    to = _core.export_format(target) if format is None else format
+    if to is None:
+        raise error(ArgumentError, "bad_argument", "format is None, and the destination ends in no .safetensors, .gguf or .npz")
+    kind = "" if dtype is None else name_of_dtype(dtype)
+    with contextlib.ExitStack() as stack:
+        callback = stack.enter_context(shown(progress, "export"))
+        file = source if isinstance(source, File) else stack.enter_context(open_file(os.fsdecode(source)))
+        _core.export_model(file._core, target, force, to, kind, callback)
 
 
 def media_type(name: str) -> str:
@@ -205,7 +248,7 @@ def media_type(name: str) -> str:
 def _refuse_for_export(**given: Any) -> None:
     for name, value in given.items():
         if value:
-            raise error(ArgumentError, "bad_argument", f"{name} is for files of CDNA, not for exports to safetensors")
+            raise error(ArgumentError, "bad_argument", f"{name} is for files of CDNA, not for exports")
 
 
 def _options(

@@ -1,4 +1,4 @@
-// Models into files: arrays of Python's, or what other formats hold; and files into safetensors.
+// Models into files: arrays of Python's, or what other formats hold; and files into other formats.
 #include "cdna/convert.hpp"
 
 #include <nanobind/nanobind.h>
@@ -8,7 +8,9 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 
 #include "aligned_bytes.hpp"
 #include "array_model.hpp"
@@ -133,13 +135,21 @@ nb::dict fields_of(const ConvertReport& report) {
 
 // ---- The calls ----
 
+std::string path_of(const nb::object& path) {
+  const auto bytes = nb::cast<nb::bytes>(path);
+  return {bytes.c_str(), bytes.size()};
+}
+
+FileSinkOptions file_options(bool force) {
+  FileSinkOptions options;
+  options.force = force;
+  return options;
+}
+
 // Where a file goes: its path, or None for `memory`.
 Result<std::unique_ptr<Sink>> sink_for(const nb::object& path, bool force, AlignedBytes& memory) {
   if (path.is_none()) return std::unique_ptr<Sink>(std::make_unique<AlignedSink>(memory));
-  const auto bytes = nb::cast<nb::bytes>(path);
-  FileSinkOptions options;
-  options.force = force;
-  return create_file({bytes.c_str(), bytes.size()}, options);
+  return create_file(path_of(path), file_options(force));
 }
 
 nb::object content_of(const nb::object& path, const AlignedBytes& memory) {
@@ -206,30 +216,59 @@ nb::tuple save(const nb::list& tensors, const nb::list& assets, const nb::object
   return convert_model(model, destination, force, options_of(options), callback);
 }
 
-// A safetensors file or a Hugging Face directory into a file.
-nb::tuple convert_path(const nb::bytes& source, const nb::object& destination, bool force, const nb::dict& options,
-                       const nb::object& callback) {
+// "is not one of auto, safetensors, ..."
+template <class Format>
+[[noreturn]] void raise_unknown_format(const char* name, std::string_view given, std::span<const Format> formats) {
+  std::string names;
+  for (const Format format : formats) names += (names.empty() ? "" : ", ") + std::string(name_of(format));
+  raise_bad_argument(std::string(name) + " is \"" + std::string(given) + "\": not one of " + names);
+}
+
+ModelOptions model_options(std::string_view format, const nb::bytes& sidecar) {
+  const auto known = parse_model_format(format);
+  if (!known) raise_unknown_format("source_format", format, model_formats());
+  return {*known, {sidecar.c_str(), sidecar.size()}};
+}
+
+// A model in another format into a file; sidecar: a path, or b"".
+nb::tuple convert_path(const nb::bytes& source, const nb::object& destination, bool force, std::string_view format,
+                       const nb::bytes& sidecar, const nb::dict& options, const nb::object& callback) {
   const ConvertOptions wanted = options_of(options);
   value_of(check(wanted));
   const std::string path(source.c_str(), source.size());
-  const std::unique_ptr<Model> model = without_gil([&] { return open_model(path); });
+  const ModelOptions what = model_options(format, sidecar);
+  const std::unique_ptr<Model> model = without_gil([&] { return open_model(path, what); });
   return convert_model(*model, destination, force, wanted, callback);
 }
 
-// A file into a safetensors file; dtype: of floats, or "".
-nb::object export_path(const Container& container, const nb::object& destination, bool force, std::string_view dtype,
-                       const nb::object& callback) {
+// What the ending of a path says: the name of an ExportFormat, or None.
+nb::object export_format(const nb::bytes& path) {
+  const auto format = export_format_of({path.c_str(), path.size()});
+  return format ? nb::object(text_of(name_of(*format))) : nb::object(nb::none());
+}
+
+// A file into another format; dtype: of floats, or "".
+nb::object export_path(const Container& container, const nb::object& destination, bool force, std::string_view to,
+                       std::string_view dtype, const nb::object& callback) {
+  const auto format = parse_export_format(to);
+  if (!format) raise_unknown_format("format", to, export_formats());
+  const bool is_folder = *format == ExportFormat::hxq && !destination.is_none();
   const auto opened = container.opened();
   ExportOptions options;
   if (!dtype.empty()) options.dtype = dtype_named(dtype);
   AlignedBytes memory;
-  auto sink = value_of(sink_for(destination, force, memory));
+  std::unique_ptr<Sink> sink = is_folder ? nullptr : value_of(sink_for(destination, force, memory));
+  const std::string folder = is_folder ? path_of(destination) : std::string();
+  const auto write = [&](std::unique_ptr<Sink> asking) {
+    return is_folder ? export_file(opened->reader, folder, *format, file_options(force), options)
+                     : export_model(opened->reader, std::move(asking), *format, options);
+  };
   run_stoppably(
       callback, std::move(sink),
       [&](std::unique_ptr<Sink> asking, const std::atomic<bool>* stop, ProgressCallback progress) -> Result<bool> {
         options.stop = stop;
         options.progress = std::move(progress);
-        auto done = export_safetensors(opened->reader, std::move(asking), options);
+        auto done = write(std::move(asking));
         if (!done) return std::move(done).error();
         return true;
       });
@@ -242,9 +281,10 @@ void add_convert(nb::module_& module) {
   module.def("save", &save, nb::arg("tensors"), nb::arg("assets"), nb::arg("destination").none(), nb::arg("force"),
              nb::arg("options"), nb::arg("progress").none());
   module.def("convert", &convert_path, nb::arg("source"), nb::arg("destination").none(), nb::arg("force"),
-             nb::arg("options"), nb::arg("progress").none());
-  module.def("export_safetensors", &export_path, nb::arg("container"), nb::arg("destination").none(), nb::arg("force"),
-             nb::arg("dtype"), nb::arg("progress").none());
+             nb::arg("format"), nb::arg("sidecar"), nb::arg("options"), nb::arg("progress").none());
+  module.def("export_format", &export_format, nb::arg("path"));
+  module.def("export_model", &export_path, nb::arg("container"), nb::arg("destination").none(), nb::arg("force"),
+             nb::arg("format"), nb::arg("dtype"), nb::arg("progress").none());
 }
 
 }  // namespace cdna::python

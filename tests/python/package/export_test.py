@@ -1,0 +1,80 @@
+"""cdna.export and cdna.convert to other formats: the source's values again, and what is refused leaves no file."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import cdna
+
+
+def test_export_to_safetensors_is_by_the_ending_or_by_name(exact_path, tmp_path):
+    numpy_of = pytest.importorskip("safetensors.numpy")
+    by_ending, by_name, by_convert = (tmp_path / name for name in ("a.safetensors", "b.bin", "c.safetensors"))
+    assert cdna.export(exact_path, by_ending) is None
+    cdna.export(exact_path, by_name, format="safetensors")
+    assert cdna.convert(exact_path, by_convert) is None
+    assert by_ending.read_bytes() == by_name.read_bytes() == by_convert.read_bytes()
+    with cdna.open(exact_path) as file:
+        for name, array in numpy_of.load_file(by_ending).items():
+            assert np.array_equal(array, file[name].numpy())
+
+
+def test_an_open_file_is_exported_and_stays_open(exact_path, tmp_path):
+    with cdna.open(exact_path) as file:
+        cdna.export(file, tmp_path / "a.safetensors")
+        assert file["layer.weight"].numpy().shape == (200, 384)
+    cdna.export(exact_path, tmp_path / "b.safetensors")
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+
+
+def test_dtype_is_that_of_floats(exact_path, tmp_path):
+    numpy_of = pytest.importorskip("safetensors.numpy")
+    cdna.export(exact_path, tmp_path / "a.safetensors", dtype="float32")
+    arrays = numpy_of.load_file(tmp_path / "a.safetensors")
+    assert arrays["layer.half"].dtype == np.float32
+    assert arrays["ints"].dtype == np.int64
+
+
+def test_what_is_refused_leaves_no_file(exact_path, tmp_path):
+    present = tmp_path / "present.safetensors"
+    present.write_bytes(b"mine")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(cdna.ArgumentError, match="format is None, and the destination ends in no"):
+        cdna.export(exact_path, tmp_path / "out")
+    with pytest.raises(cdna.ArgumentError, match='format is "zip": not one of safetensors, gguf, npz, hxq'):
+        cdna.export(exact_path, tmp_path / "out", format="zip")
+    with pytest.raises(cdna.FilePresentError):
+        cdna.export(exact_path, present)
+    with pytest.raises(cdna.FileMissingError):
+        cdna.export(tmp_path / "none.cdna", tmp_path / "out.safetensors")
+    assert sorted(tmp_path.iterdir()) == before
+    assert present.read_bytes() == b"mine"
+    cdna.export(exact_path, present, force=True)
+    assert present.read_bytes() != b"mine"
+
+
+def test_what_says_how_files_of_cdna_are_made_is_refused_for_exports(exact_path, tmp_path):
+    for option in ({"policy": "cb8"}, {"source_format": "gguf"}, {"sidecar": "a.hxzo"}, {"codec": "zstd"}):
+        (name,) = option
+        with pytest.raises(cdna.ArgumentError, match=f"{name} is for files of CDNA, not for exports"):
+            cdna.convert(exact_path, tmp_path / "out.safetensors", **option)
+    with pytest.raises(cdna.ArgumentError, match="dtype is for exports"):
+        cdna.convert(exact_path, tmp_path / "out.cdna", dtype="float32")
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_progress_that_raises_ends_an_export_and_leaves_no_file(exact_path, tmp_path):
+    def stop(done, total):
+        raise RuntimeError(f"{done} of {total}")
+
+    with pytest.raises(RuntimeError, match=" of "):
+        cdna.export(exact_path, tmp_path / "out.safetensors", progress=stop)
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_npz_is_what_numpy_loads(exact_path, tmp_path):
+    cdna.export(exact_path, tmp_path / "out.npz")
+    with np.load(tmp_path / "out.npz") as arrays, cdna.open(exact_path) as file:
+        assert set(arrays) == set(file)
+        for name in file:
+            assert np.array_equal(arrays[name], file[name].numpy()), name
