@@ -64,7 +64,8 @@ class LegacyTest(ToolTest):
 
     def test_codes_of_the_source_stay_codes_and_the_report_says_which(self):
         source = self.take('v2_hxz/t300x200.brotli.br64.cdna2.hxz')
-        out, _ = self.convert(source, 'a.cdna')
+        out, err = self.convert(source, 'a.cdna')
+        self.assertRegex(err, r'(?m)^cdna convert: note: source integrity: ')
         self.assertRegex(out, r'(?m)^as the source has them: 1 tensor, 8\.\d\d bits/weight, 8-bit codes$')
         self.assertEqual(self.decoded('a.cdna'), self.expected('v2_hxz/t300x200.brotli.br64.decoded'))
         document = json.loads(self.convert(source, 'b.cdna', '--json')[0])
@@ -73,7 +74,10 @@ class LegacyTest(ToolTest):
         self.assertEqual((tensor['codes']['bits'], tensor['codes']['vector']), (8, 1))
         self.assertEqual((tensor['codes']['outliers'], tensor['codes']['rank']), (0, 0))
         self.assertAlmostEqual(tensor['codes']['bits_per_weight'], tensor['stored_bytes'] * 8 / 60000)
-        self.assertIn('codes of the source', self.convert(source, 'c.cdna', '--explain')[0])
+        out, err = self.convert(source, 'c.cdna', '--explain')
+        self.assertIn('codes of the source', out)
+        self.assertRegex(out, r'(?m)^  note: source integrity: ')
+        self.assertEqual(err, '')
         self.assertEqual(self.read('a.cdna'), self.read('b.cdna'))
 
     def test_a_sidecar_is_the_one_named_or_none(self):

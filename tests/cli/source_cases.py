@@ -86,7 +86,7 @@ class FolderTest(ToolTest):
         os.symlink('/nowhere', self.path('in/link.json'))
         out, _ = self.convert('in', 'out.cdna', '--explain')
         for left_out in ('modeling.py', 'pytorch_model.bin', 'onnx', 'link.json'):
-            self.assertIn(f'not stored: {left_out}: ', out)
+            self.assertIn(f'note: {left_out}: ', out)
         assets = {asset['name']: asset['bytes'] for asset in self.inspect('out.cdna')['assets']}
         self.assertEqual(
             assets, {'config.json': 22, 'tokenizer.json': len(tokenizer), 'vocab.txt': 4, 'empty.txt': 0}

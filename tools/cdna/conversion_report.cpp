@@ -220,7 +220,7 @@ void print_explanation(const Model& model, const Plan& plan) {
     fmt::print("  {:<12} {} -> {}\n", origin_text(rule), escape(rule.rule.text()), name_of(rule.rule.preset));
   if (plan.budget) print_budget(*plan.budget);
   print_decisions(model, plan);
-  for (const std::string& note : model.notes()) fmt::print("  not stored: {}\n", note);
+  for (const std::string& note : model.notes()) fmt::print("  note: {}\n", note);
   fmt::print("\n");
 }
 

@@ -3,9 +3,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <memory>
+#include <span>
 
 #include "cdna/import.hpp"
 #include "tools/cdna/commands.hpp"
@@ -20,6 +22,7 @@ namespace cdna::tools {
 namespace {
 
 constexpr const char* kProgram = "cdna convert";
+constexpr std::size_t kNotesMax = 20;  // On stderr, about a source.
 
 int report_about(const std::string& source, Error error) {
   if (error.file.empty()) error.file = source;
@@ -36,6 +39,15 @@ auto with_progress(const char* label, ConvertOptions& options, const Work& work)
   auto result = work();
   options.progress = nullptr;
   return result;
+}
+
+// What there is to say about the source: stderr gets the first lines, --explain and --json have all.
+void print_notes(const Model& model) {
+  const std::span<const std::string> notes = model.notes();
+  for (const std::string& note : notes.first(std::min(notes.size(), kNotesMax)))
+    fmt::print(stderr, "{}: note: {}\n", kProgram, note);
+  if (notes.size() > kNotesMax)
+    fmt::print(stderr, "{}: {} more notes: --explain and --json have all\n", kProgram, notes.size() - kNotesMax);
 }
 
 int run_convert(const ConvertArguments& arguments) {
@@ -61,6 +73,7 @@ int run_convert(const ConvertArguments& arguments) {
   auto converted =
       with_progress("converting", *options, [&] { return convert(**model, *plan, *std::move(sink), *options); });
   if (!converted) return report_about(arguments.source, std::move(converted).error());
+  if (!arguments.explain || arguments.json) print_notes(**model);
   const Finished finished{arguments.destination, **model, *plan, *converted};
   if (arguments.json) {
     print_document(finished);
