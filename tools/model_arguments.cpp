@@ -19,7 +19,10 @@ void add_model_options(CLI::App& app, const std::string& what, ModelArguments& a
 }
 
 ModelOptions model_options(const ModelArguments& arguments) {
-  return {parse_model_format(arguments.from).value(), arguments.sidecar};
+  ModelOptions options;
+  options.format = parse_model_format(arguments.from).value();
+  options.sidecar = arguments.sidecar;
+  return options;
 }
 
 }  // namespace cdna::tools

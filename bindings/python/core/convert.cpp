@@ -227,7 +227,10 @@ template <class Format>
 ModelOptions model_options(std::string_view format, const nb::bytes& sidecar) {
   const auto known = parse_model_format(format);
   if (!known) raise_unknown_format("source_format", format, model_formats());
-  return {*known, {sidecar.c_str(), sidecar.size()}};
+  ModelOptions options;
+  options.format = *known;
+  options.sidecar.assign(sidecar.c_str(), sidecar.size());
+  return options;
 }
 
 // A model in another format into a file; sidecar: a path, or b"".
