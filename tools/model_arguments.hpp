@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "cdna/import.hpp"
 
@@ -14,9 +15,11 @@ namespace cdna::tools {
 struct ModelArguments {
   std::string from = "auto";
   std::string sidecar;
+  std::vector<std::string> skip;
+  std::vector<std::string> shapes;
 };
 
-// --from and --sidecar. `what` is the model in help texts: "SRC". Requires: `arguments` outlives the app.
+// --from, --sidecar, --skip and --shape. `what` is the model in help texts: "SRC". Requires: `arguments` outlives the app.
 void add_model_options(CLI::App& app, const std::string& what, ModelArguments& arguments);
 
 // Requires: the app has parsed them.

@@ -406,6 +406,8 @@ class StreamTest(ToolTest):
             '--encoding',
             '--from',
             '--sidecar',
+            '--skip',
+            '--shape',
             '--codec',
             '--keep-exact',
             '--threads',

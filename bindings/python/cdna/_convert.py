@@ -152,6 +152,8 @@ def convert(
     dtype: Any = None,
     source_format: str = "auto",
     sidecar: str | os.PathLike[str] | None = None,
+    skip: Iterable[str] = (),
+    shapes: Mapping[str, tuple[int | None, int | None]] | None = None,
     threads: int = 0,
     force: bool = False,
     progress: ProgressOption = None,
@@ -161,6 +163,8 @@ def convert(
     The source: a .safetensors, GGUF, .npy or .npz file, a Hugging Face directory, or what helix-substrate wrote. Its content
     says which, or source_format: "safetensors", "hxq", "hxzc", "hxz2", "helix-v2", "helix-v3", "gguf", "gguf-hxq" (never
     found by content), "npy", "npz". sidecar: an HXZO file with the outliers of an hxzc or hxz2 file; else the one beside it.
+    skip: shell patterns of tensors that are left out unread, of "helix-v3" and "hxq". shapes: of "hxq", pattern to (rows,
+    columns), None being open, of matrices with 12-bit indices whose shape nothing tells.
     Tensors that the source holds as codes keep them (preset "source") unless a rule of the policy names them.
 
     A destination that ends in .safetensors, .gguf or .npz is what export() makes of a .cdna file (parameters: dtype, force,
@@ -182,7 +186,7 @@ def convert(
             policy=policy != "exact", metadata=metadata, embeddings=embeddings is not None, keep_exact=keep_exact,
             bits_per_weight=bits_per_weight is not None, target_nbytes=target_nbytes is not None, candidates=candidates,
             codec=codec != "raw", nonfinite=nonfinite != "refuse", source_format=source_format != "auto",
-            sidecar=sidecar is not None,
+            sidecar=sidecar is not None, skip=skip, shapes=shapes,
         )  # fmt: skip
         default_threads(threads)
         export(source, destination, dtype=dtype, force=force, progress=progress)
@@ -192,6 +196,8 @@ def convert(
     options = _options(
         policy, embeddings, keep_exact, bits_per_weight, target_nbytes, candidates, codec, nonfinite, metadata, threads
     )
+    options["skip"] = _strings(skip)
+    options["shapes"] = [f"{glob}={'x'.join('*' if n is None else str(n) for n in shape)}" for glob, shape in (shapes or {}).items()]
     outliers = b"" if sidecar is None else path_bytes(sidecar)
     with shown(progress, "convert") as callback:
         fields, _ = _core.convert(path_bytes(source), target, force, source_format, outliers, options, callback)

@@ -224,12 +224,14 @@ template <class Format>
   raise_bad_argument(std::string(name) + " is \"" + std::string(given) + "\": not one of " + names);
 }
 
-ModelOptions model_options(std::string_view format, const nb::bytes& sidecar) {
+ModelOptions model_options(std::string_view format, const nb::bytes& sidecar, const nb::dict& wanted) {
   const auto known = parse_model_format(format);
   if (!known) raise_unknown_format("source_format", format, model_formats());
   ModelOptions options;
   options.format = *known;
   options.sidecar.assign(sidecar.c_str(), sidecar.size());
+  options.skip = option_in<std::vector<std::string>>(wanted, "skip", kTexts);
+  options.shapes = option_in<std::vector<std::string>>(wanted, "shapes", kTexts);
   return options;
 }
 
@@ -239,7 +241,7 @@ nb::tuple convert_path(const nb::bytes& source, const nb::object& destination, b
   const ConvertOptions wanted = options_of(options);
   value_of(check(wanted));
   const std::string path(source.c_str(), source.size());
-  const ModelOptions what = model_options(format, sidecar);
+  const ModelOptions what = model_options(format, sidecar, options);
   const std::unique_ptr<Model> model = without_gil([&] { return open_model(path, what); });
   return convert_model(*model, destination, force, wanted, callback);
 }
