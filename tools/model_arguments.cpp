@@ -19,9 +19,10 @@ void add_model_options(CLI::App& app, const std::string& what, ModelArguments& a
   app.add_option("--skip", arguments.skip,
                  "Of helix-v3 and hxq: shell pattern of tensor names that are left out unread; may be repeated")
       ->allow_extra_args(false);
-  app.add_option("--shape", arguments.shapes,
-                 "Of hxq: GLOB=ROWSxCOLS (either may be *), where nothing in the file tells the shape of a matrix; may be\n"
-                 "repeated")
+  app.add_option(
+         "--shape", arguments.shapes,
+         "Of hxq: GLOB=ROWSxCOLS (either may be *), where nothing in the file tells the shape of a matrix; may be\n"
+         "repeated")
       ->allow_extra_args(false);
 }
 

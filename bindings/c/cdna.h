@@ -795,10 +795,15 @@ typedef struct cdna_convert_options {
    * content), "npy", "npz"; NULL or "auto": what its content says. */
   const char* source_format;
   const char* sidecar; /* HXZO file with the outliers of an hxzc or hxz2 file; NULL: the one beside it, if there is one. */
+  const char* const* skip;   /* Of helix-v3 and hxq: shell patterns of names of tensors that are left out unread. */
+  const char* const* shapes; /* Of hxq: "GLOB=ROWSxCOLS", either may be "*", of matrices whose shape nothing tells. */
+  uint32_t skip_count;
+  uint32_t shape_count;
 } cdna_convert_options;
 
 #define CDNA_CONVERT_OPTIONS_INIT \
-  { (uint32_t)sizeof(cdna_convert_options), 0, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL }
+  { (uint32_t)sizeof(cdna_convert_options), 0, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, \
+    0, 0 }
 
 typedef struct cdna_convert_report {
   uint32_t struct_size;

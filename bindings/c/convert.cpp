@@ -13,14 +13,14 @@
 namespace cdna::c {
 namespace {
 
-Result<std::vector<std::string>> take_patterns(const cdna_convert_options& given) {
-  if (given.keep_exact_count != 0) CDNA_TRY(need(given.keep_exact, "options->keep_exact"));
-  std::vector<std::string> patterns;
-  for (std::uint32_t i = 0; i < given.keep_exact_count; ++i) {
-    const std::string name = "options->keep_exact[" + std::to_string(i) + "]";
-    patterns.emplace_back(CDNA_TRY(text(given.keep_exact[i], name.c_str())));
+Result<std::vector<std::string>> take_texts(const char* const* given, std::uint32_t count, const std::string& name) {
+  if (count != 0) CDNA_TRY(need(given, name.c_str()));
+  std::vector<std::string> texts;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const std::string place = name + "[" + std::to_string(i) + "]";
+    texts.emplace_back(CDNA_TRY(text(given[i], place.c_str())));
   }
-  return patterns;
+  return texts;
 }
 
 Result<ConvertOptions> take_convert_options(const cdna_convert_options& given) {
@@ -36,7 +36,7 @@ Result<ConvertOptions> take_convert_options(const cdna_convert_options& given) {
     return bad_argument("options->encoding '" + std::string(given.encoding) + "' beside a policy or a budget");
   if (given.encoding != nullptr) options.encoding = given.encoding;
   if (given.embeddings != nullptr) options.embeddings = given.embeddings;
-  options.keep_exact = CDNA_TRY(take_patterns(given));
+  options.keep_exact = CDNA_TRY(take_texts(given.keep_exact, given.keep_exact_count, "options->keep_exact"));
   options.codec = CDNA_TRY(need_codec(given.codec, "options->codec"));
   if (given.keep_nonfinite != 0) options.nonfinite = Nonfinite::exact;
   options.threads = CDNA_TRY(take_threads(given.threads, "options->threads"));
@@ -57,6 +57,8 @@ Result<ModelOptions> take_model_options(const cdna_convert_options& given) {
     options.sidecar = given.sidecar;
     if (options.sidecar.empty()) return bad_argument("options->sidecar is empty");
   }
+  options.skip = CDNA_TRY(take_texts(given.skip, given.skip_count, "options->skip"));
+  options.shapes = CDNA_TRY(take_texts(given.shapes, given.shape_count, "options->shapes"));
   return options;
 }
 

@@ -342,6 +342,16 @@ TEST_CASE("C convert: a source that is not of the format asked for, and an unkno
   options.sidecar = "";
   CHECK(cdna_convert(source.c_str(), out.c_str(), &options, nullptr, &error) == CDNA_BAD_ARGUMENT);
   CHECK_THAT(error.message, Catch::Contains("options->sidecar is empty"));
+  options.sidecar = nullptr;
+  options.skip_count = 1;
+  CHECK(cdna_convert(source.c_str(), out.c_str(), &options, nullptr, &error) == CDNA_BAD_ARGUMENT);
+  CHECK_THAT(error.message, Catch::Contains("options->skip is NULL"));
+  options.skip_count = 0;
+  const char* const nothing[] = {nullptr};
+  options.shapes = nothing;
+  options.shape_count = 1;
+  CHECK(cdna_convert(source.c_str(), out.c_str(), &options, nullptr, &error) == CDNA_BAD_ARGUMENT);
+  CHECK_THAT(error.message, Catch::Contains("options->shapes[0] is NULL"));
   CHECK(cdna::test::files_in(folder.path()) == 1);
 }
 
