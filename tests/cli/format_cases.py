@@ -70,7 +70,7 @@ class LegacyTest(ToolTest):
         self.assertEqual(self.decoded('a.cdna'), self.expected('v2_hxz/t300x200.brotli.br64.decoded'))
         document = json.loads(self.convert(source, 'b.cdna', '--json')[0])
         (tensor,) = document['tensors']
-        self.assertEqual((tensor['preset'], tensor['decided_by']), ('source', 'default'))
+        self.assertEqual((tensor['preset'], tensor['decided_by']), ('source', 'source'))
         self.assertEqual((tensor['codes']['bits'], tensor['codes']['vector']), (8, 1))
         self.assertEqual((tensor['codes']['outliers'], tensor['codes']['rank']), (0, 0))
         self.assertAlmostEqual(tensor['codes']['bits_per_weight'], tensor['stored_bytes'] * 8 / 60000)

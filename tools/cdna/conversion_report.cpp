@@ -32,7 +32,10 @@ std::string cut(std::string text) {
   return escape(text);
 }
 
+bool keeps_codes(const TensorPlan& tensor) { return tensor.decision.preset.method == Preset::Method::source; }
+
 std::string decided_by(const Plan& plan, const TensorPlan& tensor) {
+  if (keeps_codes(tensor)) return "source";
   if (tensor.rule) {
     const PlanRule& rule = plan.rules[*tensor.rule];
     const bool is_numbered = rule.origin == PlanRule::Origin::policy;
@@ -197,7 +200,10 @@ ordered_json tensor_json(const Finished& finished, std::size_t i) {
   out["alias_of"] = plan.alias_of ? ordered_json(finished.model.tensors()[*plan.alias_of].name) : ordered_json(nullptr);
   out["reason"] = reason_text(finished.plan, plan);
   const bool chosen = plan.forecast && plan.forecast->choices > 1;
-  out["decided_by"] = rule != nullptr ? origin_text(*rule) : chosen ? "budget" : "default";
+  out["decided_by"] = keeps_codes(plan) ? "source"
+                      : rule != nullptr ? origin_text(*rule)
+                      : chosen          ? "budget"
+                                        : "default";
   const bool is_numbered = rule != nullptr && rule->origin == PlanRule::Origin::policy;
   out["rule"] = is_numbered ? ordered_json(rule->number) : ordered_json(nullptr);
   out["stored_bytes"] = written.stored_bytes;
