@@ -92,6 +92,13 @@ Result<std::unique_ptr<Model>> open_hugging_face_or_hxq(const Request& request, 
   return open_hxq(std::move(model), request.path, request.is_folder, request.options, request.file_system);
 }
 
+Result<std::unique_ptr<Model>> open_hxz(const Request& request, ModelFormat format) {
+  const ModelFormat found = CDNA_TRY(detect_file(request.path, request.file_system));
+  CDNA_CHECK(found == format, Code::malformed, "",
+             "the file does not begin as " + std::string(name_of(format)) + " does", 0);
+  return open_hxz_file(request.path, request.options.sidecar, request.file_system);
+}
+
 Result<std::unique_ptr<Model>> open_as(const Request& request, ModelFormat format) {
   if (format == ModelFormat::safetensors || format == ModelFormat::hxq)
     return open_hugging_face_or_hxq(request, format);
@@ -99,7 +106,7 @@ Result<std::unique_ptr<Model>> open_as(const Request& request, ModelFormat forma
   switch (format) {
     case ModelFormat::hxzc:
     case ModelFormat::hxz2:
-      return open_hxz_file(request.path, request.options.sidecar, request.file_system);
+      return open_hxz(request, format);
     case ModelFormat::helix_v2: {
       const Folder folder = CDNA_TRY(Folder::open(request.path, request.file_system));
       return open_helix_v2(folder);
