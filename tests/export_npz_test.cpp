@@ -49,6 +49,8 @@ Bytes exported(const Bytes& file, const ExportOptions& options = {}) {
   return out;
 }
 
+// Requires: the bytes outlive the model.
+std::unique_ptr<Model> imported(Bytes&& npz) = delete;
 std::unique_ptr<Model> imported(const Bytes& npz) {
   auto model = open_npz_model(memory_source(npz));
   if (!model) FAIL(model.error().describe());
@@ -76,7 +78,8 @@ TEST_CASE("export npz: what NumPy has comes back bit for bit") {
       std::size_t size = bits_of(dtype) / 8;
       for (const std::uint64_t dimension : shape) size *= dimension;
       const Given given{"layer." + std::string(name_of(dtype)), dtype, shape, pattern(size)};
-      const auto model = imported(exported(container({given})));
+      const Bytes npz = exported(container({given}));
+      const auto model = imported(npz);
       REQUIRE(model->tensors().size() == 1);
       CHECK(model->tensors()[0].name == given.name);
       CHECK(model->tensors()[0].dtype == dtype);
@@ -88,7 +91,8 @@ TEST_CASE("export npz: what NumPy has comes back bit for bit") {
 
 TEST_CASE("export npz: BF16 and small floats become F32 with the same values") {
   const Bytes halves = pattern(24);
-  const auto model = imported(exported(container({{"b", DType::bf16, {3, 4}, halves}})));
+  const Bytes npz = exported(container({{"b", DType::bf16, {3, 4}, halves}}));
+  const auto model = imported(npz);
   CHECK(model->tensors()[0].dtype == DType::f32);
   const Bytes values = content(*model, 0);
   REQUIRE(values.size() == 48);
@@ -99,7 +103,8 @@ TEST_CASE("export npz: BF16 and small floats become F32 with the same values") {
   }
   Bytes all(256);
   for (std::size_t i = 0; i < 256; ++i) all[i] = static_cast<std::byte>(i);
-  const auto small = imported(exported(container({{"e", DType::f8_e4m3, {256}, all}})));
+  const Bytes small_npz = exported(container({{"e", DType::f8_e4m3, {256}, all}}));
+  const auto small = imported(small_npz);
   CHECK(small->tensors()[0].dtype == DType::f32);
   const Bytes wide = content(*small, 0);
   const auto wanted = std::as_bytes(small_float_values(DType::f8_e4m3));
@@ -113,7 +118,8 @@ TEST_CASE("export npz: a dtype that is asked for, and BF16, which cannot be") {
   const Bytes file = container({{"w", DType::f32, {2}, Bytes(8, std::byte{0})}, {"i", DType::i32, {1}, Bytes(4)}});
   ExportOptions options;
   options.dtype = DType::f16;
-  const auto model = imported(exported(file, options));
+  const Bytes npz = exported(file, options);
+  const auto model = imported(npz);
   CHECK(model->tensors()[0].dtype == DType::i32);
   CHECK(model->tensors()[1].dtype == DType::f16);
   options.dtype = DType::bf16;

@@ -32,6 +32,8 @@ constexpr std::array<ModelFormat, kFormatNames.size()> kFormats = [] {
   return formats;
 }();
 
+constexpr std::string_view kNoSidecar = "sidecar: only of hxzc and hxz2";
+
 // What is opened, and how.
 struct Request {
   const std::string& path;
@@ -73,8 +75,7 @@ bool takes_files(ModelFormat format) { return format != ModelFormat::helix_v2 &&
 Result<void> check_options(const ModelOptions& options, ModelFormat format) {
   const std::string is_other = ", this is " + std::string(name_of(format));
   const bool has_sidecar = format == ModelFormat::hxzc || format == ModelFormat::hxz2;
-  CDNA_CHECK(options.sidecar.empty() || has_sidecar, Code::bad_argument, "",
-             "sidecar: only of hxzc and hxz2" + is_other);
+  CDNA_CHECK(options.sidecar.empty() || has_sidecar, Code::bad_argument, "", std::string(kNoSidecar) + is_other);
   const bool is_hxq = format == ModelFormat::hxq;
   CDNA_CHECK(options.skip.empty() || is_hxq || format == ModelFormat::helix_v3, Code::bad_argument, "",
              "skip: only of helix-v3 and hxq" + is_other);
@@ -84,6 +85,7 @@ Result<void> check_options(const ModelOptions& options, ModelFormat format) {
 
 // What has codebooks and indices is HXQ, whatever its configuration says.
 Result<std::unique_ptr<Model>> open_hugging_face_or_hxq(const Request& request, ModelFormat format) {
+  CDNA_CHECK(request.options.sidecar.empty(), Code::bad_argument, "", std::string(kNoSidecar));
   auto model = CDNA_TRY(request.is_folder ? open_hugging_face(request.path, request.file_system)
                                           : open_safetensors_file(request.path, request.file_system));
   if (request.options.format == ModelFormat::detect && has_hxq_modules(*model)) format = ModelFormat::hxq;
