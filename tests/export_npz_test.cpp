@@ -150,3 +150,17 @@ TEST_CASE("export npz: a stop is followed, and a container without tensors is an
   CHECK(export_npz(*reader, memory_sink(out), options).error().code == Code::cancelled);
   CHECK(exported(container({})).size() == 22);
 }
+
+TEST_CASE("npz: a tensor whose name would lead a member out of its folder is refused") {
+  for (const std::string name : {"../a", "/a", "a//b", "a/./b", "a/.."}) {
+    INFO(name);
+    const Bytes file = container({{name, DType::u8, {1}, Bytes(1)}});
+    const auto reader = Reader::open(memory_source(file));
+    REQUIRE(reader.has_value());
+    Bytes out;
+    const auto result = export_npz(*reader, memory_sink(out));
+    REQUIRE_FALSE(result.has_value());
+    CHECK(result.error().code == Code::bad_argument);
+    CHECK(result.error().item == name);
+  }
+}

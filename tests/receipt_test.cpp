@@ -185,6 +185,29 @@ TEST_CASE("receipt: a changed tensor breaks its layer and the chain of all after
   }
 }
 
+TEST_CASE("receipt: what has another size than stated is not read, and breaks the chain") {
+  const test::TemporaryFolder folder;
+  copy_arrays(folder);
+  std::filesystem::remove(folder / "tensor_1.npy");
+  test::save_file(folder / "tensor_1.bin", {});
+  std::filesystem::resize_file(folder / "tensor_1.bin", std::uintmax_t{15} << 40);  // Reading it would take hours.
+  const ReceiptReport report = verified(read_file(kLegacy + "receipts/layer_chain.dict.json"), folder.path().string());
+  REQUIRE(report.layers.size() == 3);
+  CHECK(report.layers[0].passed());
+  CHECK_FALSE(report.layers[1].base_ok);
+  CHECK_FALSE(report.layers[1].chain_ok);
+  CHECK_FALSE(report.layers[2].chain_ok);
+  CHECK_FALSE(report.passed());
+}
+
+TEST_CASE("receipt: two layers of one name are refused") {
+  std::string chain = read_file(kLegacy + "receipts/layer_chain.dict.json");
+  for (std::size_t at = 0; (at = chain.find("tensor_1", at)) != std::string::npos;) chain.replace(at, 8, "tensor_0");
+  const auto report = verify_receipt(chain, kLegacy + "receipts");
+  REQUIRE_FALSE(report);
+  CHECK(report.error().code == Code::malformed);
+}
+
 TEST_CASE("receipt: a missing tensor fails even where the receipt was made without it") {
   const test::TemporaryFolder folder;
   // What the original makes of a chain over one absent tensor (SHAKE256 of Python's hashlib).

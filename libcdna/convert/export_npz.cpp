@@ -222,6 +222,17 @@ std::vector<PlannedArray> plan_arrays(const Reader& reader, const ExportOptions&
   return arrays;
 }
 
+// The name of a tensor is no path, but that of a member is for who unpacks it.
+bool leads_elsewhere(std::string_view name) {
+  for (std::size_t begin = 0; begin <= name.size();) {
+    const std::size_t end = std::min(name.find('/', begin), name.size());
+    const std::string_view part = name.substr(begin, end - begin);
+    if (part.empty() || part == "." || part == "..") return true;
+    begin = end + 1;
+  }
+  return false;
+}
+
 class NpzExport {
  public:
   NpzExport(const Reader& reader, std::unique_ptr<Sink> sink, const ExportOptions& options)
@@ -232,6 +243,7 @@ class NpzExport {
         progress_(options.progress, data_bytes()) {}
 
   Result<void> run() {
+    CDNA_TRY(check_names());
     for (const PlannedArray& array : arrays_) CDNA_TRY(write(array));
     CDNA_TRY(check_stop());
     CDNA_TRY(zip_.commit());
@@ -240,6 +252,17 @@ class NpzExport {
   }
 
  private:
+  Result<void> check_names() const {
+    for (const PlannedArray& array : arrays_) {
+      if (!leads_elsewhere(array.name)) continue;
+      Error error =
+          fail(Code::bad_argument, "", "no name for a member of an archive: unpacked, it would lie elsewhere");
+      error.item = array.name;
+      return error;
+    }
+    return {};
+  }
+
   Result<void> write(const PlannedArray& array) {
     CDNA_TRY(zip_.begin_member(array.name + ".npy", array.header.size() + array.data_bytes));
     CDNA_TRY(zip_.append(std::as_bytes(std::span(array.header))));

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <utility>
 
+#include "libcdna/format/utf8.hpp"
 #include "libcdna/import/hugging_face.hpp"
 #include "libcdna/try.hpp"
 
@@ -16,6 +17,20 @@ Result<AssetFile> open_asset(const Folder& folder, const std::string& name, std:
   asset.source = CDNA_TRY(open_source(folder.path_of(name), Io::pread, folder.file_system()));
   asset.description = {name, std::string(media_type), asset.source->size_bytes()};
   return asset;
+}
+
+// Whether a container can have an item of this name (spec/format.md, N1 to N3): what cannot should not end a
+// conversion whose tensors are written.
+bool is_item_name(std::string_view name) {
+  constexpr std::size_t kBytesMax = 1024;
+  if (name.empty() || name.size() > kBytesMax) return false;
+  while (!name.empty()) {
+    const Utf8Char character = next_utf8(name);
+    const bool is_control = character.value < 0x20 || (character.value >= 0x7F && character.value < 0xA0);
+    if (!character.valid || is_control) return false;
+    name.remove_prefix(character.size);
+  }
+  return true;
 }
 
 // Why an entry cannot be an asset whatever its name; "" for regular files.
@@ -43,6 +58,10 @@ Result<void> collect_files(const Folder& folder, const std::vector<std::string>&
     if (std::binary_search(weights.begin(), weights.end(), name)) continue;
     const EntryKind kind = CDNA_TRY(folder.kind_within(name));
     const FileUse use = use_of(name);
+    if (kind == EntryKind::file && !use.media_type.empty() && !is_item_name(name)) {
+      notes.push_back({name, "left out: an asset cannot have such a name"});
+      continue;
+    }
     if (kind == EntryKind::file && !use.media_type.empty()) {
       assets.push_back(CDNA_TRY(open_asset(folder, name, use.media_type)));
       continue;

@@ -13,11 +13,11 @@ namespace cdna {
 // digests, of a part).
 inline constexpr const char* kSourceIntegrityKey = "cdna.source.integrity";
 
-// Records it, and notes it with its reason.
+// Records it, and notes it with its reason, before all else.
 inline void state_integrity(std::string_view integrity, std::string_view reason, Metadata& metadata,
                             std::vector<std::string>& notes) {
   metadata[kSourceIntegrityKey] = std::string(integrity);
-  notes.push_back("source integrity: " + std::string(integrity) + ": " + std::string(reason));
+  notes.insert(notes.begin(), "source integrity: " + std::string(integrity) + ": " + std::string(reason));
 }
 
 }  // namespace cdna

@@ -290,6 +290,8 @@ class DifferentTest(DiffTest):
             path = os.path.join(VECTORS, name)
             self.export(path, 'out.safetensors', '--dtype', 'f32', '--force')
             names = [t['name'] for t in self.inspect(path)['tensors'] if t['dtype'] == 'F32' and 'unsupported' not in t]
+            if name == 'codebook_group_offset.cdna':
+                names.remove('rows')  # Its outliers are F64, which an export as F32 rounds.
             for tensor in self.diff(path, 'out.safetensors', *names)['tensors'] if names else ():
                 compared += 1
                 self.assertIn(tensor['verdict'], ('decoded equal', 'identical bytes'), (name, tensor))

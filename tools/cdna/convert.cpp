@@ -22,7 +22,7 @@ namespace cdna::tools {
 namespace {
 
 constexpr const char* kProgram = "cdna convert";
-constexpr std::size_t kNotesMax = 20;  // On stderr, about a source.
+constexpr std::size_t kNotesMax = 200;  // On stderr, about a source.
 
 int report_about(const std::string& source, Error error) {
   if (error.file.empty()) error.file = source;
@@ -66,7 +66,11 @@ int run_convert(const ConvertArguments& arguments) {
   auto sink = create_file(arguments.destination, sink_options);
   if (!sink) return report(kProgram, sink.error());
   auto plan = with_progress("measuring", *options, [&] { return make_plan(**model, *options); });
-  if (!plan) return report(kProgram, with_option_names(arguments, std::move(plan).error()));
+  if (!plan) {
+    Error error = with_option_names(arguments, std::move(plan).error());
+    if (!error.item.empty() && error.file.empty()) error.file = arguments.source;
+    return report(kProgram, error);
+  }
   for (const std::string& note : plan->notes)
     fmt::print(stderr, "{}: note: {}\n", kProgram, escape(note_with_option_names(note)));
   if (arguments.explain && !arguments.json) print_explanation(**model, *plan);

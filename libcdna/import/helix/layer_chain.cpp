@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
+#include <string>
 #include <utility>
 
 #include "libcdna/import/helix/shake256.hpp"
@@ -79,6 +81,11 @@ class Walk {
     const std::optional<ChainBytes> base = CDNA_TRY(source_.find(layer.name, layer.base_bytes));
     const std::optional<ChainBytes> sidecar = CDNA_TRY(find_sidecar(layer));
     check.is_found = base.has_value();
+    if (!sizes_fit(layer, base, sidecar)) {
+      is_cut_ = true;
+      report(check);
+      return {};
+    }
     const ChainBytes nothing;
     Shake256 chain;
     Shake256 base_digest;
@@ -98,7 +105,7 @@ class Walk {
     sidecar_digest.finish(digest);
     check.sidecar_ok = sidecar ? layer.sidecar_bytes == sidecar->size_bytes && hex(digest) == layer.sidecar_digest
                                : layer.sidecar_digest == kNone && layer.sidecar_bytes == 0;
-    check.chain_ok = hex(state_) == layer.chain_digest;
+    check.chain_ok = !is_cut_ && hex(state_) == layer.chain_digest;
     report(check);
     return {};
   }
@@ -106,6 +113,12 @@ class Walk {
   const State& state() const { return state_; }
 
  private:
+  // What has another size than the receipt says needs no hash to be wrong. So the work is bounded by what it states.
+  static bool sizes_fit(const ChainLayer& layer, const std::optional<ChainBytes>& base,
+                        const std::optional<ChainBytes>& sidecar) {
+    return (!base || base->size_bytes == layer.base_bytes) && (!sidecar || sidecar->size_bytes == layer.sidecar_bytes);
+  }
+
   // Where its own entry is missing the original took the tensor's: with the model as source of sidecars, all of them.
   Result<std::optional<ChainBytes>> find_sidecar(const ChainLayer& layer) const {
     const std::string own = layer.name + "_sidecar";
@@ -137,6 +150,7 @@ class Walk {
   const ChainSource& source_;
   ReceiptReport& report_;
   State state_{};
+  bool is_cut_ = false;  // A layer was not hashed, and the state is none from there on.
   bool is_broken_ = false;
 };
 
@@ -177,8 +191,11 @@ Result<LayerChain> parse_layer_chain(const PythonJson& json) {
              "\"layer_count\" is not the number of \"layers\"");
   LayerChain chain;
   chain.root = *std::move(root);
+  std::set<std::string> names;
   for (const PythonJson& layer : layers->items) {
     chain.layers.push_back(CDNA_TRY(parse_layer(layer, chain.layers.size())));
+    CDNA_CHECK(names.insert(chain.layers.back().name).second, Code::malformed, "",
+               "two layers are called " + escape(chain.layers.back().name));
     CDNA_CHECK(chain.layers.back().base_bytes <= kItemBytesMax && chain.layers.back().sidecar_bytes <= kItemBytesMax,
                Code::malformed, "", "a layer of over 2^32 bytes, which a chain cannot hold");
   }

@@ -235,8 +235,8 @@ Result<void> export_safetensors(const Reader& reader, std::unique_ptr<Sink> sink
 // same bytes. NumPy has no BF16, F8, F6 and F4: such tensors become F32, which holds each of their values; BF16 becomes
 // what ExportOptions::dtype says if that is set (F16 rounds). Metadata and assets have no place in such a file.
 // Requires: a sink. Memory: 4 MiB, or one row, and some 100 bytes for each tensor. After an error the sink has been
-// destroyed, which leaves no file. Errors: bad_argument (dtype, BF16 included), unsupported, corrupt, malformed, io,
-// exists, limit (a row over 256 MiB to be decoded), cancelled.
+// destroyed, which leaves no file. Errors: bad_argument (dtype, BF16 included; a name that is a path out of a folder),
+// unsupported, corrupt, malformed, io, exists, limit (a row over 256 MiB to be decoded), cancelled.
 Result<void> export_npz(const Reader& reader, std::unique_ptr<Sink> sink, const ExportOptions& options = {});
 
 // Writes all tensors of a container, aliases as tensors of their own, as one GGUF file of version 3. Floats of two
