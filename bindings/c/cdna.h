@@ -394,9 +394,10 @@ CDNA_API cdna_code cdna_codebook(const cdna_reader* reader, uint64_t tensor, con
 
 /* Rows [row_begin, row_end) of the matrix view as elements of `dtype`, row i at out + i * row_stride bytes (0: without
  * gaps; at least what a row takes). An exact tensor can be had as its own dtype; every tensor of a float dtype as F16,
- * BF16, F32 and F64. A codebook tensor is decoded in f32 and rounded once; the source's dtype restores outliers bit for
- * bit. Touches the covering blocks only. `workers` may be NULL: the calling thread alone. After an error `out` holds
- * anything. Errors: those of reading (IO, CORRUPT, MALFORMED, UNSUPPORTED, LIMIT, NO_MEMORY); BAD_ARGUMENT. */
+ * BF16, F32 and F64. A codebook tensor is decoded in f32 and rounded once. The dtype of its plane of outliers, which need
+ * not be the source's, restores outliers bit for bit, unless a matrix of low rank or column scales change them. Touches
+ * the covering blocks only. `workers` may be NULL: the calling thread alone. After an error `out` holds anything. Errors:
+ * those of reading (IO, CORRUPT, MALFORMED, UNSUPPORTED, LIMIT, NO_MEMORY); BAD_ARGUMENT. */
 CDNA_API cdna_code cdna_read_rows(const cdna_reader* reader, uint64_t tensor, uint64_t row_begin, uint64_t row_end,
                                   uint32_t dtype, void* out, uint64_t row_stride, cdna_workers* workers,
                                   cdna_error* error);

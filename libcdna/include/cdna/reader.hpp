@@ -283,11 +283,11 @@ class Tensor : public Item {
   // Decodes rows [begin, end) into `out`: row-major elements of `dtype`, little-endian. Any exact tensor can be read as
   // its own dtype; every tensor of a float dtype, F8, F6 and F4 included, as F16, BF16, F32 or F64. A codebook tensor
   // is decoded in f32 (spec/format.md 13.2) and then rounded once; exact values and outliers are converted from what is
-  // stored, so that the source dtype restores their bits, unless a matrix of low rank or column scales change them
-  // (other conversions go through f32: from F64 they round twice).
-  // Requires: begin
-  // <= end <= rows(), out.size() == (end - begin) * row_bytes(dtype). Errors: io, corrupt, malformed, unsupported,
-  // limit; bad_argument for another dtype. Cost: touches only the covering blocks.
+  // stored, so that the dtype in which they are stored restores their bits: of outliers that of their plane, which need
+  // not be the source's, and not where a matrix of low rank or column scales change them (other conversions go through
+  // f32: from F64 they round twice).
+  // Requires: begin <= end <= rows(), out.size() == (end - begin) * row_bytes(dtype). Errors: io, corrupt, malformed,
+  // unsupported, limit; bad_argument for another dtype. Cost: touches only the covering blocks.
   Result<void> read_rows(std::uint64_t begin, std::uint64_t end, DType dtype, std::span<std::byte> out) const;
 
   // plane_bytes(0) of an exact tensor in contiguous layout: its row-major elements. Errors: those of plane_bytes() and
