@@ -16,7 +16,7 @@ SEED = 20240611
 
 # Where hypothesis keeps what it found in sources: not beside them.
 os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(ROOT / "build/hypothesis"))
-sys.path.insert(0, str(ROOT / "spec/reference"))
+sys.path[:0] = [str(ROOT / "spec/reference"), str(VECTORS)]  # The reference decoder; the vectors' own writer.
 
 
 def pytest_report_header() -> str:

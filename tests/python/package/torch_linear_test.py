@@ -4,16 +4,19 @@ import io
 import pickle
 import threading
 import weakref
+from collections import OrderedDict
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
+import builder  # noqa: E402
 import cdna  # noqa: E402
 import cdna.torch  # noqa: E402
+import describe  # noqa: E402
 import torch.utils.checkpoint  # noqa: E402
-from cdna.torch import chunked, operators, packed  # noqa: E402
+from cdna.torch import chunked, native, operators, packed  # noqa: E402
 from cdna.torch.planes import decode_rows, unpack_codes  # noqa: E402
 from torch import nn  # noqa: E402
 
@@ -613,6 +616,67 @@ def test_from_tensor_copies_the_planes_of_a_file():
             CdnaLinear.from_tensor(file["v"])
         file.close()  # Nothing of it is needed.
         layer(torch.ones(2, 70))
+
+
+# Values that no smaller type has, and bits of NaNs: a quiet one, and one that is not.
+OUTLIERS = {
+    "F16": [1 + 2.0**-10, 2.0**-24, -0.0, "037E", "01FC"],
+    "BF16": [1 + 2.0**-7, 2.0**120, -0.0, "C3FF", "817F"],
+    "F32": [1 + 2.0**-23, 2.0**-149, -0.0, "0500C0FF", "0100807F"],
+    "F64": [1 + 2.0**-52, 1e300, -0.0, "050000000000F8FF", "010000000000F07F"],
+}
+EXACT = {("F16", "F32"), ("BF16", "F32"), ("F16", "F64"), ("BF16", "F64"), ("F32", "F64"), *((name, name) for name in OUTLIERS)}
+
+
+def file_with_outliers(stored, dtype, count):
+    """`layer.weight` [64, 70] of a dtype, in blocks of 16 rows, with the first `count` outliers of another in row 18."""
+    # The builder takes a NaN as stored and decoded bytes; the latter are not looked at.
+    values = [(bytes.fromhex(value), bytes(4)) if isinstance(value, str) else value for value in OUTLIERS[stored][:count]]
+    blocks = [[], [(2 * 70 + 3 * i, value) for i, value in enumerate(values)], [], [(9, 3.0)]]
+    item = describe.codebook("layer.weight", [64, 70], 3, describe.code_noise(64 * 70, 3), describe.even_book(3), dtype=dtype,
+                             rows_per_block=16, row_scale=[1 + i / 64 for i in range(64)], outliers=(stored, blocks),
+                             optional=builder.NONFINITE)  # fmt: skip
+    return cdna.open(builder.build(builder.File([item])).data)
+
+
+def same_bits(one, other):
+    """Of a tensor of torch, and an array, which may hold the bits of bfloat16."""
+    return one.detach().contiguous().view(torch.uint8).numpy().tobytes() == np.ascontiguousarray(other).tobytes()
+
+
+@pytest.mark.parametrize("dtype", list(OUTLIERS))
+@pytest.mark.parametrize("stored", list(OUTLIERS))
+def test_outliers_of_another_type_than_the_tensor(stored, dtype):
+    file = file_with_outliers(stored, dtype, 5)
+    tensor = file["layer.weight"]
+    kind = getattr(torch, {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}[dtype])
+    assert native.has_planes(tensor) == ((stored, dtype) in EXACT)
+    if (stored, dtype) in EXACT:
+        layer = CdnaLinear.from_tensor(tensor)
+        assert layer.outlier_values.dtype == kind and layer.outlier_values[:3].tolist() == OUTLIERS[stored][:3]
+        assert layer.outlier_positions.tolist() == [18 * 70 + 3 * i for i in range(5)] + [48 * 70 + 9]
+        assert same_bits(layer.dequantize(), tensor.numpy())
+    else:
+        with pytest.raises(ValueError, match=f"layer.weight is no matrix.* {dtype} .*outliers {stored}"):
+            CdnaLinear.from_tensor(tensor)
+    model = nn.Sequential(OrderedDict(layer=nn.Linear(70, 64, bias=False, dtype=kind)))
+    cdna.torch.load_module(model, file)
+    assert type(model.layer) is (CdnaLinear if (stored, dtype) in EXACT else nn.Linear)
+    weight = model.layer.dequantize() if (stored, dtype) in EXACT else model.layer.weight
+    assert same_bits(weight, tensor.numpy())
+
+
+@pytest.mark.parametrize("stored, dtype", [("F16", "F32"), ("BF16", "F32"), ("F16", "F64"), ("F32", "F64")])
+def test_products_with_outliers_of_another_type(tmp_path, stored, dtype):
+    tensor = file_with_outliers(stored, dtype, 1)["layer.weight"]
+    layer = CdnaLinear.from_tensor(tensor, dtype=torch.float32)
+    weight, x = torch.from_numpy(tensor.numpy("F32")), torch.randn(3, 70)
+    assert same_bits(layer.dequantize(), tensor.numpy("F32"))
+    assert_product(layer(x), x, layer, weight, None, magnitudes(layer))
+    holder = CdnaLinear(70, 64, bias=False)
+    (tmp_path / "m.cdna").write_bytes(tensor.file.buffer)
+    assert cdna.torch.load_model(nn.Sequential(OrderedDict(layer=holder)), tmp_path / "m.cdna") == ([], [])
+    assert same_bits(holder.dequantize(torch.float32), tensor.numpy("F32"))
 
 
 def test_several_threads_use_one_layer():

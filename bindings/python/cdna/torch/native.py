@@ -13,6 +13,7 @@ from torch import Tensor
 import cdna
 
 from .. import _core, _matmul
+from .._tensor import OUTLIERS
 from .dtypes import ENCODABLE, bits_of, name_of, tensor_of, torch_dtype
 from .planes import Planes, bits_of_codebook, group_of
 
@@ -40,17 +41,45 @@ def _own(array: Any) -> Tensor | None:
     return None if array is None or array.size == 0 else torch.from_numpy(np.array(array))
 
 
-def _outliers(values: Any, positions: Any, dtype: str) -> tuple[Tensor | None, Tensor | None]:
+# Other types that have every value of a type of outliers.
+_WIDER = {"F16": ("F32", "F64"), "BF16": ("F32", "F64"), "F32": ("F64",)}
+
+
+def _outlier_dtype(tensor: cdna.Tensor) -> str:
+    """The type in which a tensor's outliers are stored, which need not be its own; without outliers its own."""
+    found = tensor._plane(OUTLIERS)
+    return tensor.dtype if found is None else str(found[1]["dtype"])
+
+
+def _has_exact_outliers(tensor: cdna.Tensor) -> bool:
+    """Whether all outliers that there could be are values of the tensor's type, as Planes has them."""
+    stored = _outlier_dtype(tensor)
+    return stored == tensor.dtype or tensor.dtype in _WIDER.get(stored, ())
+
+
+def _widened(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """Values of a smaller type as the decoder widens them (spec/format.md, 13.2)."""
+    wide = values.to(dtype)
+    if values.dtype == torch.float16 and dtype == torch.float32:
+        # torch makes every NaN quiet: its fraction then has its highest bit, 9 here and 22 there.
+        signals = values.isnan() & (values.view(torch.int16) & (1 << 9) == 0)
+        wide.view(torch.int32)[signals] &= ~(1 << 22)
+    return wide
+
+
+def _outliers(values: Any, positions: Any, stored: str, dtype: str) -> tuple[Tensor | None, Tensor | None]:
+    """Outliers of the type `stored` as such of `dtype`, which has all of its values."""
     if values is None or values.size == 0:
         return None, None
-    return tensor_of(np.array(values), torch_dtype(dtype)), torch.from_numpy(positions.astype(np.int64))
+    held = _widened(tensor_of(np.array(values), torch_dtype(stored)), torch_dtype(dtype))
+    return held, torch.from_numpy(positions.astype(np.int64))
 
 
-def _planes(source: Any, outlier_values: Any, outlier_positions: Any) -> Planes:
+def _planes(source: Any, outlier_values: Any, outlier_positions: Any, outlier_dtype: str) -> Planes:
     codes, codebook = _own(source.codes), _own(source.codebook)
     if codes is None or codebook is None:
         raise ValueError("there are no codes")
-    values, positions = _outliers(outlier_values, outlier_positions, source.dtype)
+    values, positions = _outliers(outlier_values, outlier_positions, outlier_dtype, source.dtype)
     return Planes(
         codes,
         codebook,
@@ -75,11 +104,12 @@ def encode(weight: Tensor, preset: str, threads: int = 0) -> Planes:
     if weight.dim() != 2:
         raise ValueError(f"a weight of shape {list(weight.shape)} is no matrix")
     encoded = cdna.encode(weight.detach().cpu(), preset, threads=threads)
-    return _planes(encoded, encoded.outlier_values, encoded.outlier_positions)
+    return _planes(encoded, encoded.outlier_values, encoded.outlier_positions, encoded.dtype)
 
 
 def has_planes(tensor: cdna.Tensor) -> bool:
-    """Whether planes_of() can give those of a tensor.
+    """Whether planes_of() can give those of a tensor: not where they are of other kinds than Planes has, nor where
+    outliers are of a type with values that the tensor's has not. (Such tensors are decoded.)
 
     >>> import cdna, cdna.torch, torch
     >>> has_planes(cdna.open(cdna.torch.save({"w": torch.ones(2, 2)}))["w"])
@@ -87,18 +117,21 @@ def has_planes(tensor: cdna.Tensor) -> bool:
     """
     if tensor.encoding != "cdna.codebook" or tensor.ndim != 2:
         return False
-    return tensor._has_plain_planes() and (tensor.group == 0 or tensor.scale_table is not None)
+    has_table = tensor.group == 0 or tensor.scale_table is not None
+    return has_table and tensor._has_plain_planes() and _has_exact_outliers(tensor)
 
 
 def planes_of(tensor: cdna.Tensor) -> tuple[Planes, int, torch.dtype]:
-    """A copy of the planes of a file's tensor, its columns, and the type of its source. Raises ValueError where it is no
-    matrix with a codebook, cdna.CdnaError where the file is damaged.
+    """A copy of the planes of a file's tensor, its columns, and the type of its source, which that of the outliers
+    becomes. Raises ValueError where has_planes() says no, cdna.CdnaError where the file is damaged.
     """
     if not has_planes(tensor):
-        raise ValueError(f"{tensor.name} is no matrix with a codebook: {tensor.encoding} {list(tensor.shape)}")
+        what = f"{tensor.encoding} {tensor.dtype} {list(tensor.shape)}, outliers {_outlier_dtype(tensor)}"
+        raise ValueError(f"{tensor.name} is no matrix with a codebook and planes that a layer can have: {what}")
     outliers = tensor.outliers
     assert outliers is not None
-    return _planes(tensor, outliers.values, outliers.positions), tensor.cols, torch_dtype(tensor.dtype)
+    planes = _planes(tensor, outliers.values, outliers.positions, _outlier_dtype(tensor))
+    return planes, tensor.cols, torch_dtype(tensor.dtype)
 
 
 def _bytes(plane: Tensor | None) -> Any:
