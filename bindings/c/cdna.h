@@ -323,6 +323,9 @@ typedef struct cdna_tensor_info {
   double sum_squares;
   double sum_squared_error;
   uint8_t source_digest[32]; /* All 0: unknown. */
+  int32_t is_plain;          /* 1: elements, or codes with codebook, scales and outliers, alone give the values. 0: further
+                              * planes do too (offsets, a matrix of low rank, column scales), or it is not supported. */
+  uint32_t reserved;         /* 0 */
 } cdna_tensor_info;
 
 CDNA_API cdna_code cdna_tensor_describe(const cdna_reader* reader, uint64_t tensor, cdna_tensor_info* ret_info,
@@ -371,6 +374,8 @@ typedef struct cdna_plane_info {
   uint64_t stored_bytes;
   uint32_t layout; /* CDNA_LAYOUT_ */
   uint32_t scope;  /* CDNA_SCOPE_ */
+  uint32_t vector; /* Elements of a row that an entry stands for: 1; of codes 1, 2 or 4. */
+  uint32_t reserved; /* 0 */
 } cdna_plane_info;
 
 /* Requires: plane < plane_count. */

@@ -35,6 +35,15 @@ std::uint32_t group_of(const Tensor& tensor) {
   return 0;
 }
 
+// Whether no plane but data, codes, codebook, scales and outliers takes part in the values (spec/format.md, 13.2).
+bool has_plain_planes(const Tensor& tensor) {
+  for (std::uint32_t i = 0; i < tensor.plane_count(); ++i) {
+    const std::uint16_t role = tensor.plane(i).role;
+    if (role > CDNA_PLANE_OUTLIERS && role < CDNA_PLANE_IGNORABLE) return false;
+  }
+  return true;
+}
+
 // Errors: none but of memory.
 Result<bool> is_supported(const Tensor& tensor) {
   const Result<void> checked = tensor.check_supported();
@@ -74,6 +83,7 @@ Result<cdna_tensor_info> info_of(const cdna_reader& reader, const NamedTensor& n
   info.bits = first.bits;
   info.group = group_of(tensor);
   info.supported = CDNA_TRY(is_supported(tensor)) ? 1 : 0;
+  info.is_plain = info.supported != 0 && has_plain_planes(tensor) ? 1 : 0;
   add_errors(tensor, info);
   return info;
 }
@@ -113,6 +123,7 @@ Result<void> describe_plane(const cdna_reader* reader, std::uint64_t tensor, std
   info.stored_bytes = given.stored_bytes;
   info.layout = given.layout;
   info.scope = given.scope;
+  info.vector = given.vector;
   return give_struct(info, ret_info, "ret_info");
 }
 

@@ -5,8 +5,11 @@
 #include <atomic>
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <cstddef>
 #include <mutex>
+#include <set>
 #include <thread>
+#include <utility>
 
 #include "../random.hpp"
 #include "../sample_file.hpp"
@@ -105,6 +108,8 @@ TEST_CASE("c: every tensor is found and described as in C++") {
     CHECK(info.bits == (tensor.encoding() == "cdna.exact" ? cdna::bits_of(tensor.dtype()) : 8U));
     CHECK(info.group == 0);
     CHECK(info.supported == 1);
+    CHECK(info.is_plain == 1);
+    CHECK(info.reserved == 0);
     CHECK(cdna_tensor_check(both.c.get(), i, nullptr) == CDNA_OK);
     CHECK(info.max_abs_error == tensor.max_abs_error());
     CHECK(info.sum_squares == tensor.sum_squares());
@@ -116,6 +121,88 @@ TEST_CASE("c: every tensor is found and described as in C++") {
   CHECK(describe_c(both.c, find_c(both.c, "temperature")).rank == 0);
   CHECK(describe_c(both.c, find_c(both.c, "temperature")).alias_of == nullptr);
   CHECK(describe_c(open_c(tensors()), 0).group == 64);
+}
+
+namespace {
+
+std::string good(const std::string& name) {
+  return std::string(CDNA_SOURCE_DIR) + "/spec/vectors/good/" + name + ".cdna";
+}
+
+ReaderHandle open_file_c(const std::string& path) {
+  cdna_reader* reader = nullptr;
+  must_c([&](cdna_error* error) { return cdna_open(path.c_str(), nullptr, &reader, error); });
+  return ReaderHandle(reader);
+}
+
+bool has_further_planes(const cdna::Tensor& tensor) {
+  for (std::uint32_t i = 0; i < tensor.plane_count(); ++i) {
+    const std::uint16_t role = tensor.plane(i).role;
+    if (role == CDNA_PLANE_GROUP_OFFSET || role == CDNA_PLANE_LEFT || role == CDNA_PLANE_COLUMN_SCALE) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+TEST_CASE("c: vectors of codes, and planes beyond scales and outliers, are told") {
+  std::set<std::pair<std::uint32_t, int>> seen;
+  for (const char* const name :
+       {"row_scale", "vectors", "vectors_f32", "group_16", "group_offset", "low_rank", "column_scale", "extensions"}) {
+    CAPTURE(name);
+    const cdna::Reader cpp = must(cdna::Reader::open(good(std::string("codebook_") + name)));
+    const ReaderHandle reader = open_file_c(good(std::string("codebook_") + name));
+    for (std::uint64_t i = 0; i < cdna_tensor_count(reader.get()); ++i) {
+      const cdna::Tensor tensor = cpp.resolve(cpp.tensor_item(static_cast<std::uint32_t>(i)));
+      const cdna_tensor_info info = describe_c(reader, i);
+      CHECK(info.is_plain == (has_further_planes(tensor) ? 0 : 1));
+      for (std::uint32_t plane = 0; plane < info.plane_count; ++plane) {
+        auto described = sized<cdna_plane_info>();
+        must_c([&](cdna_error* error) { return cdna_plane_describe(reader.get(), i, plane, &described, error); });
+        // The columns say it too.
+        const std::uint64_t expected = plane == 0 && info.cols != 0 ? info.cols / described.row_entries : 1;
+        CHECK(described.vector == expected);
+        if (plane == 0) seen.emplace(described.vector, info.is_plain);
+      }
+    }
+  }
+  for (const std::uint32_t vector : {1U, 2U, 4U}) {
+    for (const int is_plain : {0, 1}) {
+      CAPTURE(vector);
+      CAPTURE(is_plain);
+      CHECK(seen.count({vector, is_plain}) == 1);
+    }
+  }
+}
+
+TEST_CASE("c: a tensor that is not supported is not plain") {
+  for (const char* const name : {"unknown_encoding", "unknown_role_codebook", "unknown_vector_codes"}) {
+    CAPTURE(name);
+    const ReaderHandle reader = open_file_c(good(name));
+    int unsupported = 0;
+    for (std::uint64_t i = 0; i < cdna_tensor_count(reader.get()); ++i) {
+      const cdna_tensor_info info = describe_c(reader, i);
+      CHECK(info.is_plain == info.supported);
+      unsupported += info.supported == 0 ? 1 : 0;
+    }
+    CHECK(unsupported > 0);
+  }
+}
+
+TEST_CASE("c: what is described ends where the caller's struct does") {
+  const ReaderHandle reader = open_c(tensors());
+  auto info = sized<cdna_tensor_info>();
+  info.struct_size = offsetof(cdna_tensor_info, is_plain);
+  info.is_plain = 77;
+  must_c([&](cdna_error* error) { return cdna_tensor_describe(reader.get(), 0, &info, error); });
+  CHECK(info.rows == 203);
+  CHECK(info.is_plain == 77);
+  auto plane = sized<cdna_plane_info>();
+  plane.struct_size = offsetof(cdna_plane_info, vector);
+  plane.vector = 77;
+  must_c([&](cdna_error* error) { return cdna_plane_describe(reader.get(), 0, 0, &plane, error); });
+  CHECK(plane.rows == 203);
+  CHECK(plane.vector == 77);
 }
 
 TEST_CASE("c: a name that is not there is not found, and named") {
@@ -151,6 +238,8 @@ TEST_CASE("c: planes are described as in C++, and raw ones are pointers into the
       CHECK(info.stored_bytes == expected.stored_bytes);
       CHECK(info.layout == expected.layout);
       CHECK(info.scope == expected.scope);
+      CHECK(info.vector == 1);
+      CHECK(info.reserved == 0);
       const auto bytes = tensor.plane_bytes(plane);
       const void* data = nullptr;
       std::uint64_t size = 0;
