@@ -201,4 +201,26 @@ Result<const CodebookTables*> File::tables(std::uint32_t item) const {
   return expected;
 }
 
+bool File::reserve_kept(std::uint64_t bytes) const {
+  constexpr std::uint64_t kKeptBytesMax = std::uint64_t{64} << 20;
+  std::uint64_t before = kept_bytes_.load(std::memory_order_relaxed);
+  do {
+    if (bytes > kKeptBytesMax - before) return false;
+  } while (!kept_bytes_.compare_exchange_weak(before, before + bytes, std::memory_order_relaxed));
+  return true;
+}
+
+Result<std::shared_ptr<const FinishTables>> File::finish_tables(std::uint32_t item) const {
+  if (!has_finish_tables(footer_.item(item))) return std::shared_ptr<const FinishTables>();
+  SharedFinishTables& shared = CDNA_TRY(touch(item))->finish_tables;
+  const std::lock_guard lock(shared.mutex);
+  if (std::shared_ptr<const FinishTables> known = shared.used.lock()) return known;
+  auto loaded = load_finish_tables(*this, item);
+  if (!loaded) return placed(std::move(loaded).error(), item);
+  const auto tables = std::make_shared<const FinishTables>(*std::move(loaded));
+  shared.used = tables;
+  if (reserve_kept(tables->bytes())) shared.kept = tables;
+  return tables;
+}
+
 }  // namespace cdna

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <vector>
 
@@ -42,17 +43,30 @@ class BlockBits {
   std::unique_ptr<std::atomic<std::uint64_t>[]> words_;
 };
 
-// The tables that every block of a codebook tensor is decoded with.
+// The tables that every block of a codebook tensor is decoded with. At most 1 MiB, and some KiB of lookups.
 struct CodebookTables {
   std::vector<float> codebook;                // [2^bits, vector]
   std::vector<float> scale_table;             // [256], empty without a U8 group scale.
   std::unique_ptr<const cdna_lookup> lookup;  // The codebook as kernels see it; null above 8 bits, and of vectors.
   std::unique_ptr<const cdna_lookup> scale_lookup;  // The scale table.
-  // Of the matrix of low rank, and what values are divided by; empty without.
+};
+
+// What comes after the outliers: the matrix of low rank, and what values are divided by; empty without. A small file
+// may state 256 MiB of each of the two large ones (E7).
+struct FinishTables {
   std::vector<float> factors;  // [rank]
   AlignedBuffer<float> right;  // [rank, right_stride]
   std::uint64_t right_stride = 0;
   std::vector<float> column_scales;  // [cols]
+
+  std::uint64_t bytes() const { return (factors.size() + right.size() + column_scales.size()) * sizeof(float); }
+};
+
+// The one copy that all who decode a tensor share, as long as any of them does; `kept` as long as the file is open.
+struct SharedFinishTables {
+  std::mutex mutex;  // Held while they are loaded.
+  std::weak_ptr<const FinishTables> used;
+  std::shared_ptr<const FinishTables> kept;
 };
 
 // What the index says of a plane's blocks together.
@@ -71,6 +85,7 @@ struct TouchedItem {
   bool filters_known = true;  // U7.
   mutable BlockBits bits;
   mutable std::atomic<const CodebookTables*> tables{nullptr};
+  mutable SharedFinishTables finish_tables;
 };
 
 // A plane of an item whose index has been checked: all that its blocks are found with.
@@ -138,6 +153,10 @@ class File : public std::enable_shared_from_this<File> {
   // Decoding tables of a supported codebook tensor, made at the first call.
   Result<const CodebookTables*> tables(std::uint32_t item) const;
 
+  // Null for a tensor without. Threads that ask for those of one tensor at a time wait for the one that loads them. The
+  // first 64 MiB of a file's stay loaded, others while somebody holds them.
+  Result<std::shared_ptr<const FinishTables>> finish_tables(std::uint32_t item) const;
+
   // H1.
   Result<void> check_head() const;
 
@@ -166,6 +185,8 @@ class File : public std::enable_shared_from_this<File> {
   Result<void> check_decoded_limit(const ItemView& view, std::span<const wire::IndexEntry> entries) const;
   Result<std::span<const std::byte>> verified_block(const TouchedPlane& plane, std::uint64_t block,
                                                     std::span<std::byte> buffer) const;
+  // Whether so many bytes of FinishTables may stay; if so, they count.
+  bool reserve_kept(std::uint64_t bytes) const;
   Result<void> verify_stored(const wire::IndexEntry& entry, std::span<const std::byte> bytes) const;
 
   std::unique_ptr<Source> source_;
@@ -175,6 +196,7 @@ class File : public std::enable_shared_from_this<File> {
   Digest root_{};
   Footer footer_;
   std::unique_ptr<std::atomic<TouchedItem*>[]> touched_;  // Per item; null until touched.
+  mutable std::atomic<std::uint64_t> kept_bytes_{0};      // Of FinishTables.
   mutable Counters counters_;
   mutable PinnedPages pinned_pages_;
 };

@@ -257,8 +257,7 @@ struct ValueWriter {
       convert_value(outlier_dtype, block.outlier_values.data() + next_outlier * value_bytes, DType::f32,
                     reinterpret_cast<std::byte*>(&scratch[position - first]));
     }
-    const std::uint64_t rank = decoder.factors.size();
-    decoder.finish(block.low_rank_left.subspan(row * rank, rank), block.entry_begin, scratch);
+    decoder.finish(block.low_rank_left.subspan(row * decoder.rank, decoder.rank), block.entry_begin, scratch);
   }
 
   void write_outliers(const Block& block, RowSlice rows) {
@@ -311,7 +310,8 @@ Result<void> Tensor::decode_rows(std::uint64_t begin, std::uint64_t end, DType w
     return {};
   }
   const ItemView view = view_of(*file_, number_);
-  const RowDecoder decoder = small ? RowDecoder::of(dtype()) : RowDecoder::of(view, *CDNA_TRY(file_->tables(number_)));
+  RowDecoder decoder = small ? RowDecoder::of(dtype()) : RowDecoder::of(view, *CDNA_TRY(file_->tables(number_)));
+  if (decoder.finishes()) decoder.finish_tables = CDNA_TRY(file_->finish_tables(number_));
   const wire::Plane* const outliers = find_plane(view, kOutliers);
   ValueWriter writer{decoder,
                      outliers == nullptr ? DType::f32 : static_cast<DType>(outliers->dtype()),

@@ -128,14 +128,15 @@ Result<void> check_size(const TensorPlan& plan) {
   return refuse(plan.tensor, Code::unsupported, "more rows, columns or tiles than kernels can number");
 }
 
-Result<void> check_plain(const TensorPlan& plan) {
-  const RowDecoder& decoder = plan.decoder;
+// By the planes alone: nothing has been read for a tensor that is refused.
+Result<void> check_plain(const TensorPlan& plan, const ItemView& view) {
+  const RowDecoder decoder = RowDecoder::of(view, {});
   if (decoder.is_plain()) return {};
   std::string what = "group offsets";
   if (decoder.vector != 1) what = "codes for " + std::to_string(decoder.vector) + " elements";
   if (decoder.group == 16) what = "groups of 16";
-  if (!decoder.factors.empty()) what = "a matrix of low rank";
-  if (!decoder.column_scales.empty()) what = "column scales";
+  if (decoder.rank != 0) what = "a matrix of low rank";
+  if (decoder.has_column_scales) what = "column scales";
   return refuse(plan.tensor, Code::unsupported, what + ": kernels on a device do not know them");
 }
 
@@ -147,9 +148,9 @@ Result<void> take_codebook(TensorPlan& plan, const ItemView& view) {
     return refuse(plan.tensor, Code::unsupported, "codes of " + std::to_string(bits) + " bits: kernels take at most 8");
   if (plan.tensor.may_be_nonfinite())
     return refuse(plan.tensor, Code::unsupported, "the tensor may hold infinities or NaN (NONFINITE)");
+  CDNA_TRY(check_plain(plan, view));
   const CodebookTables& tables = *CDNA_TRY(file_of(plan.tensor).tables(plan.tensor.number()));
   plan.decoder = RowDecoder::of(view, tables);
-  CDNA_TRY(check_plain(plan));
   if (plan.decoder.group != 0)
     plan.group_scale_type =
         plan.decoder.group_dtype == DType::u8 ? cdna_cuda::ScaleType::u8 : cdna_cuda::ScaleType::f32;

@@ -57,38 +57,51 @@ std::uint32_t code_at(const std::byte* codes, std::size_t size, std::uint32_t bi
   return window >> (bit % 8) & ((1U << bits) - 1);
 }
 
-// put(entry) for all entries of a plane of scope 0, widened, in order.
-template <class Put>
-Result<void> load_entries(const File& file, std::uint32_t item, const wire::Plane& plane, const Put& put) {
+void widen(DType dtype, std::span<const std::byte> from, float* out) {
+  if (dtype == DType::f32) {
+    std::memcpy(out, from.data(), from.size());
+    return;
+  }
+  const std::uint64_t count = from.size() / (bits_of(dtype) / 8);
+  for (std::uint64_t i = 0; i < count; ++i) out[i] = float_at(dtype, from.data(), i);
+}
+
+// take(bytes) for all blocks of a plane of scope 0, in order.
+template <class Take>
+Result<void> load_blocks(const File& file, std::uint32_t item, const wire::Plane& plane, const Take& take) {
   const auto number = static_cast<std::uint32_t>(&plane - file.footer().item(item).planes.data());
   PlaneReader reader = CDNA_TRY(PlaneReader::create(file, item, number, plane.block_count()));
-  for (std::uint64_t block = 0; block < plane.block_count(); ++block) {
-    const std::span<const std::byte> bytes = CDNA_TRY(reader.fetch(block));
-    const auto dtype = static_cast<DType>(plane.dtype());
-    for (std::uint64_t i = 0; i < bytes.size() * 8 / plane.bits(); ++i) put(float_at(dtype, bytes.data(), i));
-  }
+  for (std::uint64_t block = 0; block < plane.block_count(); ++block) take(CDNA_TRY(reader.fetch(block)));
   return {};
 }
 
 // E2 and E7 bound what a plane of scope 0 has, and its blocks have been found in the index.
 Result<std::vector<float>> load_table(const File& file, std::uint32_t item, const wire::Plane& plane) {
   CDNA_TRY(file.touch(item));
-  std::vector<float> table;
-  table.reserve(plane.row_entries());
-  CDNA_TRY(load_entries(file, item, plane, [&table](float entry) { table.push_back(entry); }));
+  std::vector<float> table(plane.row_entries());
+  std::uint64_t next = 0;
+  CDNA_TRY(load_blocks(file, item, plane, [&](std::span<const std::byte> bytes) {
+    widen(static_cast<DType>(plane.dtype()), bytes, table.data() + next);
+    next += bytes.size() * 8 / plane.bits();
+  }));
   return table;
 }
 
-Result<void> load_right(const File& file, std::uint32_t item, const wire::Plane& plane, CodebookTables& tables) {
+// An F32 plane (E2).
+Result<void> load_right(const File& file, std::uint32_t item, const wire::Plane& plane, FinishTables& tables) {
   CDNA_TRY(file.touch(item));
   const std::uint64_t cols = plane.row_entries() / tables.factors.size();
   tables.right_stride = align_up(cols, 16);
   tables.right = AlignedBuffer<float>(tables.factors.size() * tables.right_stride);
-  std::uint64_t row = 0;
-  std::uint64_t column = 0;
-  return load_entries(file, item, plane, [&](float entry) {
-    tables.right[row * tables.right_stride + column] = entry;
-    if (++column == cols) ++row, column = 0;
+  std::uint64_t next = 0;
+  return load_blocks(file, item, plane, [&](std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const std::uint64_t column = next % cols;
+      const std::uint64_t count = std::min(cols - column, bytes.size() / sizeof(float));
+      std::memcpy(&tables.right[next / cols * tables.right_stride + column], bytes.data(), count * sizeof(float));
+      bytes = bytes.subspan(count * sizeof(float));
+      next += count;
+    }
   });
 }
 
@@ -117,13 +130,23 @@ Result<CodebookTables> load_codebook_tables(const File& file, std::uint32_t item
     tables.scale_table = CDNA_TRY(load_table(file, item, *table));
     tables.scale_lookup = make_lookup(tables.scale_table);
   }
+  if (vector_of(view) == 1 && tables.codebook.size() <= 256) tables.lookup = make_lookup(tables.codebook);
+  return tables;
+}
+
+bool has_finish_tables(const ItemView& view) {
+  return find_plane(view, kLowRankFactors) != nullptr || find_plane(view, kColumnScale) != nullptr;
+}
+
+Result<FinishTables> load_finish_tables(const File& file, std::uint32_t item) {
+  const ItemView view = file.footer().item(item);
+  FinishTables tables;
   if (const wire::Plane* const factors = find_plane(view, kLowRankFactors)) {
     tables.factors = CDNA_TRY(load_table(file, item, *factors));
     CDNA_TRY(load_right(file, item, *find_plane(view, kLowRankRight), tables));
   }
   if (const wire::Plane* const scales = find_plane(view, kColumnScale))
     tables.column_scales = CDNA_TRY(load_table(file, item, *scales));
-  if (vector_of(view) == 1 && tables.codebook.size() <= 256) tables.lookup = make_lookup(tables.codebook);
   return tables;
 }
 
@@ -140,10 +163,8 @@ RowDecoder RowDecoder::of(const ItemView& view, const CodebookTables& tables) {
   if (const wire::Plane* const offset = find_plane(view, kGroupOffset))
     decoder.offset_dtype = static_cast<DType>(offset->dtype());
   decoder.vector = vector_of(view);
-  decoder.factors = tables.factors;
-  decoder.right = tables.right.data();
-  decoder.right_stride = tables.right_stride;
-  decoder.column_scales = tables.column_scales;
+  if (const wire::Plane* const factors = find_plane(view, kLowRankFactors)) decoder.rank = factors->row_entries();
+  decoder.has_column_scales = find_plane(view, kColumnScale) != nullptr;
   return decoder;
 }
 
@@ -210,22 +231,25 @@ void RowDecoder::decode(std::span<const std::byte> codes, float row_scale, std::
 }
 
 void RowDecoder::finish(std::span<const float> left, std::uint64_t column, std::span<float> values) const {
-  if (!factors.empty()) add_low_rank(left, column, values);
-  if (column_scales.empty()) return;
+  if (rank != 0) add_low_rank(left, column, values);
+  if (!has_column_scales) return;
+  const std::span<const float> column_scales = finish_tables->column_scales;
   for (std::size_t j = 0; j < values.size(); ++j) values[j] = canonical(values[j] / column_scales[column + j]);
 }
 
 // The kernel's chain of fused operations is that of the format.
 void RowDecoder::add_low_rank(std::span<const float> left, std::uint64_t column, std::span<float> values) const {
   constexpr std::size_t kColumns = 256;
+  const FinishTables& tables = *finish_tables;
+  const float* const right = tables.right.data() + column;
   std::array<float, kLowRankMax> row;
-  for (std::size_t t = 0; t < factors.size(); ++t) row[t] = left[t] * factors[t];
+  for (std::size_t t = 0; t < rank; ++t) row[t] = left[t] * tables.factors[t];
   alignas(64) std::array<float, kColumns> sums;
   for (std::size_t begin = 0; begin < values.size(); begin += kColumns) {
     const std::size_t count = std::min(kColumns, values.size() - begin);
     sums.fill(0);
-    f32_kernels(isa()).multiply(row.data(), factors.size(), 1, right + column + begin, right_stride,
-                                align_up(count, 16), factors.size(), sums.data(), kColumns);
+    f32_kernels(isa()).multiply(row.data(), rank, 1, right + begin, tables.right_stride, align_up(count, 16), rank,
+                                sums.data(), kColumns);
     for (std::size_t j = 0; j < count; ++j) values[begin + j] = canonical(values[begin + j] + sums[j]);
   }
 }

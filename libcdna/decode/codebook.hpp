@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 
 #include "cdna/dtype.hpp"
@@ -14,8 +15,13 @@ namespace cdna {
 // Reads the codebook, widened; checks E3. Requires: a supported codebook tensor.
 Result<std::vector<float>> load_codebook(const File& file, std::uint32_t item);
 
-// Reads all planes that belong to the whole tensor; checks E3. Requires: a supported codebook tensor.
+// Reads codebook and scale table; checks E3. Requires: a supported codebook tensor.
 Result<CodebookTables> load_codebook_tables(const File& file, std::uint32_t item);
+
+// Whether a tensor has a matrix of low rank or column scales.
+bool has_finish_tables(const ItemView& view);
+// Reads them. Requires: a supported codebook tensor.
+Result<FinishTables> load_finish_tables(const File& file, std::uint32_t item);
 
 // How the rows of one tensor are decoded.
 struct RowDecoder {
@@ -28,10 +34,10 @@ struct RowDecoder {
   std::uint32_t vector = 1;          // Elements that a code stands for.
   DType offset_dtype = DType::none;  // none: no group offsets.
   // Of what comes after the outliers.
-  std::span<const float> factors;  // [rank]
-  const float* right = nullptr;    // [rank, right_stride], aligned to 64 bytes.
-  std::uint64_t right_stride = 0;
-  std::span<const float> column_scales;
+  std::uint64_t rank = 0;
+  bool has_column_scales = false;
+  std::shared_ptr<const FinishTables>
+      finish_tables;  // What finish() needs, and nothing else: whoever calls it sets it.
 
   static RowDecoder of(const ItemView& view, const CodebookTables& tables);
   // Of exact elements of a small float: patterns are codes. Requires: is_small_float(dtype).
@@ -40,7 +46,7 @@ struct RowDecoder {
   // Whether there is nothing but what kernels know: codes of one element, groups of 32 or more, and scales.
   bool is_plain() const { return vector == 1 && group != 16 && offset_dtype == DType::none && !finishes(); }
   // Whether values change after the outliers are in their places.
-  bool finishes() const { return !factors.empty() || !column_scales.empty(); }
+  bool finishes() const { return rank != 0 || has_column_scales; }
 
   // out[i] = value of element i, outliers and what comes after them apart. `codes` begins at a code whose column is a
   // multiple of the group; group_scales and group_offsets with its group. out.size() is a multiple of `vector`.
@@ -48,7 +54,7 @@ struct RowDecoder {
               std::span<const std::byte> group_offsets, std::span<float> out) const;
 
   // What comes after the outliers, for columns [column, column + values.size()) of a row. `left` is its row of the
-  // matrix of low rank. Requires: column is a multiple of 64.
+  // matrix of low rank. Requires: finish_tables where finishes(); column is a multiple of 64.
   void finish(std::span<const float> left, std::uint64_t column, std::span<float> values) const;
 
   // The value of one code, its scale given. These four: of codes of one element.

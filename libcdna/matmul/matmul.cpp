@@ -49,7 +49,8 @@ Result<void> multiply(std::span<const WeightRows> parts, const ConstMatrix& x, c
                       const MatmulOptions& options) {
   CDNA_TRY(check_isa());
   CDNA_TRY(check_shapes(parts, x, y, options));
-  const Job job = CDNA_TRY(Job::plan(parts, x.rows, options));
+  Job job = CDNA_TRY(Job::plan(parts, x.rows, options));
+  for (Weights& weights : job.parts) CDNA_TRY(weights.load_finish_tables());
   const Output output(y, options);
   Team team(options.workers, job.threads);
   const auto pass = job.orientation == Orientation::linear ? multiply_linear : multiply_transposed;
@@ -68,8 +69,8 @@ std::string extensions_text(const RowDecoder& decoder) {
   if (decoder.vector != 1) text += ", vectors of " + std::to_string(decoder.vector);
   if (decoder.group == 16) text += ", groups of 16";
   if (decoder.offset_dtype != DType::none) text += ", group offsets";
-  if (!decoder.factors.empty()) text += ", low rank " + std::to_string(decoder.factors.size());
-  if (!decoder.column_scales.empty()) text += ", column scales";
+  if (decoder.rank != 0) text += ", low rank " + std::to_string(decoder.rank);
+  if (decoder.has_column_scales) text += ", column scales";
   return text;
 }
 

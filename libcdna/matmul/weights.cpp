@@ -103,6 +103,11 @@ Result<Weights> Weights::of(const WeightRows& part, Math math, Orientation orien
   return weights;
 }
 
+Result<void> Weights::load_finish_tables() {
+  if (decoder.finishes() && has_blocks()) decoder.finish_tables = CDNA_TRY(file->finish_tables(item));
+  return {};
+}
+
 cdna_order Weights::order(Math math) const {
   if (form != WeightForm::codes) return CDNA_ORDER_NATURAL;
   const bool nibbles = decoder.bits == 4;

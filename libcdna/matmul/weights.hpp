@@ -55,6 +55,9 @@ struct Weights {
 
   // Errors: unsupported, and those of reading index and codebook.
   static Result<Weights> of(const WeightRows& part, Math math, Orientation orientation);
+
+  // What `decoder` needs beyond the codebook, and only rows that are read do. Errors: those of reading the planes.
+  Result<void> load_finish_tables();
 };
 
 // One row of a block: what kernels need of it.

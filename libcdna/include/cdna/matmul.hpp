@@ -88,7 +88,10 @@ struct MatmulOptions {
   std::optional<Isa> isa = {};           // Else the one that isa() names.
   Workers* workers = nullptr;            // Null: the calling thread alone.
   // Private memory that the call may use, buffers of all threads together. Less of it means fewer threads, or more
-  // passes over W, when m is large; x, y and the reader's index entries do not count.
+  // passes over W, when m is large. What does not count: x, y, the reader's index entries and codebook, and what of W
+  // comes after the outliers, its matrix of low rank without the rows (rank * cols * 4 bytes) and its column scales
+  // (cols * 4), at most 256 MiB each (spec/format.md, E7), of all parts at a time, once for all threads. A reader keeps
+  // the first 64 MiB of these that were used; others live as long as the call.
   std::uint64_t scratch_bytes_max = std::uint64_t{256} << 20;
   // Pages of the file that the call may leave in memory behind it: blocks that were used go (MADV_DONTNEED on the
   // mapping; they stay in the system's page cache) as soon as more than this many bytes were. Without a limit they
