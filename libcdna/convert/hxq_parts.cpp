@@ -129,7 +129,7 @@ Result<void> HxqParts::write(std::size_t part, const PartSink& sink) const {
   if (name == ".indices") return write_indices(sink);
   if (name == ".sidecar_positions") return write_positions(sink);
   if (name == ".sidecar_values") return write_values(sink);
-  if (name == ".svd_U") return write_plane(*left_, sink);
+  if (name == ".svd_U") return write_left(sink);
   if (name == ".svd_s") return write_plane(*factors_, sink);
   return write_plane(name == ".svd_Vt" ? *right_ : *column_scales_, sink);
 }
@@ -147,7 +147,7 @@ Result<void> HxqParts::write_codebook(const PartSink& sink) const {
   return sink(std::as_bytes(CDNA_TRY(tensor_.codebook())));
 }
 
-// Rows of codes are whole: only exact tensors are cut within rows.
+// The pieces of a cut row come one after the other, and all but the last have whole bytes.
 Result<void> HxqParts::write_indices(const PartSink& sink) const {
   std::vector<std::byte> out;
   return for_each_block([&](const Block& block) -> Result<void> {
@@ -168,7 +168,8 @@ Result<void> HxqParts::write_positions(const PartSink& sink) const {
     std::vector<std::uint64_t> positions(block.outlier_count);
     for (std::size_t i = 0; i < positions.size(); ++i) {
       const std::uint32_t position = value_at<std::uint32_t>(block.outlier_positions.data() + i * 4);
-      positions[i] = block.row_begin * tensor_.cols() + position;
+      const std::uint64_t row = block.row_begin + position / block.entry_count;
+      positions[i] = row * tensor_.cols() + block.entry_begin + position % block.entry_count;
     }
     return sink(std::as_bytes(std::span(positions)));
   });
@@ -182,6 +183,14 @@ Result<void> HxqParts::write_values(const PartSink& sink) const {
   });
 }
 
+// Block by block: it may be far larger than the file. All pieces of a cut row come with that row's.
+Result<void> HxqParts::write_left(const PartSink& sink) const {
+  return for_each_block([&](const Block& block) -> Result<void> {
+    return block.entry_begin == 0 ? sink(std::as_bytes(block.low_rank_left)) : Result<void>();
+  });
+}
+
+// At most 2^26 entries (E7), as a decoder holds them.
 Result<void> HxqParts::write_plane(std::uint32_t plane, const PartSink& sink) const {
   const PlaneInfo info = tensor_.plane(plane);
   std::vector<std::byte> bytes(info.rows * info.row_entries * sizeof(float));

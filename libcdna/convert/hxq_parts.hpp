@@ -44,6 +44,7 @@ class HxqParts {
   Result<void> write_indices(const PartSink& sink) const;
   Result<void> write_positions(const PartSink& sink) const;
   Result<void> write_values(const PartSink& sink) const;
+  Result<void> write_left(const PartSink& sink) const;
   Result<void> write_plane(std::uint32_t plane, const PartSink& sink) const;
   Result<void> for_each_block(const std::function<Result<void>(const Block&)>& use) const;
 
