@@ -10,6 +10,7 @@
 
 #include "cdna/encode.hpp"
 #include "sample_file.hpp"
+#include "tensor_file.hpp"
 
 using namespace cdna;
 using namespace cdna::test;
@@ -82,6 +83,33 @@ TEST_CASE("HXQ parts: outliers of rows that are cut into pieces keep their place
   CHECK(std::any_of(positions.begin(), positions.end(), is_behind_cut));
   CHECK_FALSE(std::all_of(positions.begin(), positions.end(), is_behind_cut));
   CHECK(std::is_sorted(positions.begin(), positions.end()));
+}
+
+TEST_CASE("HXQ parts: cut rows with outliers at both ends of each piece") {
+  constexpr std::uint64_t kPiece = 1 << 20;
+  CodebookPlanes planes;
+  planes.rows = 2;
+  planes.cols = kPiece + 24;
+  planes.bits = 2;
+  planes.codebook = {1, 2, 3, 4};
+  planes.outlier_dtype = DType::f32;
+  for (std::uint64_t i = 0; i < planes.rows * planes.cols; ++i)
+    planes.codes.push_back(static_cast<std::uint16_t>(i * 37 % 251 % 4));
+  std::vector<std::uint64_t> positions;
+  for (const std::uint64_t row : {std::uint64_t{0}, std::uint64_t{1}}) {
+    for (const std::uint64_t column : {std::uint64_t{0}, kPiece - 1, kPiece, kPiece + 23})
+      positions.push_back(row * planes.cols + column);
+  }
+  for (const std::uint64_t position : positions) planes.outliers[position] = 10 + static_cast<double>(position % 7);
+  TensorFile made;
+  made.add("w", planes, {.rows_per_block = 0});
+  const auto file = made.finish();
+  const Reader reader = must(Reader::open(memory_source(file)));
+  const Tensor tensor = reader.find("w").value();
+  REQUIRE(tensor.plane(0).block_count == 4);
+  const auto parts = parts_of(tensor);
+  CHECK((values_of<std::uint8_t>(parts, 1) == read_floats(tensor)));
+  CHECK(numbers_of<std::uint64_t>(parts.at(".sidecar_positions")) == positions);
 }
 
 TEST_CASE("HXQ parts: low rank and column scales are written as they are, the left matrix by blocks") {
