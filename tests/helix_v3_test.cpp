@@ -207,12 +207,29 @@ TEST_CASE("helix v3: indices of a wrong size are refused before they are read") 
   check_failure(copy, Code::malformed, "indices.bin", "not there");
 }
 
-TEST_CASE("helix v3: the size of indices decides about their width, and a note says so") {
+TEST_CASE(
+    "helix v3: without index_dtype, or with one that cannot be, the size of indices decides, and a note says so") {
   const Copy copy(kV023 + "/k512_uint16.cdnav3");
   copy.replace("meta.json", "\"index_dtype\": \"uint16\"", "\"index\": \"\"");
   const auto model = opened(copy.path());
-  CHECK(has_note(*model, "index_dtype is uint8, and the indices have 2 bytes each"));
+  CHECK(has_note(*model, "no index_dtype, which stands for uint8, and the indices have 2 bytes each"));
   CHECK(sha256_hex(content_of(*model, 0)) == legacy_arrays("v3_dir_v023").at("k512_uint16").sha256);
+  const Copy wrong(kV023 + "/k512_uint16.cdnav3");
+  wrong.replace("meta.json", "\"index_dtype\": \"uint16\"", "\"index_dtype\": \"uint8\"");
+  const auto read = opened(wrong.path());
+  CHECK(has_note(*read, "index_dtype is uint8, and the indices have 2 bytes each"));
+  CHECK(sha256_hex(content_of(*read, 0)) == legacy_arrays("v3_dir_v023").at("k512_uint16").sha256);
+}
+
+TEST_CASE("helix v3: half of the 16-bit indices are not 8-bit ones, nor are twice as many bytes 16-bit ones") {
+  const Copy copy(kV023 + "/k512_uint16.cdnav3");
+  copy.write("indices.bin", copy.text("indices.bin").substr(0, 60000));
+  check_failure(copy, Code::truncated, "indices.bin", "uint16 need 120000");
+  copy.replace("meta.json", "\"index_dtype\": \"uint16\"", "\"index\": \"\"");  // 512 entries say it.
+  check_failure(copy, Code::truncated, "indices.bin", "uint16 need 120000");
+  const Copy twice(kV023 + "/k16.cdnav3");
+  twice.write("indices.bin", twice.text("indices.bin") + twice.text("indices.bin"));
+  check_failure(twice, Code::malformed, "indices.bin", "uint8 need 60000");
 }
 
 TEST_CASE("helix v3: a sidecar that a rewritten tensor left behind is refused") {
@@ -228,6 +245,11 @@ TEST_CASE("helix v3: a sidecar that is missing is noted, as the original reads o
   const Copy copy(kV023 + "/k64.cdnav3");
   copy.remove("sidecar.npz");
   CHECK(has_note(*opened(copy.path()), "k64: stats.json counts 120 outliers"));
+  copy.remove("stats.json");
+  CHECK(has_note(*opened(copy.path()), "k64: meta.json says that there is a sidecar"));
+  const Copy none(kV023 + "/no_sidecar.cdnav3");  // With sidecar_enabled false.
+  none.remove("stats.json");
+  CHECK_FALSE(has_note(*opened(none.path()), "sidecar"));
 }
 
 TEST_CASE("helix v3: sidecar positions out of range are refused") {
@@ -254,6 +276,12 @@ TEST_CASE("helix v3: SVD of other shapes, and one that was left behind, are refu
   check_failure(copy, Code::malformed, "svd_U.npy", "[300, 4], [3], [4, 200]");
   copy.remove("svd_s.npy");
   check_failure(copy, Code::malformed, "svd_s.npy", "not there");
+  const Copy headless(kV023 + "/svd_rank4.cdnav3");
+  headless.remove("svd_U.npy");
+  check_failure(headless, Code::malformed, "svd_U.npy", "other parts of the SVD are");
+  headless.remove("svd_s.npy");
+  headless.remove("svd_Vt.npy");
+  CHECK(has_note(*opened(headless.path()), "svd_residual_rank is 4, and there is no svd_U.npy"));
   const Copy stale(kV023 + "/svd_rank4.cdnav3");
   stale.replace("meta.json", "\"svd_residual_rank\": 4", "\"svd_residual_rank\": 0");
   check_failure(stale, Code::malformed, "svd_U.npy", "stale");

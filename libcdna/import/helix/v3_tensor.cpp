@@ -25,6 +25,7 @@ constexpr const char* kScales = "channel_scales.npy";
 constexpr std::array kSvd{"svd_U.npy", "svd_s.npy", "svd_Vt.npy"};
 
 constexpr std::uint64_t kEntriesMax = 65536;                        // Of a codebook: indices have 16 bits.
+constexpr std::uint64_t kByteEntriesMax = 256;                      // That indices of 8 bits reach.
 constexpr std::uint64_t kRankMax = 1024;                            // As in EncodedPlanes.
 constexpr std::uint64_t kElementsMax = std::uint64_t{1} << 40;      // Far from where products overflow.
 constexpr std::uint64_t kArrayHeaderBytesMax = kNpyHeaderBytesMax;  // Within a member of sidecar.npz.
@@ -181,19 +182,28 @@ Result<void> V3Tensor::measure_indices() {
   if (!files_->has(kIndices)) return fail_in(kIndices, Code::malformed, "it is not there");
   const auto source = CDNA_TRY(files_->open(kIndices));
   const std::uint64_t count = shape_[0] * (shape_[1] / vector_);
+  const std::uint64_t entries = codebook_.size() / vector_;
   const std::uint64_t size = source->size_bytes();
-  const std::string dtype = meta_.json.string_of("index_dtype").value_or("uint8");
+  const auto stated = meta_.json.string_of("index_dtype");
+  const std::string dtype = stated.value_or("uint8");
   if (dtype != "uint8" && dtype != "uint16")
     return fail_in(kMeta, Code::unsupported, "index_dtype is " + escape(quote(dtype)) + ", not uint8 or uint16");
   const std::uint32_t stated_bytes = dtype == "uint16" ? 2 : 1;
-  index_bytes_ = size == count ? 1 : 2;
+  const bool can_be_bytes = entries <= kByteEntriesMax;
+  index_bytes_ = stated_bytes;
+  if (!stated) index_bytes_ = can_be_bytes && size != 2 * count ? 1 : 2;
+  if (stated_bytes == 1 && !can_be_bytes && size != count) index_bytes_ = 2;
   if (size != index_bytes_ * count) {
-    return fail_in(kIndices, size < stated_bytes * count ? Code::truncated : Code::malformed,
-                   std::to_string(size) + " bytes, where shape " + shape_text(shape_) + " and " + dtype + " need " +
-                       std::to_string(stated_bytes * count));
+    return fail_in(kIndices, size < index_bytes_ * count ? Code::truncated : Code::malformed,
+                   std::to_string(size) + " bytes, where shape " + shape_text(shape_) + " and " +
+                       (index_bytes_ == 2 ? "uint16" : "uint8") + " need " + std::to_string(index_bytes_ * count));
   }
-  if (index_bytes_ != stated_bytes)
-    note("index_dtype is " + dtype + ", and the indices have " + std::to_string(index_bytes_) + " bytes each");
+  if (index_bytes_ != stated_bytes) {
+    note((stated ? "index_dtype is uint8" : "meta.json has no index_dtype, which stands for uint8") +
+         std::string(", and the indices have ") + std::to_string(index_bytes_) + " bytes each");
+  }
+  if (index_bytes_ == 1 && !can_be_bytes)
+    note("indices of one byte reach 256 of the " + std::to_string(entries) + " entries of the codebook");
   return {};
 }
 
@@ -222,6 +232,9 @@ Result<void> V3Tensor::check_sidecar(const PythonJson& stats) {
   if (!files_->has(kSidecar)) {
     if (counted.value_or(0) != 0)
       note("stats.json counts " + std::to_string(*counted) + " outliers, and there is no sidecar.npz: read without");
+    const bool has_mode = meta_.json.string_of("storage_mode") == "codebook+sidecar";
+    if (!counted && meta_.json.boolean_of("sidecar_enabled").value_or(has_mode))
+      note("meta.json says that there is a sidecar, and there is no sidecar.npz: read without");
     return {};
   }
   const HelixSidecar sidecar = CDNA_TRY(read_sidecar());
@@ -245,7 +258,11 @@ Result<void> V3Tensor::check_sidecar(const PythonJson& stats) {
 
 Result<void> V3Tensor::check_svd() {
   const auto stated = meta_.json.size_of("svd_residual_rank");
-  if (!files_->has(kSvd[0])) {
+  const auto missing = std::find_if(kSvd.begin(), kSvd.end(), [&](const char* part) { return !files_->has(part); });
+  const bool has_some = std::any_of(kSvd.begin(), kSvd.end(), [&](const char* part) { return files_->has(part); });
+  if (has_some && missing != kSvd.end())
+    return fail_in(*missing, Code::malformed, "it is not there, and other parts of the SVD are");
+  if (!has_some) {
     if (stated.value_or(0) != 0)
       note("svd_residual_rank is " + std::to_string(*stated) + ", and there is no svd_U.npy: read without");
     return {};

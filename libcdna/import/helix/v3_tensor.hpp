@@ -33,10 +33,10 @@ Result<V3Meta> read_v3_meta(const TensorFiles& files);
 class V3Tensor {
  public:
   // What is there decides, as with the original's reader: k and the elements of an entry from codebook.npy, the width
-  // of an index from the size of indices.bin, sidecar and SVD by their files. Where meta.json or stats.json say
-  // otherwise, a sidecar or SVD is a stale one of a tensor that was written again: malformed. Other disagreements are
-  // notes. Errors: corrupt (codebook_sha256, config_sha256), malformed, truncated, unsupported (storage modes), limit,
-  // io; with file and tensor.
+  // of an index from index_dtype (where there is none, or one that k cannot have, from the size of indices.bin), sidecar
+  // and SVD by their files. Where meta.json or stats.json say otherwise, a sidecar or SVD is a stale one of a tensor that
+  // was written again: malformed. Other disagreements are notes. Errors: corrupt (codebook_sha256, config_sha256),
+  // malformed, truncated, unsupported (storage modes), limit, io; with file and tensor.
   static Result<V3Tensor> open(std::shared_ptr<const TensorFiles> files, V3Meta meta);
 
   const std::string& name() const { return meta_.name; }
