@@ -319,6 +319,84 @@ TEST_CASE("hxq: what only looks like a codebook stays as it is") {
   CHECK(refusal_of(path, options).code == Code::bad_argument);
 }
 
+TEST_CASE("hxq: floats of a model that was cast to another dtype are widened") {
+  const TemporaryFolder folder;
+  const auto check = [&](const std::string& dtype, const std::string& codebook, const std::string& value) {
+    INFO(dtype);
+    Checkpoint file;
+    file.add("m.codebook", dtype, "3", codebook).add("m.indices", "U8", "2,3", Bytes{0, 1, 2, 2, 1, 0});
+    file.add("m.sidecar_positions", "I64", "1", Positions{1}).add("m.sidecar_values", dtype, "1", value);
+    file.add("m.svd_U", dtype, "2,1", value + value).add("m.svd_s", dtype, "1", value);
+    file.add("m.svd_Vt", dtype, "1,3", value + value + value).add("m.channel_scales", dtype, "3", codebook);
+    const auto model = opened(file.write(folder));
+    CHECK(model->tensors().size() == 1);
+    CHECK(has_note(*model, "m.weight: the codebook is " + dtype));
+    CHECK(decoded(*model, "m.weight") == Floats{5, -10, 2.6F, 6.5F, -7, 2});  // Sidecar 2, SVD 8, scales 2, -1, 5.
+  };
+  const auto bytes = [](const auto& values) {
+    return std::string(reinterpret_cast<const char*>(values.data()), values.size() * sizeof values[0]);
+  };
+  check("F16", bytes(Words{0x4000, 0xBC00, 0x4500}), bytes(Words{0x4000}));
+  check("BF16", bytes(Words{0x4000, 0xBF80, 0x40A0}), bytes(Words{0x4000}));
+  check("F64", bytes(std::vector<double>{2, -1, 5}), bytes(std::vector<double>{2}));
+  Checkpoint inexact;
+  inexact.add("m.codebook", "F64", "2", std::vector<double>{1, 0.1}).add("m.indices", "U8", "1,2", Bytes{0, 1});
+  check_error(error_in(inexact), Code::unsupported, "m.codebook", "element 1 of dtype F64");
+}
+
+TEST_CASE("hxq: indices of 32 and 64 bits are read once the checkpoint is known to be HXQ") {
+  const std::string config = R"({"quantization_config": {"quant_method": "hxq"}})";
+  const auto file = [](const std::string& dtype, const auto& indices) {
+    Checkpoint out;
+    return out.add("m.codebook", "F32", "3", Floats{2, -1, 5}).add("m.indices", dtype, "1,2", indices);
+  };
+  const TemporaryFolder folder;
+  for (const std::string dtype : {"I32", "U32"}) {
+    const auto model = opened(file(dtype, std::vector<std::uint32_t>{2, 1}).write(folder, config));
+    CHECK(decoded(*model, "m.weight") == Floats{5, -1});
+  }
+  CHECK(decoded(*opened(file("I64", Positions{1, 0}).write(folder, config)), "m.weight") == Floats{-1, 2});
+  ModelOptions hxq;
+  hxq.format = ModelFormat::hxq;
+  check_error(error_in(file("I64", Positions{1, 65536}), hxq), Code::malformed, "m.indices", "index 1 is 65536, of 3");
+  check_error(error_in(file("I64", Positions{-1, 0}), hxq), Code::malformed, "m.indices", "index 0 is -1");
+  const TemporaryFolder other;
+  CHECK(opened(file("I64", Positions{1, 0}).write(other))->tensors().size() == 2);  // Nothing says that it is HXQ.
+}
+
+TEST_CASE("hxq: parts without form or partner are errors, in the company of a module or of config.json") {
+  const std::string config = R"({"quantization_config": {"quant_method": "cdna_v3"}})";
+  const auto check = [&](const Checkpoint& parts, Code code, const std::string& item, const std::string& text) {
+    const TemporaryFolder folder;
+    const std::string path = parts.write(folder, config);
+    check_error(refusal_of(path), code, item, text);
+    ModelOptions options;
+    options.skip = {"z.weight"};
+    const auto model = opened(path, options);
+    CHECK(model->tensors().empty());
+    CHECK(has_note(*model, "z.weight: left out on request"));
+    options.skip[0] = "z.*";
+    CHECK(opened(path, options)->tensors().empty());
+    Checkpoint beside = parts;
+    beside.add("m.codebook", "F32", "3", Floats{2, -1, 5}).add("m.indices", "U8", "2,3", Bytes{0, 1, 2, 2, 1, 0});
+    const TemporaryFolder plain;
+    check_error(refusal_of(beside.write(plain)), code, item, text);
+    options.skip[0] = item;
+    if (text == "part of") CHECK(opened(beside.write(plain), options)->tensors().size() == 1);
+  };
+  for (const std::string part : {"codebook", "sidecar_positions", "sidecar_indices", "sidecar_values", "svd_U", "svd_s",
+                                 "svd_Vt", "channel_scales"})
+    check(Checkpoint().add("z." + part, "F32", "1", Floats{1}), Code::malformed, "z." + part, "part of");
+  check(Checkpoint().add("z.indices", "U8", "1,1", Bytes{0}), Code::malformed, "z.indices",
+        "dtype U8 and shape [1, 1]");
+  Checkpoint codebook;
+  codebook.add("z.codebook", "I8", "2", Bytes{1, 2}).add("z.indices", "U8", "1,2", Bytes{0, 1});
+  check(codebook, Code::unsupported, "z.codebook", "dtype I8 and shape [2]");
+  Checkpoint indices;
+  indices.add("z.codebook", "F32", "1", Floats{1}).add("z.indices", "F32", "1,1", Floats{0});
+  check(indices, Code::unsupported, "z.indices", "dtype F32 and shape [1, 1]");
+}
+
 TEST_CASE("hxq: a receipt among the assets that does not verify is noted") {
   const TemporaryFolder folder;
   std::string receipt = file_text(kLegacy + "receipts/execution_receipt_v1.json");

@@ -105,6 +105,9 @@ class Assembly {
       return {};
     }
     CDNA_TRY(note_infinite(module));
+    const DType codebook = checkpoint_.tensors()[module.codebook].dtype;
+    if (codebook != DType::f32)
+      note(weight, "the codebook is " + std::string(name_of(codebook)) + ", where HXQ has F32: read as it is");
     if (module.channel_scales) note(weight, "channel_scales are undone here, as layers of the original do");
     ModelTensor tensor;
     tensor.name = weight;
@@ -238,8 +241,10 @@ Result<std::unique_ptr<Model>> open(std::unique_ptr<Model> checkpoint, const std
                                     const ModelOptions& options, FileSystem& file_system) {
   const std::vector<ShapeHint> hints = CDNA_TRY(parse_shape_hints(options.shapes));
   SkippedNames skipped(options.skip);
-  std::vector<HxqModule> modules = CDNA_TRY(find_hxq_modules(*checkpoint, skipped));
-  CDNA_CHECK(!modules.empty(), Code::bad_argument, "", "not an HXQ checkpoint: no M.codebook with M.indices");
+  const bool is_stated = states_hxq(*checkpoint);
+  std::vector<HxqModule> modules = CDNA_TRY(find_hxq_modules(*checkpoint, is_stated, skipped));
+  const bool is_hxq = !modules.empty() || (is_stated && has_hxq_parts(*checkpoint));
+  CDNA_CHECK(is_hxq, Code::bad_argument, "", "not an HXQ checkpoint: no M.codebook with M.indices");
   Assembly assembly(*checkpoint, skipped);
   const std::string beside = folder_beside(path, is_folder);
   CDNA_TRY(complete_shapes(*checkpoint, modules, hints, beside, file_system, assembly.notes()));
@@ -255,16 +260,7 @@ Result<std::unique_ptr<Model>> open(std::unique_ptr<Model> checkpoint, const std
 
 }  // namespace
 
-bool has_hxq_modules(const Model& model) {
-  constexpr std::string_view kCodebook = ".codebook";
-  const auto tensors = model.tensors();
-  return std::any_of(tensors.begin(), tensors.end(), [&](const ModelTensor& tensor) {
-    if (!tensor.name.ends_with(kCodebook)) return false;
-    const std::string module = tensor.name.substr(0, tensor.name.size() - kCodebook.size());
-    const auto indices = find_tensor(model, module + ".indices");
-    return indices && are_codes(tensor, tensors[*indices]);
-  });
-}
+bool has_hxq_modules(const Model& model) { return has_hxq_codes(model) || (has_hxq_parts(model) && states_hxq(model)); }
 
 Result<std::unique_ptr<Model>> open_hxq(std::unique_ptr<Model> checkpoint, const std::string& path, bool is_folder,
                                         const ModelOptions& options, FileSystem& file_system) {

@@ -10,7 +10,8 @@
 
 namespace cdna {
 
-// Whether a model has tensors M.codebook and M.indices, of the dtypes and dimensions that HXQ gives them.
+// Whether a model has tensors M.codebook and M.indices, of the dtypes and dimensions that HXQ gives them; or tensors
+// called as HXQ's, in a checkpoint whose config.json says that it is one.
 bool has_hxq_modules(const Model& model);
 
 // A model of the weights that a checkpoint stands for: M.weight of each module M, and all other tensors as they are.

@@ -48,6 +48,11 @@ std::string pattern_of(const std::string& name) {
   return out;
 }
 
+bool is_hxq_method(const PythonJson& config) {
+  const std::string method = config.string_of("quant_method").value_or("");
+  return method == "cdna_v3" || method == "helix" || method == "hxq";
+}
+
 class Comparison {
  public:
   Comparison(const PythonJson& config, const std::vector<HxqModule>& modules, std::vector<std::string>& notes)
@@ -64,9 +69,9 @@ class Comparison {
   void note(const std::string& text) { notes_.push_back("config.json: " + text); }
 
   void compare_method() {
-    const std::string method = config_.string_of("quant_method").value_or("");
-    if (method != "cdna_v3" && method != "helix" && method != "hxq")
-      note("quant_method is " + escape(quote(method)) + ", and the tensors are those of HXQ");
+    if (!is_hxq_method(config_))
+      note("quant_method is " + escape(quote(config_.string_of("quant_method").value_or(""))) +
+           ", and the tensors are those of HXQ");
   }
 
   void compare_lists() {
@@ -142,6 +147,14 @@ class Comparison {
 };
 
 }  // namespace
+
+bool states_hxq(const Model& checkpoint) {
+  std::vector<std::string> notes;
+  const auto json = read_config(checkpoint, notes);
+  if (!json || !*json) return false;
+  const PythonJson* const config = (*json)->find("quantization_config");
+  return config != nullptr && is_hxq_method(*config);
+}
 
 Result<void> compare_config(const Model& checkpoint, const std::vector<HxqModule>& modules, Metadata& metadata,
                             std::vector<std::string>& notes) {

@@ -2,14 +2,24 @@
 #include "libcdna/import/helix/hxq_modules.hpp"
 
 #include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <map>
 #include <utility>
 
+#include "libcdna/format/float_bits.hpp"
+#include "libcdna/import/json.hpp"
 #include "libcdna/try.hpp"
 
 namespace cdna {
 namespace {
 
 constexpr std::string_view kCodebook = ".codebook";
+constexpr std::string_view kIndices = ".indices";
+constexpr std::array<std::string_view, 9> kParts{kCodebook,          kIndices,          ".sidecar_positions",
+                                                 ".sidecar_indices", ".sidecar_values", ".svd_U",
+                                                 ".svd_s",           ".svd_Vt",         ".channel_scales"};
 constexpr std::uint64_t kEntriesMax = 65536;
 constexpr std::uint64_t kRankMax = 1024;
 constexpr std::uint64_t kElementsMax = std::uint64_t{1} << 48;
@@ -27,12 +37,40 @@ std::optional<std::size_t> find_part(const Model& checkpoint, const std::string&
   return number;
 }
 
-Result<void> check_f32(const Model& checkpoint, std::optional<std::size_t> number) {
+Result<void> check_floats(const Model& checkpoint, std::optional<std::size_t> number) {
   if (!number) return {};
   const ModelTensor& tensor = checkpoint.tensors()[*number];
-  if (tensor.dtype == DType::f32) return {};
-  return at(tensor, Code::unsupported, "its dtype is " + std::string(name_of(tensor.dtype)) + ", not F32");
+  if (is_float(tensor.dtype)) return {};
+  return at(tensor, Code::unsupported,
+            "its dtype is " + std::string(name_of(tensor.dtype)) + ", not F32, F16, BF16 or F64");
 }
+
+// The module that a tensor's name is of a part of.
+std::optional<std::string_view> module_of(std::string_view tensor) {
+  for (const std::string_view part : kParts)
+    if (tensor.ends_with(part)) return tensor.substr(0, tensor.size() - part.size());
+  return std::nullopt;
+}
+
+bool is_codebook(const ModelTensor& tensor) {
+  const auto& shape = tensor.shape;
+  const bool is_vector = shape.size() == 2 && (shape[1] == 1 || shape[1] == 2 || shape[1] == 4);
+  return is_float(tensor.dtype) && (shape.size() == 1 || is_vector);
+}
+
+// As they are written.
+bool are_narrow_indices(const ModelTensor& tensor) {
+  if (tensor.dtype == DType::u8) return tensor.shape.size() == 1 || tensor.shape.size() == 2;
+  return (tensor.dtype == DType::u16 || tensor.dtype == DType::i16) && tensor.shape.size() == 2;
+}
+
+// As other programs may have made of them.
+bool are_wide_indices(const ModelTensor& tensor) {
+  const bool is_wide = tensor.dtype == DType::i32 || tensor.dtype == DType::u32 || tensor.dtype == DType::i64;
+  return is_wide && tensor.shape.size() == 2;
+}
+
+bool are_indices(const ModelTensor& tensor) { return are_narrow_indices(tensor) || are_wide_indices(tensor); }
 
 class ModuleReader {
  public:
@@ -43,7 +81,7 @@ class ModuleReader {
     CDNA_TRY(find_sidecar());
     CDNA_TRY(find_svd());
     module_.channel_scales = find_part(checkpoint_, module_.name, ".channel_scales");
-    CDNA_TRY(check_f32(checkpoint_, module_.channel_scales));
+    CDNA_TRY(check_floats(checkpoint_, module_.channel_scales));
     if (module_.form == IndexForm::packed_12bit) CDNA_TRY(infer_shape());
     return check_sizes();
   }
@@ -55,7 +93,8 @@ class ModuleReader {
       return at(tensor(*number), Code::malformed,
                 "shape " + shape_text(tensor(*number).shape) + ", where the module has " + shape_text(shape));
     };
-    const std::uint64_t rank = module_.svd_s ? tensor(*module_.svd_s).size_bytes / sizeof(float) : 0;
+    const bool has_rank = module_.svd_s && tensor(*module_.svd_s).shape.size() == 1;
+    const std::uint64_t rank = has_rank ? tensor(*module_.svd_s).shape[0] : 0;
     if (rank > kRankMax)
       return at(tensor(*module_.svd_s), Code::limit, "rank " + std::to_string(rank) + "; at most 1024");
     CDNA_TRY(check(module_.svd_u, {module_.rows, rank}));
@@ -118,7 +157,7 @@ class ModuleReader {
     const int parts = int{module_.svd_u.has_value()} + int{module_.svd_s.has_value()} + int{module_.svd_vt.has_value()};
     if (parts != 0 && parts != 3)
       return at(tensor(module_.codebook), Code::malformed, "some of svd_U, svd_s and svd_Vt are missing");
-    for (const auto part : {module_.svd_u, module_.svd_s, module_.svd_vt}) CDNA_TRY(check_f32(checkpoint_, part));
+    for (const auto part : {module_.svd_u, module_.svd_s, module_.svd_vt}) CDNA_TRY(check_floats(checkpoint_, part));
     return {};
   }
 
@@ -156,24 +195,127 @@ Result<std::vector<std::byte>> read_bytes(const Model& checkpoint, std::size_t n
   return bytes;
 }
 
+template <class T>
+T value_at(std::span<const std::byte> bytes, std::size_t number) {
+  T value;
+  std::memcpy(&value, bytes.data() + number * sizeof value, sizeof value);
+  return value;
+}
+
+float widened(std::span<const std::byte> bytes, DType dtype, std::size_t number) {
+  if (dtype == DType::f16) return f32_of_f16(value_at<std::uint16_t>(bytes, number));
+  if (dtype == DType::bf16) return f32_of_bf16(value_at<std::uint16_t>(bytes, number));
+  return f32_of_f64(value_at<double>(bytes, number));
+}
+
+// Values that F32 cannot hold are refused. Requires: a tensor of floats.
 Result<std::vector<float>> read_floats(const Model& checkpoint, std::optional<std::size_t> number) {
   if (!number) return std::vector<float>();
-  return floats_of(CDNA_TRY(read_bytes(checkpoint, *number)));
+  const ModelTensor& tensor = checkpoint.tensors()[*number];
+  const std::vector<std::byte> bytes = CDNA_TRY(read_bytes(checkpoint, *number));
+  if (tensor.dtype == DType::f32) return floats_of(bytes);
+  std::vector<float> out(bytes.size() / (bits_of(tensor.dtype) / 8));
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    out[i] = widened(bytes, tensor.dtype, i);
+    if (tensor.dtype != DType::f64) continue;
+    const auto value = value_at<double>(bytes, i);
+    if (!std::isnan(value) && value != static_cast<double>(out[i]))
+      return at(tensor, Code::unsupported, "element " + std::to_string(i) + " of dtype F64 is none that F32 has");
+  }
+  return out;
+}
+
+std::int64_t index_at(std::span<const std::byte> bytes, DType dtype, std::size_t number) {
+  if (dtype == DType::i64) return value_at<std::int64_t>(bytes, number);
+  if (dtype == DType::u32) return value_at<std::uint32_t>(bytes, number);
+  return value_at<std::int32_t>(bytes, number);
+}
+
+Result<std::vector<std::uint16_t>> read_words(const Model& checkpoint, const HxqModule& module) {
+  const ModelTensor& tensor = checkpoint.tensors()[module.indices];
+  const std::vector<std::byte> bytes = CDNA_TRY(read_bytes(checkpoint, module.indices));
+  if (module.form == IndexForm::packed_12bit) return unpack_12bit(bytes);
+  if (!are_wide_indices(tensor)) return u16_of(bytes);
+  std::vector<std::uint16_t> out(static_cast<std::size_t>(module.index_count(checkpoint)));
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    const std::int64_t index = index_at(bytes, tensor.dtype, i);
+    if (index < 0 || static_cast<std::uint64_t>(index) >= module.entries) {
+      return at(tensor, Code::malformed,
+                "index " + std::to_string(i) + " is " + std::to_string(index) + ", of " +
+                    std::to_string(module.entries) + " entries");
+    }
+    out[i] = static_cast<std::uint16_t>(index);
+  }
+  return out;
+}
+
+using PartsByModule = std::map<std::string_view, std::vector<std::size_t>>;
+
+PartsByModule parts_by_module(const Model& checkpoint) {
+  PartsByModule parts;
+  const auto tensors = checkpoint.tensors();
+  for (std::size_t i = 0; i < tensors.size(); ++i)
+    if (const auto module = module_of(tensors[i].name)) parts[*module].push_back(i);
+  return parts;
+}
+
+// Codebook and indices, where there are both in a form that can be read.
+struct Codes {
+  std::size_t codebook = 0;
+  std::size_t indices = 0;
+};
+
+std::optional<Codes> find_codes(const Model& checkpoint, std::string_view module) {
+  const auto codebook = find_tensor(checkpoint, std::string(module).append(kCodebook));
+  const auto indices = find_tensor(checkpoint, std::string(module).append(kIndices));
+  if (!codebook || !indices) return std::nullopt;
+  const auto tensors = checkpoint.tensors();
+  if (!is_codebook(tensors[*codebook]) || !are_indices(tensors[*indices])) return std::nullopt;
+  return Codes{*codebook, *indices};
+}
+
+std::string form_text(const ModelTensor& tensor) {
+  return "dtype " + std::string(name_of(tensor.dtype)) + " and shape " + shape_text(tensor.shape);
+}
+
+// What a codebook or indices are that cannot be read.
+Result<void> check_form(const ModelTensor& tensor) {
+  if (tensor.name.ends_with(kCodebook) && !is_codebook(tensor)) {
+    return at(tensor, Code::unsupported,
+              form_text(tensor) + ": a codebook of HXQ is of F32 (F16, BF16, F64) and [k] or [k, 1, 2 or 4]");
+  }
+  if (tensor.name.ends_with(kIndices) && !are_indices(tensor)) {
+    return at(tensor, Code::unsupported,
+              form_text(tensor) +
+                  ": indices of HXQ are of U8, U16, I16, I32, U32 or I64 and two dimensions, or of U8 and one");
+  }
+  return {};
+}
+
+// Parts without a codebook and indices that can be read: a weight would be lost with them. Empty ones are none.
+Result<void> refuse_parts(const Model& checkpoint, std::string_view module, std::span<const std::size_t> numbers,
+                          SkippedNames& skipped) {
+  const auto tensors = checkpoint.tensors();
+  std::vector<std::size_t> left;
+  for (const std::size_t number : numbers) {
+    const ModelTensor& tensor = tensors[number];
+    const bool is_code = tensor.name.ends_with(kCodebook) || tensor.name.ends_with(kIndices);
+    if (!skipped.has(tensor.name) && (is_code || tensor.size_bytes != 0)) left.push_back(number);
+  }
+  for (const std::size_t number : left) CDNA_TRY(check_form(tensors[number]));
+  if (left.empty()) return {};
+  const ModelTensor& tensor = tensors[left.front()];
+  return at(tensor, Code::malformed,
+            form_text(tensor) + ", a part of an HXQ module " + escape(quote(module)) +
+                " without codebook and indices that can be read");
 }
 
 }  // namespace
 
 std::uint64_t HxqModule::index_count(const Model& checkpoint) const {
-  const std::uint64_t bytes = checkpoint.tensors()[indices].size_bytes;
-  switch (form) {
-    case IndexForm::bytes:
-      return bytes;
-    case IndexForm::words:
-      return bytes / 2;
-    case IndexForm::packed_12bit:
-      return bytes / 3 * 2;
-  }
-  return 0;
+  const ModelTensor& tensor = checkpoint.tensors()[indices];
+  if (form == IndexForm::packed_12bit) return tensor.size_bytes / 3 * 2;
+  return tensor.size_bytes / (bits_of(tensor.dtype) / 8);
 }
 
 std::optional<std::size_t> find_tensor(const Model& model, std::string_view name) {
@@ -185,26 +327,39 @@ std::optional<std::size_t> find_tensor(const Model& model, std::string_view name
   return static_cast<std::size_t>(found - tensors.begin());
 }
 
-bool are_codes(const ModelTensor& codebook, const ModelTensor& indices) {
-  const auto& shape = codebook.shape;
-  const bool is_vector = shape.size() == 2 && (shape[1] == 1 || shape[1] == 2 || shape[1] == 4);
-  if (codebook.dtype != DType::f32 || (shape.size() != 1 && !is_vector)) return false;
-  if (indices.dtype == DType::u8) return indices.shape.size() == 1 || indices.shape.size() == 2;
-  return (indices.dtype == DType::u16 || indices.dtype == DType::i16) && indices.shape.size() == 2;
+bool has_hxq_codes(const Model& checkpoint) {
+  const auto tensors = checkpoint.tensors();
+  return std::any_of(tensors.begin(), tensors.end(), [&](const ModelTensor& tensor) {
+    if (!tensor.name.ends_with(kCodebook)) return false;
+    const auto codes = find_codes(checkpoint, *module_of(tensor.name));
+    return codes && are_narrow_indices(tensors[codes->indices]);
+  });
 }
 
-Result<std::vector<HxqModule>> find_hxq_modules(const Model& checkpoint, SkippedNames& skipped) {
-  std::vector<HxqModule> modules;
+bool has_hxq_parts(const Model& checkpoint) {
   const auto tensors = checkpoint.tensors();
-  for (std::size_t i = 0; i < tensors.size(); ++i) {
-    if (!tensors[i].name.ends_with(kCodebook)) continue;
+  return std::any_of(tensors.begin(), tensors.end(),
+                     [](const ModelTensor& tensor) { return module_of(tensor.name).has_value(); });
+}
+
+Result<std::vector<HxqModule>> find_hxq_modules(const Model& checkpoint, bool is_stated, SkippedNames& skipped) {
+  std::vector<HxqModule> modules;
+  const PartsByModule parts = parts_by_module(checkpoint);
+  const bool is_hxq = is_stated || std::any_of(parts.begin(), parts.end(), [&](const auto& entry) {
+                        return find_codes(checkpoint, entry.first).has_value();
+                      });
+  if (!is_hxq) return modules;
+  for (const auto& [name, numbers] : parts) {
     HxqModule module;
-    module.name = tensors[i].name.substr(0, tensors[i].name.size() - kCodebook.size());
-    const auto indices = find_tensor(checkpoint, module.name + ".indices");
-    if (!indices || !are_codes(tensors[i], tensors[*indices])) continue;
-    module.codebook = i;
-    module.indices = *indices;
+    module.name = name;
     module.is_skipped = skipped.has(module.weight());
+    const auto codes = find_codes(checkpoint, name);
+    if (!codes && !module.is_skipped) {
+      CDNA_TRY(refuse_parts(checkpoint, name, numbers, skipped));
+      continue;
+    }
+    module.codebook = codes ? codes->codebook : 0;
+    module.indices = codes ? codes->indices : 0;
     if (!module.is_skipped) CDNA_TRY(ModuleReader(checkpoint, module).read());
     modules.push_back(std::move(module));
   }
@@ -213,9 +368,8 @@ Result<std::vector<HxqModule>> find_hxq_modules(const Model& checkpoint, Skipped
 
 std::vector<std::size_t> tensors_of(const Model& checkpoint, const HxqModule& module) {
   std::vector<std::size_t> numbers;
-  for (const char* const part : {".codebook", ".indices", ".sidecar_positions", ".sidecar_indices", ".sidecar_values",
-                                 ".svd_U", ".svd_s", ".svd_Vt", ".channel_scales"}) {
-    if (const auto number = find_tensor(checkpoint, module.name + part)) numbers.push_back(*number);
+  for (const std::string_view part : kParts) {
+    if (const auto number = find_tensor(checkpoint, std::string(module.name).append(part))) numbers.push_back(*number);
   }
   return numbers;
 }
@@ -242,8 +396,14 @@ Result<void> set_shape(HxqModule& module, const Model& checkpoint, std::uint64_t
 Result<HelixSidecar> read_sidecar(const Model& checkpoint, const HxqModule& module) {
   if (!module.positions) return HelixSidecar();
   const std::vector<std::byte> positions = CDNA_TRY(read_bytes(checkpoint, *module.positions));
-  const std::vector<std::byte> values = CDNA_TRY(read_bytes(checkpoint, *module.values));
-  const DType dtype = checkpoint.tensors()[*module.values].dtype;
+  std::vector<std::byte> values = CDNA_TRY(read_bytes(checkpoint, *module.values));
+  DType dtype = checkpoint.tensors()[*module.values].dtype;
+  if (dtype == DType::bf16 || dtype == DType::f64) {
+    const std::vector<float> floats = CDNA_TRY(read_floats(checkpoint, module.values));
+    const auto wide = std::as_bytes(std::span(floats));
+    values.assign(wide.begin(), wide.end());
+    dtype = DType::f32;
+  }
   auto sidecar = make_sidecar(positions, values, dtype, module.rows * module.cols);
   if (!sidecar) sidecar.error().item = checkpoint.tensors()[*module.positions].name;
   return sidecar;
@@ -254,13 +414,12 @@ Result<CodebookTensor> read_module(const Model& checkpoint, const HxqModule& mod
   tensor.rows = module.rows;
   tensor.cols = module.cols;
   tensor.vector = module.vector;
-  tensor.codebook = floats_of(CDNA_TRY(read_bytes(checkpoint, module.codebook)));
+  tensor.codebook = CDNA_TRY(read_floats(checkpoint, module.codebook));
   if (module.form == IndexForm::bytes) {
     tensor.indices8.resize(static_cast<std::size_t>(module.index_count(checkpoint)));
     CDNA_TRY(checkpoint.read(module.indices, 0, std::as_writable_bytes(std::span(tensor.indices8))));
   } else {
-    const std::vector<std::byte> bytes = CDNA_TRY(read_bytes(checkpoint, module.indices));
-    tensor.indices16 = module.form == IndexForm::words ? u16_of(bytes) : unpack_12bit(bytes);
+    tensor.indices16 = CDNA_TRY(read_words(checkpoint, module));
   }
   tensor.sidecar = CDNA_TRY(read_sidecar(checkpoint, module));
   tensor.svd_u = CDNA_TRY(read_floats(checkpoint, module.svd_u));

@@ -15,7 +15,7 @@
 
 namespace cdna {
 
-enum class IndexForm : std::uint8_t { bytes, words, packed_12bit };
+enum class IndexForm : std::uint8_t { bytes, words, packed_12bit };  // words: of 16 bits or more.
 
 struct HxqModule {
   std::string name;         // Without ".weight".
@@ -42,13 +42,19 @@ struct HxqModule {
 // The number of a tensor by its name.
 std::optional<std::size_t> find_tensor(const Model& model, std::string_view name);
 
-// Whether tensors have the dtypes and dimensions of a codebook and its indices.
-bool are_codes(const ModelTensor& codebook, const ModelTensor& indices);
+// Whether a model has tensors M.codebook and M.indices with the dimensions that HXQ gives them: the codebook of any
+// float (a model that was cast), indices of 8 or 16 bits.
+bool has_hxq_codes(const Model& checkpoint);
 
-// All modules, in the order of the names of their codebooks, with the shapes that their tensors tell; those whose
-// weight is to be skipped are not looked into. Errors: malformed (sizes that do not fit each other, half a sidecar),
-// unsupported (dtypes), limit; with the tensor.
-Result<std::vector<HxqModule>> find_hxq_modules(const Model& checkpoint, SkippedNames& skipped);
+// Whether a tensor is called as a part of a module is.
+bool has_hxq_parts(const Model& checkpoint);
+
+// All modules, in the order of their names, with the shapes that their tensors tell; those whose weight is to be
+// skipped are not looked into. Indices may be I32, U32 or I64, too. None where no module has codebook and indices, and
+// not `is_stated` that there are any; else parts of a module without codebook and indices are errors, unless their
+// names are to be skipped. Errors: malformed (sizes that do not fit each other, half a sidecar or module), unsupported
+// (dtypes), limit; with the tensor.
+Result<std::vector<HxqModule>> find_hxq_modules(const Model& checkpoint, bool is_stated, SkippedNames& skipped);
 
 // Numbers of the tensors that a module is made of, its bias not among them.
 std::vector<std::size_t> tensors_of(const Model& checkpoint, const HxqModule& module);
@@ -58,7 +64,8 @@ std::vector<std::size_t> tensors_of(const Model& checkpoint, const HxqModule& mo
 Result<void> set_shape(HxqModule& module, const Model& checkpoint, std::uint64_t rows, std::uint64_t cols,
                        const std::string& source);
 
-// The tensors of a module in memory. Requires: rows is not 0. Errors: io, malformed.
+// The tensors of a module in memory, floats widened to F32. Requires: rows is not 0. Errors: io, malformed, unsupported
+// (an F64 that F32 does not have).
 Result<CodebookTensor> read_module(const Model& checkpoint, const HxqModule& module);
 Result<HelixSidecar> read_sidecar(const Model& checkpoint, const HxqModule& module);
 
