@@ -2,9 +2,11 @@
 #include "libcdna/import/helix/hxq_config.hpp"
 
 #include <algorithm>
+#include <initializer_list>
 #include <map>
 #include <optional>
 #include <set>
+#include <string_view>
 #include <utility>
 
 #include "libcdna/import/helix/python_json.hpp"
@@ -53,6 +55,34 @@ bool is_hxq_method(const PythonJson& config) {
   return method == "cdna_v3" || method == "helix" || method == "hxq";
 }
 
+// What a map has for a module, else what one of the keys has for all, else `otherwise`. Views into the configuration.
+class StatedSizes {
+ public:
+  StatedSizes(const PythonJson& config, const char* map, std::initializer_list<const char*> of_all,
+              std::uint64_t otherwise)
+      : of_all_(otherwise) {
+    for (const char* const key : of_all) {
+      const auto value = config.size_of(key);
+      if (!value) continue;
+      of_all_ = *value;
+      break;
+    }
+    const PythonJson* const values = config.find(map);
+    if (values == nullptr || values->kind != PythonJson::Kind::object) return;
+    for (std::size_t i = 0; i < values->keys.size(); ++i)
+      if (const auto value = values->items[i].as_size()) of_module_.emplace(values->keys[i], *value);
+  }
+
+  std::uint64_t of(std::string_view module) const {
+    const auto found = of_module_.find(module);
+    return found != of_module_.end() ? found->second : of_all_;
+  }
+
+ private:
+  std::uint64_t of_all_;
+  std::map<std::string_view, std::uint64_t> of_module_;
+};
+
 class Comparison {
  public:
   Comparison(const PythonJson& config, const std::vector<HxqModule>& modules, std::vector<std::string>& notes)
@@ -97,7 +127,8 @@ class Comparison {
     for (const std::string& name : missing) {
       const auto sharer = patterns.find(pattern_of(name));
       if (sharer != patterns.end() && sharer->second.size() == 1) {
-        note("the module " + escape(name) + " shares the tensors of " + escape(sharer->second.front()));
+        note("the module " + escape(name) + " is not there; it may share the tensors of " +
+             escape(sharer->second.front()) + ", or be lost");
       } else {
         absent.push_back(name);
       }
@@ -105,28 +136,16 @@ class Comparison {
     if (!absent.empty()) note("compressed_modules has " + modules_text(absent) + " of which nothing is there");
   }
 
-  // What a map has for a module, else what all have, else `otherwise`.
-  std::uint64_t stated(const char* map, std::initializer_list<const char*> of_all, const std::string& module,
-                       std::uint64_t otherwise) const {
-    const PythonJson* const values = config_.find(map);
-    if (values != nullptr) {
-      if (const auto value = values->size_of(module)) return *value;
-    }
-    for (const char* key : of_all) {
-      if (const auto value = config_.size_of(key)) return *value;
-    }
-    return otherwise;
-  }
-
   void compare_sizes() {
+    const StatedSizes entries(config_, "module_k_map", {"codebook_size", "n_clusters"}, 0);
+    const StatedSizes elements(config_, "module_vector_dim_map", {"vector_dim"}, 1);
     std::vector<std::string> sizes;
     std::vector<std::string> vectors;
     for (const HxqModule& module : modules_) {
       if (module.is_skipped) continue;
-      const std::uint64_t entries = stated("module_k_map", {"codebook_size", "n_clusters"}, module.name, 0);
-      if (entries != 0 && entries != module.entries) sizes.push_back(module.name);
-      if (stated("module_vector_dim_map", {"vector_dim"}, module.name, 1) != module.vector)
-        vectors.push_back(module.name);
+      const std::uint64_t stated = entries.of(module.name);
+      if (stated != 0 && stated != module.entries) sizes.push_back(module.name);
+      if (elements.of(module.name) != module.vector) vectors.push_back(module.name);
     }
     if (!sizes.empty()) note(modules_text(sizes) + " with a codebook of another size than it says");
     if (!vectors.empty()) note(modules_text(vectors) + " with codebook entries of other elements than it says");
