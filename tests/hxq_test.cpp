@@ -145,13 +145,13 @@ TEST_CASE("hxq: where the configuration and the data disagree a note says so") {
   CHECK(has_note(*other, "no indices are packed"));
 }
 
-TEST_CASE("hxq: modules that share tensors of another layer are noted, each with its sharer") {
+TEST_CASE("hxq: modules that may share tensors of another layer are noted, each with that") {
   Checkpoint file;
   file.add("l.5.m.codebook", "F32", "3", Floats{2, -1, 5}).add("l.5.m.indices", "U8", "2,3", Bytes{0, 1, 2, 2, 1, 0});
   const TemporaryFolder folder;
   const auto model = opened(file.write(folder, R"({"quantization_config": {"quant_method": "hxq",
       "compressed_modules": ["l.5.m", "l.11.m"]}})"));
-  CHECK(has_note(*model, "the module l.11.m shares the tensors of l.5.m"));
+  CHECK(has_note(*model, "the module l.11.m is not there; it may share the tensors of l.5.m, or be lost"));
   CHECK(model->tensors().size() == 1);
 }
 
@@ -208,6 +208,37 @@ TEST_CASE("hxq: a shape that nothing tells is asked for, and taken from the opti
   const auto model = opened(path);
   CHECK(model->tensors()[0].shape == std::vector<std::uint64_t>{6, 2});
   CHECK(has_note(*model, "m.weight: its shape is from"));
+}
+
+TEST_CASE("hxq: a shape for no module is refused, and one for a module whose shape is known compared with it") {
+  const TemporaryFolder folder;
+  const std::string path = small().write(folder);
+  CHECK(opened(path, shaped("m.weight=2x3"))->tensors()[0].shape == std::vector<std::uint64_t>{2, 3});
+  CHECK(opened(path, shaped("m.*=2x*"))->tensors().size() == 1);
+  check_error(refusal_of(path, shaped("m.weight=3x2")), Code::malformed, "m.indices", "has 3 rows, and");
+  check_error(refusal_of(path, shaped("m.weight=2x4")), Code::malformed, "m.indices", "has 2 x 4 elements");
+  check_error(refusal_of(path, shaped("m.weihgt=2x3")), Code::bad_argument, "", "\"m.weihgt\" fits no weight of codes");
+  ModelOptions both = shaped("m.weight=2x3");
+  both.shapes.emplace_back("m.*=5x5");  // The first that fits counts.
+  CHECK(opened(path, both)->tensors().size() == 1);
+}
+
+TEST_CASE("hxq: sizes that config.json has for each of many modules are compared with them") {
+  std::string sizes;
+  std::string vectors;
+  Checkpoint file;
+  for (int i = 0; i < 2000; ++i) {
+    const std::string name = "l." + std::to_string(i) + ".m";
+    file.add(name + ".codebook", "F32", "1", Floats{1}).add(name + ".indices", "U8", "1,1", Bytes{0});
+    sizes += std::string(i == 0 ? "" : ",") + "\"" + name + "\": " + (i == 1234 ? "2" : "1");
+    vectors += std::string(i == 0 ? "" : ",") + "\"" + name + "\": " + (i == 777 ? "4" : "1");
+  }
+  const TemporaryFolder folder;
+  const auto model = opened(file.write(folder, R"({"quantization_config": {"quant_method": "hxq", "codebook_size": 9,
+      "vector_dim": 2, "module_k_map": {)" + sizes +
+                                                   R"(}, "module_vector_dim_map": {)" + vectors + "}}}"));
+  CHECK(has_note(*model, "config.json: 1 module (l.1234.m) with a codebook of another size"));
+  CHECK(has_note(*model, "config.json: 1 module (l.777.m) with codebook entries of other elements"));
 }
 
 TEST_CASE("hxq: 12-bit indices that are no pairs, or of no multiple of the rows, are refused") {

@@ -97,6 +97,43 @@ Error unknown_shape(const Model& checkpoint, const HxqModule& module) {
   return error;
 }
 
+// Hints, and whether each fitted a module.
+class Hints {
+ public:
+  explicit Hints(const std::vector<ShapeHint>& hints) : hints_(hints), used_(hints.size()) {}
+
+  // The first that fits, or null; marks all that do.
+  const ShapeHint* find(const std::string& weight) {
+    const ShapeHint* first = nullptr;
+    for (std::size_t i = 0; i < hints_.size(); ++i) {
+      if (!matches_glob(hints_[i].glob, weight)) continue;
+      used_[i] = true;
+      if (first == nullptr) first = &hints_[i];
+    }
+    return first;
+  }
+
+  Result<void> check_used() const {
+    for (std::size_t i = 0; i < hints_.size(); ++i) {
+      CDNA_CHECK(used_[i], Code::bad_argument, "",
+                 "shapes: " + escape(quote(hints_[i].glob)) + " fits no weight of codes");
+    }
+    return {};
+  }
+
+ private:
+  const std::vector<ShapeHint>& hints_;
+  std::vector<bool> used_;
+};
+
+// Gives a module the shape, or compares it with the one that it has.
+Result<void> apply(const ShapeHint& hint, const Model& checkpoint, HxqModule& module) {
+  const std::uint64_t elements = module.index_count(checkpoint) * module.vector;
+  const std::uint64_t rows = hint.rows != 0 ? hint.rows : elements / hint.cols;
+  const std::uint64_t cols = hint.cols != 0 ? hint.cols : elements / rows;
+  return set_shape(module, checkpoint, rows, cols, "shapes " + escape(quote(hint.glob)));
+}
+
 }  // namespace
 
 Result<std::vector<ShapeHint>> parse_shape_hints(const std::vector<std::string>& texts) {
@@ -108,19 +145,13 @@ Result<std::vector<ShapeHint>> parse_shape_hints(const std::vector<std::string>&
 Result<void> complete_shapes(const Model& checkpoint, std::vector<HxqModule>& modules,
                              const std::vector<ShapeHint>& hints, const std::string& folder, FileSystem& file_system,
                              std::vector<std::string>& notes) {
+  Hints given(hints);
   std::optional<CompressorOutput> output;
   for (HxqModule& module : modules) {
-    if (module.is_skipped || module.form != IndexForm::packed_12bit) continue;
     const std::string weight = module.weight();
-    const auto hint =
-        std::find_if(hints.begin(), hints.end(), [&](const ShapeHint& row) { return matches_glob(row.glob, weight); });
-    if (hint != hints.end()) {
-      const std::uint64_t elements = module.index_count(checkpoint) * module.vector;
-      const std::uint64_t rows = hint->rows != 0 ? hint->rows : elements / hint->cols;
-      const std::uint64_t cols = hint->cols != 0 ? hint->cols : elements / rows;
-      CDNA_TRY(set_shape(module, checkpoint, rows, cols, "shapes " + escape(quote(hint->glob))));
-      continue;
-    }
+    const ShapeHint* const hint = given.find(weight);
+    if (module.is_skipped) continue;
+    if (hint != nullptr) CDNA_TRY(apply(*hint, checkpoint, module));
     if (module.rows != 0) continue;
     if (!output) output = CDNA_TRY(CompressorOutput::open(folder, file_system));
     const auto found = CDNA_TRY(output->find(weight));
@@ -128,7 +159,7 @@ Result<void> complete_shapes(const Model& checkpoint, std::vector<HxqModule>& mo
     CDNA_TRY(set_shape(module, checkpoint, found->rows, found->cols, escape(found->path)));
     notes.push_back(escape(weight) + ": its shape is from " + escape(found->path) + ": 12-bit indices do not tell it");
   }
-  return {};
+  return given.check_used();
 }
 
 }  // namespace cdna

@@ -22,9 +22,10 @@ struct ShapeHint {
 // Errors: bad_argument (not GLOB=ROWSxCOLS, or nothing known).
 Result<std::vector<ShapeHint>> parse_shape_hints(const std::vector<std::string>& texts);
 
-// Gives each module its shape: a hint's, what its tensors tell, or that of meta.json in the compressor's output, a
-// folder cdnav3* in `folder` ("": none). Errors: malformed (disagreement; a shape that nothing tells: says how to give
-// it), io.
+// Gives each module its shape: a hint's (the first that fits), what its tensors tell, or that of meta.json in the
+// compressor's output, a folder cdnav3* in `folder` ("": none). Hints for modules whose shape is known are compared
+// with it. Errors: bad_argument (a hint that fits no module), malformed (disagreement; a shape that nothing tells: says
+// how to give it), io.
 Result<void> complete_shapes(const Model& checkpoint, std::vector<HxqModule>& modules,
                              const std::vector<ShapeHint>& hints, const std::string& folder, FileSystem& file_system,
                              std::vector<std::string>& notes);
