@@ -249,7 +249,7 @@ TEST_CASE("helix v3: a sidecar that is missing is noted, as the original reads o
   CHECK(has_note(*opened(copy.path()), "k64: meta.json says that there is a sidecar"));
   const Copy none(kV023 + "/no_sidecar.cdnav3");  // With sidecar_enabled false.
   none.remove("stats.json");
-  CHECK_FALSE(has_note(*opened(none.path()), "sidecar"));
+  CHECK_FALSE(has_note(*opened(none.path()), "meta.json says"));
 }
 
 TEST_CASE("helix v3: sidecar positions out of range are refused") {
