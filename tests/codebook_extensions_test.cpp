@@ -1,5 +1,8 @@
 // What spec/format.md, 13.2, has beyond codes of one element with scales: vectors, groups of 16, group offsets, a
 // matrix of low rank, column scales. Written by Writer::add_encoded(), read back, and multiplied with.
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <bit>
 #include <catch2/catch.hpp>
@@ -16,6 +19,8 @@
 #include "cdna/fsck.hpp"
 #include "cdna/matmul.hpp"
 #include "codebook_file.hpp"
+#include "libcdna/encode/planes.hpp"
+#include "libcdna/import/decoded_values.hpp"
 #include "matmul_reference.hpp"
 #include "tensor_file.hpp"
 
@@ -274,6 +279,29 @@ std::optional<PlaneInfo> plane_of_role(const Tensor& tensor, std::uint16_t role)
   return {};
 }
 
+// Codes of which only one page can be read: a read of any other is a signal.
+class OnePage {
+ public:
+  explicit OnePage(std::size_t page) : page_(page) {
+    void* const begin = mmap(nullptr, kBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    REQUIRE(begin != MAP_FAILED);
+    begin_ = static_cast<std::byte*>(begin);
+    REQUIRE(mprotect(begin_ + offset(), page_bytes(), PROT_READ | PROT_WRITE) == 0);
+    for (std::size_t i = 0; i < page_bytes(); ++i) begin_[offset() + i] = static_cast<std::byte>(i % 251);
+  }
+  ~OnePage() { munmap(begin_, kBytes); }
+  OnePage(const OnePage&) = delete;
+  OnePage& operator=(const OnePage&) = delete;
+  static std::size_t page_bytes() { return static_cast<std::size_t>(sysconf(_SC_PAGESIZE)); }
+  std::size_t offset() const { return page_ * page_bytes(); }
+  std::span<const std::byte> codes() const { return {begin_, kBytes}; }
+
+ private:
+  static constexpr std::size_t kBytes = std::size_t{1} << 25;
+  std::size_t page_;
+  std::byte* begin_ = nullptr;
+};
+
 }  // namespace
 
 // ---- Values ----
@@ -290,6 +318,39 @@ TEST_CASE("codebook extensions: decode() gives the values of the format") {
     const auto to = expected.begin() + static_cast<std::ptrdiff_t>(end * shape.cols);
     CHECK(test::difference(decoded(planes, begin, end), {from, to}).empty());
   }
+}
+
+TEST_CASE("codebook extensions: elements from within a row to within another are those of the whole") {
+  for (const Shape& shape : kShapes) {
+    INFO(name_of(shape));
+    const Planes planes(shape, kSeed);
+    const std::vector<float> expected = values_of(planes);
+    const std::uint64_t quarter = shape.rows * shape.cols / 4;
+    for (const std::uint64_t begin : {std::uint64_t{0}, quarter, quarter + 1, 2 * quarter + 1}) {
+      for (const std::uint64_t size : {std::uint64_t{0}, std::uint64_t{1}, quarter, quarter + 2}) {
+        if (begin + size > expected.size()) continue;
+        std::vector<float> values(size);
+        decode_elements(planes.view, DType::f32, shape.cols, begin, values);
+        const auto from = expected.begin() + static_cast<std::ptrdiff_t>(begin);
+        CHECK(test::difference(values, {from, from + static_cast<std::ptrdiff_t>(size)}).empty());
+      }
+    }
+  }
+}
+
+TEST_CASE("codebook extensions: a piece of a row of 2^25 columns costs its own columns alone") {
+  std::vector<float> codebook(256);
+  for (std::size_t i = 0; i < codebook.size(); ++i) codebook[i] = static_cast<float>(i) - 100;
+  const OnePage page(300);
+  EncodedPlanes planes;
+  planes.bits = 8;
+  planes.codebook = codebook;
+  planes.codes = page.codes();
+  // A code is read with the two bytes after it.
+  std::vector<float> values(OnePage::page_bytes() - 2);
+  read_decoded(planes, DType::f32, page.codes().size(), page.offset() * sizeof(float),
+               std::as_writable_bytes(std::span(values)));
+  for (std::size_t i = 0; i < values.size(); ++i) REQUIRE(values[i] == static_cast<float>(i % 251) - 100);
 }
 
 TEST_CASE("codebook extensions: what is written is read back, whole and in part, with every trust and codec") {

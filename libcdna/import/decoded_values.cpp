@@ -1,4 +1,4 @@
-// Decodes the rows that a piece touches, and rounds them.
+// Decodes the elements that a piece touches, and rounds them.
 #include "libcdna/import/decoded_values.hpp"
 
 #include <algorithm>
@@ -6,7 +6,7 @@
 #include <cstring>
 #include <vector>
 
-#include "cdna/encode.hpp"
+#include "libcdna/encode/planes.hpp"
 #include "libcdna/format/float_bits.hpp"
 #include "libcdna/try.hpp"
 
@@ -38,21 +38,18 @@ void round_to(DType dtype, std::span<const float> values, std::byte* out) {
 
 void read_decoded(const EncodedPlanes& planes, DType dtype, std::uint64_t cols, std::uint64_t offset,
                   std::span<std::byte> out) {
-  if (out.empty()) return;
-  const std::uint64_t row_bytes = cols * (bits_of(dtype) / 8);
-  const std::uint64_t step = std::max<std::uint64_t>(1, kStepElements / cols);
-  const std::uint64_t last_row = (offset + out.size() - 1) / row_bytes;
+  const std::uint64_t size = bits_of(dtype) / 8;
+  const std::uint64_t end = (offset + out.size() + size - 1) / size;
   std::vector<float> values;
   std::vector<std::byte> bytes;
-  for (std::uint64_t row = offset / row_bytes; row <= last_row; row += step) {
-    const std::uint64_t rows = std::min(step, last_row - row + 1);
-    values.resize(rows * cols);
-    bytes.resize(rows * row_bytes);
-    decode(planes, dtype, cols, row, values);
+  for (std::uint64_t at = offset / size; at < end; at += kStepElements) {
+    values.resize(std::min(kStepElements, end - at));
+    bytes.resize(values.size() * size);
+    decode_elements(planes, dtype, cols, at, values);
     round_to(dtype, values, bytes.data());
-    const std::uint64_t begin = std::max(offset, row * row_bytes);
-    const std::uint64_t end = std::min(offset + out.size(), (row + rows) * row_bytes);
-    std::memcpy(out.data() + (begin - offset), bytes.data() + (begin - row * row_bytes), end - begin);
+    const std::uint64_t from = std::max(offset, at * size);
+    const std::uint64_t to = std::min(offset + out.size(), at * size + bytes.size());
+    std::memcpy(out.data() + (from - offset), bytes.data() + (from - at * size), to - from);
   }
 }
 

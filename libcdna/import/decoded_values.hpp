@@ -14,8 +14,8 @@
 namespace cdna {
 
 // Fills `out` from byte `offset` of the row-major values that planes decode to (cdna::decode()), rounded to `dtype`:
-// F16, BF16, F32 or F64. Requires: planes that Writer::add_encoded() takes for `cols`; the range lies within the
-// values. Memory: one row, or 1 MiB. Throws std::bad_alloc.
+// F16, BF16, F32 or F64. Requires: planes that Writer::add_encoded() takes for `cols`, or wider ones; the range lies
+// within the values. Cost: these elements alone. Memory: 3 MiB. Throws std::bad_alloc.
 void read_decoded(const EncodedPlanes& planes, DType dtype, std::uint64_t cols, std::uint64_t offset,
                   std::span<std::byte> out);
 
