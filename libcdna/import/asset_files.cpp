@@ -14,7 +14,7 @@ namespace {
 
 Result<AssetFile> open_asset(const Folder& folder, const std::string& name, std::string_view media_type) {
   AssetFile asset;
-  asset.source = CDNA_TRY(open_source(folder.path_of(name), Io::pread, folder.file_system()));
+  asset.source = CDNA_TRY(folder.open_entry(name));
   asset.description = {name, std::string(media_type), asset.source->size_bytes()};
   return asset;
 }

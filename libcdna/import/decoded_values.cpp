@@ -6,14 +6,17 @@
 #include <cstring>
 #include <vector>
 
+#include "cdna/writer.hpp"
 #include "libcdna/encode/planes.hpp"
 #include "libcdna/format/float_bits.hpp"
+#include "libcdna/format/geometry.hpp"
 #include "libcdna/try.hpp"
 
 namespace cdna {
 namespace {
 
 constexpr std::uint64_t kStepElements = std::uint64_t{1} << 18;
+constexpr std::uint64_t kCodedColumnsMax = std::uint64_t{1} << 24;  // Of Writer::add_encoded().
 
 template <class T, class Round>
 void round_each(std::span<const float> values, std::byte* out, const Round& round) {
@@ -35,6 +38,10 @@ void round_to(DType dtype, std::span<const float> values, std::byte* out) {
 }
 
 }  // namespace
+
+bool fits_codes(DType dtype, std::span<const std::uint64_t> shape) {
+  return matrix_view(shape, default_row_dims(dtype, shape)).cols <= kCodedColumnsMax;
+}
 
 void read_decoded(const EncodedPlanes& planes, DType dtype, std::uint64_t cols, std::uint64_t offset,
                   std::span<std::byte> out) {

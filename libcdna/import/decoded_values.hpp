@@ -13,6 +13,10 @@
 
 namespace cdna {
 
+// Whether codes of such a tensor can be stored: its rows, as writers make them of the shape, have few enough columns
+// for Writer::add_encoded(). What does not fit is read as values. Requires: a number of elements below 2^64.
+bool fits_codes(DType dtype, std::span<const std::uint64_t> shape);
+
 // Fills `out` from byte `offset` of the row-major values that planes decode to (cdna::decode()), rounded to `dtype`:
 // F16, BF16, F32 or F64. Requires: planes that Writer::add_encoded() takes for `cols`, or wider ones; the range lies
 // within the values. Cost: these elements alone. Memory: 3 MiB. Throws std::bad_alloc.

@@ -101,7 +101,7 @@ Result<bool> Folder::has_file(std::string_view name) const {
 Result<std::unique_ptr<Source>> Folder::open_file(std::string_view name) const {
   const EntryKind kind = CDNA_TRY(kind_on_way(name));
   const std::string path = path_of(std::string(name));
-  if (kind == EntryKind::file) return open_source(path, Io::pread, file_system());
+  if (kind == EntryKind::file) return files_->open(path);
   const bool is_missing = kind == EntryKind::dangling_link;
   Error error = fail(is_missing ? Code::not_found : Code::malformed, "",
                      is_missing                        ? "the manifest names this file, which is not there"

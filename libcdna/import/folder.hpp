@@ -12,6 +12,7 @@
 #include "cdna/error.hpp"
 #include "cdna/file_system.hpp"
 #include "cdna/source.hpp"
+#include "libcdna/import/open_files.hpp"
 #include "libcdna/io/descriptor.hpp"
 
 namespace cdna {
@@ -34,8 +35,10 @@ class Folder {
   Result<EntryKind> kind_within(const std::string& name) const;
   // The file that a manifest names: of the folder (see kind_within()), or of folders in it, without links. `name` is
   // hostile. Errors: io, not_found, malformed (absolute, or it leads out of the folder, or not to a regular file); with
-  // the path as file.
+  // the path as file. Few of them are open at a time.
   Result<std::unique_ptr<Source>> open_file(std::string_view name) const;
+  // An entry that is known to be a regular file. Few of them are open at a time. Errors: those of OpenFiles::open().
+  Result<std::unique_ptr<Source>> open_entry(const std::string& name) const { return files_->open(path_of(name)); }
   // Whether there is such a file. Errors: io, malformed.
   Result<bool> has_file(std::string_view name) const;
   Error fail_here(Code code, std::string message) const;
@@ -50,9 +53,11 @@ class Folder {
   // What a manifest names: dangling_link where nothing is, outward_link where a link is on the way. Errors: io,
   // malformed.
   Result<EntryKind> kind_on_way(std::string_view name) const;
-  Folder(std::string path, Descriptor descriptor) : path_(std::move(path)), descriptor_(std::move(descriptor)) {}
+  Folder(std::string path, Descriptor descriptor)
+      : path_(std::move(path)), descriptor_(std::move(descriptor)), files_(OpenFiles::create(file_system())) {}
   std::string path_;
   Descriptor descriptor_;
+  std::shared_ptr<OpenFiles> files_;
   std::vector<std::string> names_;
 };
 

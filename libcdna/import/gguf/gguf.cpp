@@ -29,7 +29,7 @@ ModelTensor description_of(const GgufTensor& tensor) {
   if (tensor.type->codes != nullptr) {
     out.dtype = DType::f32;
     // A vector's matrix view has one column, which no codes fit. (llama.cpp never quantises one.)
-    out.is_encoded = tensor.elements != 0 && tensor.shape.size() >= 2;
+    out.is_encoded = tensor.elements != 0 && tensor.shape.size() >= 2 && fits_codes(out.dtype, out.shape);
   }
   out.size_bytes = tensor.elements * (bits_of(out.dtype) / 8);
   return out;

@@ -21,7 +21,6 @@
 namespace cdna {
 namespace {
 
-constexpr std::uint64_t kCodedColumnsMax = std::uint64_t{1} << 24;  // Of Writer::add_encoded().
 constexpr std::string_view kSidecarEnding = ".hxzo";
 constexpr std::array<std::string_view, 3> kMatrixEndings{".cdna2.hxz", ".hxz", ".cdna"};
 
@@ -30,17 +29,6 @@ struct Storage {
   CodedMatrix matrix;
   std::shared_ptr<const HxzoSidecar> sidecar;
 };
-
-// Whether the codes can be stored: their rows become those of the shape, of which none is known to have more columns
-// than all dimensions but the first give.
-bool fits_codes(const std::vector<std::uint64_t>& shape) {
-  std::uint64_t columns = 1;
-  for (std::size_t i = shape.size() > 1 ? 1 : 0; i < shape.size(); ++i) {
-    if (shape[i] > kCodedColumnsMax / columns) return false;
-    columns *= shape[i];
-  }
-  return true;
-}
 
 std::string text_of(const std::vector<std::uint64_t>& shape) {
   std::string text = "[";
@@ -103,7 +91,7 @@ Result<HelixTensor> helix_tensor(std::unique_ptr<HxzMatrix> matrix, std::string 
   tensor.description.dtype = DType::f32;
   tensor.description.shape = shape ? *std::move(shape) : stored;
   tensor.description.size_bytes = header.rows * header.cols * sizeof(float);
-  tensor.description.is_encoded = fits_codes(tensor.description.shape);
+  tensor.description.is_encoded = fits_codes(DType::f32, tensor.description.shape);
   tensor.matrix = std::move(matrix);
   return tensor;
 }
@@ -156,11 +144,20 @@ Result<void> HelixModel::read(std::size_t tensor, std::uint64_t offset, std::spa
   if (out.empty()) return {};
   return no_throw([&]() -> Result<void> {
     const HelixTensor& chosen = tensors_[tensor];
-    if (chosen.array != nullptr) return chosen.array->read(0, offset, out);
+    if (chosen.array != nullptr) return read_array(tensor, offset, out);
     const HeldPlanes held = CDNA_TRY(last_.get(tensor, [this](std::size_t number) { return load_planes(number); }));
     read_decoded(held.planes, DType::f32, chosen.matrix->header().cols, offset, out);
     return {};
   });
+}
+
+Result<void> HelixModel::read_array(std::size_t tensor, std::uint64_t offset, std::span<std::byte> out) const {
+  const auto open = [this](std::size_t number) {
+    return OpenArray::open(tensors_[number].array, tensors_[number].array_header);
+  };
+  auto result = last_array_.read(tensor, open, offset, out);
+  if (!result) result.error().item = descriptions_[tensor].name;
+  return result;
 }
 
 Result<HeldPlanes> HelixModel::read_planes(std::size_t tensor) const {

@@ -13,6 +13,8 @@
 #include "libcdna/import/folder.hpp"
 #include "libcdna/import/helix/hxz_matrix.hpp"
 #include "libcdna/import/helix/hxzo.hpp"
+#include "libcdna/import/numpy/npy.hpp"
+#include "libcdna/import/numpy/open_array.hpp"
 
 namespace cdna {
 
@@ -36,7 +38,8 @@ struct HelixTensor {
   ModelTensor description;
   std::unique_ptr<HxzMatrix> matrix;
   std::shared_ptr<const HxzoSidecar> sidecar;
-  std::unique_ptr<Model> array;  // Of one tensor.
+  std::shared_ptr<const Source> array;  // With `array_header`; the tensor is no matrix then.
+  NpyHeader array_header;
 };
 
 // Describes a matrix, and what its original shape is if that is known. Errors: malformed (another number of elements).
@@ -61,6 +64,7 @@ class HelixModel final : public Model {
   Result<void> read_asset(std::size_t asset, std::uint64_t offset, std::span<std::byte> out) const override;
 
  private:
+  Result<void> read_array(std::size_t tensor, std::uint64_t offset, std::span<std::byte> out) const;
   Result<HeldPlanes> load_planes(std::size_t tensor) const;
 
   std::vector<HelixTensor> tensors_;
@@ -70,6 +74,7 @@ class HelixModel final : public Model {
   std::vector<std::unique_ptr<Source>> asset_sources_;
   std::vector<std::string> notes_;
   LastPlanes last_;
+  LastArray last_array_;
 };
 
 }  // namespace cdna

@@ -8,7 +8,7 @@
 #include "libcdna/import/helix/helix_model.hpp"
 #include "libcdna/import/helix/json_object.hpp"
 #include "libcdna/import/json.hpp"
-#include "libcdna/import/numpy/numpy_model.hpp"
+#include "libcdna/import/numpy/open_array.hpp"
 #include "libcdna/import/source_integrity.hpp"
 #include "libcdna/try.hpp"
 
@@ -133,10 +133,10 @@ class FolderReader {
   Result<void> add_array(const std::string& name, const JsonObject& entry) {
     const std::string file = CDNA_TRY(array_file(name));
     CDNA_TRY(take_file(file, name));
-    auto source = CDNA_TRY(folder_.open_file(file));
     HelixTensor tensor;
-    tensor.array = CDNA_TRY(open_npy_model(std::move(source), name));
-    tensor.description = tensor.array->tensors().front();
+    tensor.array = CDNA_TRY(folder_.open_file(file));
+    tensor.array_header = CDNA_TRY(read_npy_header(*tensor.array));
+    tensor.description = array_tensor(name, tensor.array_header);
     const auto shape = CDNA_TRY(shape_field(entry, "shape"));
     if (shape && *shape != tensor.description.shape) {
       Error error = fail(Code::malformed, "", "its shape in the manifest is another than in its file");

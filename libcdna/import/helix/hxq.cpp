@@ -59,7 +59,7 @@ class HxqModel final : public Model {
 
   Result<HeldPlanes> read_planes(std::size_t tensor) const override {
     assert(tensor < weights_.tensors.size());
-    if (!weights_.origins[tensor].module) return Model::read_planes(tensor);
+    if (!weights_.tensors[tensor].is_encoded) return Model::read_planes(tensor);
     return no_throw([&] { return load(tensor); });
   }
 
@@ -114,7 +114,7 @@ class Assembly {
     tensor.dtype = DType::f32;
     tensor.shape = {module.rows, module.cols};
     tensor.size_bytes = module.rows * module.cols * sizeof(float);
-    tensor.is_encoded = true;
+    tensor.is_encoded = fits_codes(tensor.dtype, tensor.shape);
     add(std::move(tensor), {module, 0});
     return {};
   }

@@ -14,6 +14,7 @@
 #include "libcdna/import/helix/v3_manifest.hpp"
 #include "libcdna/import/helix/v3_tensor.hpp"
 #include "libcdna/import/numpy/npy.hpp"
+#include "libcdna/import/numpy/open_array.hpp"
 #include "libcdna/import/source_integrity.hpp"
 #include "libcdna/no_throw.hpp"
 #include "libcdna/try.hpp"
@@ -25,12 +26,10 @@ constexpr std::string_view kTensorEnding = ".cdnav3";
 constexpr std::string_view kArrayEnding = ".npy";
 constexpr std::string_view kCompanionEnding = ".npy.meta.json";
 
-// A tensor that is stored exactly. The file is opened when it is read: there may be thousands.
+// A tensor that is stored exactly.
 struct ExactArray {
-  std::string name;
-  std::string path;
   NpyHeader header;
-  FileSystem* file_system = nullptr;
+  std::shared_ptr<const Source> source;
 };
 
 using Content = std::variant<V3Tensor, ExactArray>;
@@ -60,7 +59,7 @@ ModelTensor description_of(const Entry& entry) {
   }
   const auto& content = std::get<V3Tensor>(entry.content);
   tensor.shape = content.shape();
-  tensor.is_encoded = content.is_encoded();
+  tensor.is_encoded = content.is_encoded() && fits_codes(tensor.dtype, tensor.shape);
   tensor.size_bytes = sizeof(float);
   for (const std::uint64_t size : tensor.shape) tensor.size_bytes *= size;
   return tensor;
@@ -101,11 +100,10 @@ class V3Model final : public Model {
     assert(out.size() <= tensors_[tensor].size_bytes - offset);
     if (out.empty()) return {};
     return no_throw([&]() -> Result<void> {
-      if (const auto* const array = std::get_if<ExactArray>(&entries_[tensor].content))
-        return read_array(*array, offset, out);
+      if (std::holds_alternative<ExactArray>(entries_[tensor].content)) return read_array(tensor, offset, out);
       const auto& content = std::get<V3Tensor>(entries_[tensor].content);
       if (!content.is_encoded()) return read_morpho(content, offset, out);
-      const HeldPlanes held = CDNA_TRY(last_.get(tensor, [&](std::size_t number) { return read_planes(number); }));
+      const HeldPlanes held = CDNA_TRY(last_.get(tensor, [&](std::size_t) { return content.read_planes(); }));
       read_decoded(held.planes, DType::f32, tensors_[tensor].shape[1], offset, out);
       return {};
     });
@@ -125,14 +123,14 @@ class V3Model final : public Model {
   }
 
  private:
-  static Result<void> read_array(const ExactArray& array, std::uint64_t offset, std::span<std::byte> out) {
-    const auto source = CDNA_TRY(open_source(array.path, Io::pread, *array.file_system));
-    const NpyHeader header = CDNA_TRY(read_npy_header(*source));
-    Error changed = fail(Code::io, "", "it changed while it was read");
-    changed.file = array.path;
-    changed.item = array.name;
-    if (header.dtype != array.header.dtype || header.shape != array.header.shape) return changed;
-    return read_npy(*source, header, offset, out);
+  Result<void> read_array(std::size_t tensor, std::uint64_t offset, std::span<std::byte> out) const {
+    const auto open = [this](std::size_t number) {
+      const auto& array = std::get<ExactArray>(entries_[number].content);
+      return OpenArray::open(array.source, array.header);
+    };
+    auto result = last_array_.read(tensor, open, offset, out);
+    if (!result) result.error().item = entries_[tensor].name;
+    return result;
   }
 
   static Result<void> read_morpho(const V3Tensor& tensor, std::uint64_t offset, std::span<std::byte> out) {
@@ -152,6 +150,7 @@ class V3Model final : public Model {
   std::vector<std::unique_ptr<Source>> asset_sources_;
   std::vector<std::string> notes_;
   LastPlanes last_;
+  LastArray last_array_;
 };
 
 class FolderReader {
@@ -247,9 +246,9 @@ class FolderReader {
       return {};
     }
     CDNA_TRY(check_name(place, name));
-    ExactArray array{name, folder_.path_of(place), {}, &folder_.file_system()};
-    const auto source = CDNA_TRY(folder_.open_file(place));
-    auto header = read_npy_header(*source);
+    ExactArray array;
+    array.source = CDNA_TRY(folder_.open_file(place));
+    auto header = read_npy_header(*array.source);
     if (!header) {
       header.error().item = name;
       return std::move(header).error();

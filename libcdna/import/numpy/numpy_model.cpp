@@ -3,12 +3,11 @@
 
 #include <algorithm>
 #include <cassert>
-#include <mutex>
-#include <optional>
 #include <utility>
 #include <vector>
 
 #include "libcdna/import/numpy/npy.hpp"
+#include "libcdna/import/numpy/open_array.hpp"
 #include "libcdna/import/numpy/zip.hpp"
 #include "libcdna/import/source_integrity.hpp"
 #include "libcdna/no_throw.hpp"
@@ -18,41 +17,6 @@ namespace cdna {
 namespace {
 
 constexpr std::string_view kEnding = ".npy";
-
-ModelTensor tensor_of(std::string name, const NpyHeader& header) {
-  ModelTensor tensor;
-  tensor.name = std::move(name);
-  tensor.dtype = header.dtype;
-  tensor.shape = header.shape;
-  tensor.size_bytes = header.size_bytes;
-  return tensor;
-}
-
-// An array whose values can be read from any place: as it is in its source, or turned round in memory.
-class OpenArray {
- public:
-  static Result<OpenArray> open(std::shared_ptr<const Source> source, const NpyHeader& header) {
-    OpenArray array;
-    array.header_ = header;
-    array.source_ = std::move(source);
-    if (!header.is_column_major) return array;
-    NpyArray loaded = CDNA_TRY(read_npy_array(*array.source_));
-    array.values_ = std::move(loaded.values);
-    return array;
-  }
-
-  Result<void> read(std::uint64_t offset, std::span<std::byte> out) const {
-    if (!header_.is_column_major) return read_npy(*source_, header_, offset, out);
-    CDNA_CHECK(values_.size() == header_.size_bytes, Code::io, "", "the file changed while it was read");
-    std::copy_n(values_.begin() + static_cast<std::ptrdiff_t>(offset), out.size(), out.begin());
-    return {};
-  }
-
- private:
-  NpyHeader header_;
-  std::shared_ptr<const Source> source_;
-  std::vector<std::byte> values_;  // Of a column-major array.
-};
 
 // What arrays are read through: the last one that was opened stays open.
 class ArrayModel : public Model {
@@ -67,7 +31,8 @@ class ArrayModel : public Model {
     assert(out.size() <= tensors_[tensor].size_bytes - offset);
     if (out.empty()) return {};
     return no_throw([&]() -> Result<void> {
-      auto result = read_open(tensor, offset, out);
+      auto result = last_.read(
+          tensor, [this](std::size_t number) { return open_array(number); }, offset, out);
       if (!result) result.error().item = tensors_[tensor].name;
       return result;
     });
@@ -86,30 +51,13 @@ class ArrayModel : public Model {
   std::vector<std::string> notes_;
 
  private:
-  Result<void> read_open(std::size_t tensor, std::uint64_t offset, std::span<std::byte> out) const {
-    std::shared_ptr<const OpenArray> array;
-    {
-      const std::lock_guard lock(mutex_);
-      if (last_ != tensor) {
-        last_.reset();
-        array_.reset();
-        array_ = std::make_shared<OpenArray>(CDNA_TRY(open_array(tensor)));
-        last_ = tensor;
-      }
-      array = array_;
-    }
-    return array->read(offset, out);
-  }
-
-  mutable std::mutex mutex_;
-  mutable std::optional<std::size_t> last_;
-  mutable std::shared_ptr<const OpenArray> array_;
+  LastArray last_;
 };
 
 class NpyModel final : public ArrayModel {
  public:
   NpyModel(std::unique_ptr<Source> source, NpyHeader header, std::string tensor) : source_(std::move(source)) {
-    tensors_.push_back(tensor_of(std::move(tensor), header));
+    tensors_.push_back(array_tensor(std::move(tensor), header));
     headers_.push_back(std::move(header));
     state_integrity("none", "a .npy file has no checksum", metadata_, notes_);
   }
@@ -152,7 +100,7 @@ class NpzModel final : public ArrayModel {
       if (error.offset != kNoOffset) error.offset = member.is_deflated ? kNoOffset : member.data_begin + error.offset;
       return error;
     }
-    tensors_.push_back(tensor_of(name, *header));
+    tensors_.push_back(array_tensor(name, *header));
     headers_.push_back(*std::move(header));
     members_.push_back(number);
     return {};
