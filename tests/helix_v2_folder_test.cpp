@@ -19,6 +19,7 @@ namespace {
 
 const std::string kT = "v2_hxz/t300x200.zstd.br128";
 const std::string kG = "v2_hxz/g96x64.brotli.br16";
+const std::string kV1 = "v1_cdna/few64x64";
 const std::string kTName = "blk.0.t300x200.weight";
 const std::string kGName = "blk.0.g96x64.weight";
 
@@ -74,6 +75,28 @@ class HelixFolder {
   TemporaryFolder folder_;
 };
 
+// Counts the descriptors that are open.
+class CountingFileSystem final : public FileSystem {
+ public:
+  int open_max = 0;
+  int opened = 0;
+  int openat(int directory, const char* path, int flags, mode_t mode) override {
+    const int fd = FileSystem::openat(directory, path, flags, mode);
+    if (fd < 0) return fd;
+    ++opened;
+    open_max = std::max(open_max, ++open_);
+    return fd;
+  }
+  int close(int fd) override {
+    --open_;
+    return FileSystem::close(fd);
+  }
+  int open() const { return open_; }
+
+ private:
+  int open_ = 0;
+};
+
 std::size_t number_of(const Model& model, const std::string& name) {
   const auto tensors = model.tensors();
   const auto found = std::find_if(tensors.begin(), tensors.end(), [&](const auto& t) { return t.name == name; });
@@ -113,6 +136,62 @@ TEST_CASE("helix v2 folder: matrices in their original shapes, arrays, metadata 
   CHECK(model->assets().front().name == "config.json");
   REQUIRE(model->notes().size() == 1);
   CHECK(model->notes().front().starts_with("source integrity: payload only"));
+}
+
+TEST_CASE("helix v2 folder: of many files few are open at a time, and those that are read on stay open") {
+  constexpr std::size_t kEach = 60;
+  const HelixFolder folder;
+  std::string entries;
+  for (std::size_t i = 0; i < kEach; ++i) {
+    const std::string number = std::to_string(i);
+    folder.save(("m" + number + ".hxz").c_str(), load_file(legacy(kV1 + ".v021.cdna")));
+    folder.save(("a" + number + ".npy").c_str(), norm_array());
+    folder.save(("notes" + number + ".json").c_str(), number);
+    entries += (i == 0 ? "" : ",") + matrix_entry("m" + number, "m" + number + ".hxz", "[64,64]", "[64,64]") + "," +
+               array_entry("a" + number);
+  }
+  folder.save_manifest(entries);
+  CountingFileSystem file_system;
+  {
+    const auto model = opened(open_model(folder.path().string(), {}, file_system));
+    REQUIRE(model->tensors().size() == 2 * kEach);
+    REQUIRE(model->assets().size() == kEach);
+    for (std::size_t i = 0; i < kEach; ++i) {
+      const std::string number = std::to_string(i);
+      CHECK(digest_of_tensor(*model, "m" + number) == expected_digest(kV1 + ".v021.decoded"));
+      const int before = file_system.opened;
+      CHECK(read_tensor(*model, number_of(*model, "a" + number), 1) == Bytes(12, std::byte{0x3F}));
+      CHECK(file_system.opened <= before + 1);
+      const ModelAsset& asset = model->assets()[i];
+      std::string text(asset.size_bytes, ' ');
+      REQUIRE(model->read_asset(i, 0, std::as_writable_bytes(std::span(text))).has_value());
+      CHECK(asset.name == "notes" + text + ".json");
+    }
+    CHECK(file_system.open_max <= 20);
+  }
+  CHECK(file_system.open() == 0);
+}
+
+TEST_CASE("helix v2 folder: a file that was replaced before it is read is an error") {
+  const HelixFolder folder;
+  std::string entries;
+  for (std::size_t i = 0; i < 40; ++i) {
+    folder.save(("a" + std::to_string(i) + ".npy").c_str(), norm_array());
+    entries += (i == 0 ? "" : ",") + array_entry("a" + std::to_string(i));
+  }
+  folder.save_manifest(entries);
+  folder.save("notes.json", "1");
+  const auto model = folder.open();
+  const std::size_t first = number_of(*model, "a0");
+  folder.save("new", norm_array());
+  std::filesystem::rename(folder.path() / "new", folder.path() / "a0.npy");
+  Bytes bytes(12);
+  const auto read = model->read(first, 0, bytes);
+  REQUIRE_FALSE(read.has_value());
+  CHECK(read.error().code == Code::io);
+  CHECK(read.error().file == folder.path() / "a0.npy");
+  CHECK(read.error().item == "a0");
+  CHECK(model->read(number_of(*model, "a1"), 0, bytes).has_value());
 }
 
 TEST_CASE("helix v2 folder: arrays of GGUF have underscores in their file names") {
