@@ -430,3 +430,20 @@ TEST_CASE("gguf blocks: vectors are values, as no codes fit their one column") {
     CHECK(bits_of_values(decoded(*model, 0)) == bits_of_values(decoded(*open_bytes(matrix), 0)));
   }
 }
+
+TEST_CASE("gguf blocks: rows of more than 2^24 columns are values, as no codes of them can be stored") {
+  const Case& type = kCases[0];
+  INFO(type.name);
+  const std::uint64_t blocks = (std::uint64_t{1} << 24) / type.elements + 1;
+  const std::string block = random_blocks(type, 1, 12);
+  std::string data;
+  for (std::uint64_t i = 0; i < blocks; ++i) data += block;
+  const std::string wide = gguf_file({}, {gguf_tensor("w", {type.elements * blocks, 1}, type.id, 0)}, data);
+  const std::string small = gguf_file({}, {gguf_tensor("w", {type.elements, 1}, type.id, 0)}, block);
+  const auto model = open_bytes(wide);
+  CHECK_FALSE(model->tensors()[0].is_encoded);
+  std::vector<float> last(type.elements);
+  const std::span<std::byte> bytes = std::as_writable_bytes(std::span(last));
+  REQUIRE(model->read(0, model->tensors()[0].size_bytes - bytes.size(), bytes));
+  CHECK(bits_of_values(last) == bits_of_values(decoded(*open_bytes(small), 0)));
+}

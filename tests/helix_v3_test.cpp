@@ -405,3 +405,48 @@ TEST_CASE("helix v3: the format can be asked for, and then is the only one") {
   CHECK(refusal_of(kLegacy + "hf_head_hxq", options).code == Code::not_found);
   CHECK(refusal_of(kLegacy + "README.md", options).code == Code::bad_argument);
 }
+
+namespace {
+
+// Counts the bytes that are read.
+class ReadCounter final : public FileSystem {
+ public:
+  std::uint64_t bytes = 0;
+  int64_t pread(int fd, void* out, std::size_t size, std::uint64_t offset) override {
+    const int64_t read = FileSystem::pread(fd, out, size, offset);
+    if (read > 0) bytes += static_cast<std::uint64_t>(read);
+    return read;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("v3: a column-major array is read once for all of its pieces") {
+  constexpr std::uint32_t kSide = 64;
+  TemporaryFolder folder;
+  std::string values;
+  for (std::uint32_t column = 0; column < kSide; ++column) {
+    for (std::uint32_t row = 0; row < kSide; ++row) {
+      const std::uint32_t value = row * kSide + column;
+      values.append(reinterpret_cast<const char*>(&value), sizeof value);
+    }
+  }
+  std::string file = npy("<i4", "64, 64", values);
+  const std::size_t at = file.find("False, ");
+  REQUIRE(at != std::string::npos);
+  file.replace(at, 7, "True,  ");
+  save_file(folder / "a.npy", std::as_bytes(std::span(file)));
+  const std::string manifest = R"({"tensors":{}})";
+  save_file(folder / "manifest_v3.json", std::as_bytes(std::span(manifest)));
+  ReadCounter file_system;
+  auto model = open_model(folder.path().string(), {}, file_system);
+  if (!model) FAIL(model.error().describe());
+  REQUIRE((*model)->tensors().size() == 1);
+  file_system.bytes = 0;
+  for (std::uint32_t i = 0; i < kSide * kSide; ++i) {
+    std::uint32_t value = 0;
+    REQUIRE((*model)->read(0, i * sizeof value, std::as_writable_bytes(std::span(&value, 1))));
+    REQUIRE(value == i);
+  }
+  CHECK(file_system.bytes <= 2 * file.size());  // The header, which is part of it, and all of it.
+}
