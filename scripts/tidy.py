@@ -110,7 +110,8 @@ def importers_keep_apart():
             yield f"{path} includes {name}"
         if not converts and path.is_relative_to("libcdna") and name.startswith("libcdna/convert/"):
             yield f"{path} includes {name}"
-        if inside and re.match(r"libcdna/(?!import/|io/|hash/sha256\.hpp|encode/planes\.hpp|format/(?:float_bits|geometry|utf8)\.hpp|no_throw\.hpp|try\.hpp)", name):
+        if inside and re.match(r"libcdna/(?!import/|io/|hash/sha256\.hpp|encode/planes\.hpp|format/(?:float_bits|geometry|utf8)\.hpp|"
+                               r"no_throw\.hpp|try\.hpp)", name):
             yield f"{path} includes {name}"
         exports = converts and name.startswith("libcdna/import/gguf/")
         if not inside and not exports and path.is_relative_to("libcdna") and name.startswith("libcdna/import/"):
