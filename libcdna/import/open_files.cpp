@@ -29,12 +29,11 @@ struct FileState {
   }
 };
 
-// Nothing where it cannot be looked at: the opening says why.
-FileState state_of(const std::string& path, FileSystem& file_system) {
+Result<FileState> state_of(const std::string& path, FileSystem& file_system) {
   struct stat status {};
   const int result = retrying(file_system, &FileSystem::fstatat, AT_FDCWD, path.c_str(), &status, 0);
-  if (result < 0) return {};
-  return {status.st_dev, status.st_ino, status.st_size, status.st_mtim};
+  if (result < 0) return fail_io("cannot look at the file", result, path);
+  return FileState{status.st_dev, status.st_ino, status.st_size, status.st_mtim};
 }
 
 }  // namespace
@@ -77,7 +76,8 @@ class OpenFiles::File final : public Source {
     if (source != nullptr) return source;
     source = CDNA_TRY(open_source(path_, Io::pread, files_->file_system_));
     // Looked at after the opening, and the first time before it: what was replaced in between differs.
-    if (!(state_of(path_, files_->file_system_) == state_) || source->size_bytes() != size_bytes_) {
+    const FileState state = CDNA_TRY(state_of(path_, files_->file_system_));
+    if (!(state == state_) || source->size_bytes() != size_bytes_) {
       Error changed = fail(Code::io, "", "the file changed while it was read");
       changed.file = path_;
       return changed;
@@ -99,9 +99,11 @@ std::shared_ptr<OpenFiles> OpenFiles::create(FileSystem& file_system) {
 
 Result<std::unique_ptr<Source>> OpenFiles::open(const std::string& path) {
   return no_throw([&]() -> Result<std::unique_ptr<Source>> {
-    const FileState state = state_of(path, file_system_);
+    const Result<FileState> state = state_of(path, file_system_);
+    // What cannot be opened says why better than what cannot be looked at.
     std::shared_ptr<const Source> source = CDNA_TRY(open_source(path, Io::pread, file_system_));
-    auto file = std::make_unique<File>(shared_from_this(), state, *source);
+    if (!state) return state.error();
+    auto file = std::make_unique<File>(shared_from_this(), *state, *source);
     keep(*file, std::move(source));
     return std::unique_ptr<Source>(std::move(file));
   });
