@@ -61,9 +61,10 @@ def _widened(values: Tensor, dtype: torch.dtype) -> Tensor:
     """Values of a smaller type as the decoder widens them (spec/format.md, 13.2)."""
     wide = values.to(dtype)
     if values.dtype == torch.float16 and dtype == torch.float32:
-        # torch makes every NaN quiet: its fraction then has its highest bit, 9 here and 22 there.
-        signals = values.isnan() & (values.view(torch.int16) & (1 << 9) == 0)
-        wide.view(torch.int32)[signals] &= ~(1 << 22)
+        # What torch makes of the bits of a NaN depends on its version: sign and fraction stay what they are.
+        bits = values.view(torch.int16).to(torch.int32)
+        nans = ((bits >> 15) << 31) | 0x7F800000 | ((bits & 0x3FF) << 13)
+        return torch.where(values.isnan(), nans, wide.view(torch.int32)).view(torch.float32)
     return wide
 
 
