@@ -13,7 +13,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   auto checkpoint = open_safetensors(memory_source(given, false));
   if (!checkpoint || !has_hxq_modules(**checkpoint)) return 0;
   ModelOptions options;
-  if (size % 2 == 0) options.shapes = {"*=2x*"};
+  if (size % 8 == 0) options.shapes = {"*=2x*"};
   const auto model = open_hxq(*std::move(checkpoint), "", false, options, posix_file_system());
   if (!model) {
     fuzz::require(model.error().code < Code::io, "a refusal is a property of the file");
