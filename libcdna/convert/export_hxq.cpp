@@ -11,8 +11,8 @@
 #include "cdna/convert.hpp"
 #include "libcdna/convert/hxq_parts.hpp"
 #include "libcdna/convert/new_folder.hpp"
-#include "libcdna/convert/number_text.hpp"
 #include "libcdna/convert/progress.hpp"
+#include "libcdna/convert/tensor_bytes.hpp"
 #include "libcdna/no_throw.hpp"
 #include "libcdna/try.hpp"
 
@@ -24,7 +24,6 @@ constexpr const char* kConfig = "config.json";
 constexpr const char* kModel = "model.safetensors";
 constexpr std::uint64_t kEntriesByDefault = 256;  // Of the loader, for modules that module_k_map does not name.
 constexpr std::uint64_t kStepBytes = std::uint64_t{4} << 20;
-constexpr std::uint64_t kRowBytesMax = std::uint64_t{256} << 20;  // A few bytes can claim a row of any length.
 constexpr int kConfigDepthMax = 100;
 constexpr std::uint64_t kConfigBytesMax = std::uint64_t{64} << 20;
 
@@ -38,7 +37,6 @@ struct Origin {
   std::optional<std::size_t> module;  // And its part; or the item of a tensor.
   std::size_t part = 0;
   std::uint32_t item = 0;
-  bool is_dense = false;  // Decoded to `dtype`.
 };
 
 DType target_of(const ExportOptions& options, DType source) {
@@ -110,7 +108,6 @@ class HxqExport {
     const DType dtype = target_of(options_, tensor.dtype());
     Origin origin;
     origin.item = number;
-    origin.is_dense = tensor.type() != "cdna.exact" || dtype != tensor.dtype();
     add(std::string(named.name()), dtype, {tensor.shape().begin(), tensor.shape().end()}, origin);
     if (!reason.empty()) notes_.push_back(std::string(named.name()) + ": written as values: " + reason);
   }
@@ -136,32 +133,7 @@ class HxqExport {
     const Origin& origin = origins_.at(planned.name);
     if (origin.module) return modules_[*origin.module].parts.write(origin.part, append);
     const Tensor tensor = reader_.resolve(reader_.tensor_item(origin.item));
-    if (origin.is_dense) return write_rows(tensor, planned.dtype, append);
-    BlockRange blocks = CDNA_TRY(tensor.blocks());
-    for (const Result<Block>& block : blocks) {
-      if (!block) return block.error();
-      CDNA_TRY(append(block->data));
-    }
-    return {};
-  }
-
-  static Result<void> write_rows(const Tensor& tensor, DType dtype, const PartSink& append) {
-    if (tensor.element_count() == 0) return {};
-    const std::uint64_t row_bytes = tensor.row_bytes(dtype);
-    Error too_wide = fail(
-        Code::limit, "",
-        "a row has " + bytes_text(row_bytes) + ", over the " + bytes_text(kRowBytesMax) + " that are decoded at once");
-    too_wide.item = tensor.name();
-    if (row_bytes > kRowBytesMax) return too_wide;
-    const std::uint64_t step = std::max<std::uint64_t>(1, kStepBytes / row_bytes);
-    std::vector<std::byte> buffer;
-    for (std::uint64_t row = 0; row < tensor.rows(); row += step) {
-      const std::uint64_t end = std::min(tensor.rows(), row + step);
-      buffer.resize((end - row) * row_bytes);
-      CDNA_TRY(tensor.read_rows(row, end, dtype, buffer));
-      CDNA_TRY(append(buffer));
-    }
-    return {};
+    return write_tensor_bytes(tensor, planned.dtype, append);
   }
 
   static Result<void> write_file(NewFolder& folder, const std::string& name, std::string_view text) {
