@@ -28,7 +28,7 @@ inline void check_helix(std::span<const std::byte> input, OpenMatrix open_matrix
   require(tensor.has_value(), "a matrix has its own shape");
   std::vector<std::string> notes;
   if (sidecar) {
-    const auto joined = join_sidecar(*std::move(sidecar), *tensor, notes);
+    const auto joined = join_sidecar(*std::move(sidecar), *tensor, true, notes);
     if (!joined) check_refusal(joined.error());
   }
   std::vector<HelixTensor> tensors;

@@ -205,6 +205,7 @@ TEST_CASE("hxzc: an entry that is not finite is an error where it is used, and n
     CHECK(error.code == Code::malformed);
     CHECK(error.message.find("entry 200") != std::string::npos);
     CHECK(error.message.find("row 2, column 1") != std::string::npos);
+    CHECK(error.offset == 16);
   }
 }
 
@@ -400,16 +401,21 @@ TEST_CASE("hxz2: a header with another story is refused") {
   }
 }
 
-TEST_CASE("hxz2: a matrix of more than 65536 times the file's size is refused before anything is allocated") {
-  const std::string header = R"({"tensor_name":"w","shape":[4294967295,4294967295],"block_rows":4294967295})";
-  Bytes bytes = bytes_of_text("HXZ2");
-  append(bytes, std::uint16_t{1});
-  append(bytes, static_cast<std::uint16_t>(header.size()));
-  append(bytes, bytes_of_text(header));
-  bytes.resize(bytes.size() + 1024);
-  append(bytes, std::uint32_t{1});
-  bytes.resize(bytes.size() + 48);
-  CHECK(refused(bytes).code == Code::limit);
+TEST_CASE("hxz2: a matrix of over 2^30 values and 1024 times the file's size is refused before anything is allocated") {
+  const auto code_of = [](const std::string& shape) {
+    const std::string header = R"({"tensor_name":"w","shape":[)" + shape + R"(],"block_rows":4294967295})";
+    Bytes bytes = bytes_of_text("HXZ2");
+    append(bytes, std::uint16_t{1});
+    append(bytes, static_cast<std::uint16_t>(header.size()));
+    append(bytes, bytes_of_text(header));
+    bytes.resize(bytes.size() + 1024);
+    append(bytes, std::uint32_t{1});
+    bytes.resize(bytes.size() + 48);
+    return refused(bytes).code;
+  };
+  CHECK(code_of("4294967295,4294967295") == Code::limit);
+  CHECK(code_of("32769,32768") == Code::limit);
+  CHECK(code_of("32768,32768") == Code::malformed);  // An entry of zeros in the index.
 }
 
 TEST_CASE("hxzo: a sidecar of another tensor or shape is an error that names both") {
@@ -425,6 +431,20 @@ TEST_CASE("hxzo: a sidecar of another tensor or shape is an error that names bot
     CHECK(error.message.find("blk.0.t300x200.weight") != std::string::npos);
     CHECK(error.file.ends_with("w.hxzo"));
   }
+}
+
+TEST_CASE("hxzo: a sidecar that is named is taken for a v1 file of another name, with a note, if its shape fits") {
+  const Files files;
+  files.save("renamed.cdna", hxzc(4, 4, {0.5F}, Bytes(16, std::byte{0})));
+  files.save("w.hxzo", hxzo("blk.0.w", "[4,4]", {{3, 0x3C00}}, 1));
+  files.save("other.hxzo", hxzo("blk.0.w", "[2,8]", {{3, 0x3C00}}, 1));
+  ModelOptions options;
+  options.sidecar = files.path("w.hxzo");
+  const auto model = opened(open_model(files.path("renamed.cdna"), options));
+  CHECK(decoded_planes(*model, 0)[3] == 1.0F);
+  CHECK(has_note(*model, "renamed: its sidecar is of tensor \"blk.0.w\""));
+  options.sidecar = files.path("other.hxzo");
+  CHECK(error_of(open_model(files.path("renamed.cdna"), options)).code == Code::malformed);
 }
 
 TEST_CASE("hxzo: of a position that occurs again the last value is taken, and what is infinite stays and is noted") {

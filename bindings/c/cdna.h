@@ -832,16 +832,18 @@ typedef struct cdna_export_options {
   uint32_t struct_size;
   uint32_t dtype; /* What F16, BF16, F32 and F64 tensors become, one of these; NONE: each its source's. */
   int32_t force;  /* Not 0: an existing regular file is replaced. */
-  uint32_t reserved;
+  int32_t q8_0;   /* GGUF only. Not 0: tensors of two and more dimensions with rows of whole blocks of 32 become Q8_0. */
   cdna_progress progress; /* Or NULL. Bytes written. */
   void* progress_context;
   /* "safetensors", "gguf", "npz", or "hxq", a directory that helix-substrate loads; NULL: what the destination's ending
    * says, ".gguf" or ".npz", and else safetensors. */
   const char* format;
+  /* GGUF only. general.architecture, as llama.cpp calls it ("llama", "qwen2"); NULL: what the container says. */
+  const char* architecture;
 } cdna_export_options;
 
 #define CDNA_EXPORT_OPTIONS_INIT \
-  { (uint32_t)sizeof(cdna_export_options), 0, 0, 0, NULL, NULL, NULL }
+  { (uint32_t)sizeof(cdna_export_options), 0, 0, 0, NULL, NULL, NULL, NULL }
 
 /* Writes all tensors, decoded, as `destination`, of which nothing is seen before it is whole. Errors: those of reading,
  * EXISTS, UNSUPPORTED (also: what the format cannot hold), BAD_ARGUMENT (also: a tensor that is not whole bytes),

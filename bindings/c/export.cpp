@@ -11,8 +11,9 @@ namespace cdna::c {
 namespace {
 
 Result<ExportOptions> take_export_options(const cdna_export_options& given) {
-  CDNA_TRY(need_zero(given.reserved, "options->reserved"));
   ExportOptions options;
+  options.q8_0 = given.q8_0 != 0;
+  if (given.architecture != nullptr) options.architecture = given.architecture;
   if (given.dtype == CDNA_DTYPE_NONE) return options;
   const DType dtype = CDNA_TRY(need_dtype(given.dtype, "options->dtype"));
   if (!is_float(dtype))

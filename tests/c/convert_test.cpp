@@ -421,6 +421,31 @@ TEST_CASE("C export: the format is the one asked for, or what the destination's 
   CHECK_FALSE(std::filesystem::exists(none));
 }
 
+TEST_CASE("C export: GGUF takes an architecture and Q8_0, which nothing else does") {
+  const TemporaryFolder folder;
+  const std::string source = folder / "model.safetensors";
+  save_model(source);
+  const std::string path = folder / "a.cdna";
+  REQUIRE(cdna_convert(source.c_str(), path.c_str(), nullptr, nullptr, nullptr) == CDNA_OK);
+  const ReaderHandle reader = open(path);
+  cdna_export_options options = CDNA_EXPORT_OPTIONS_INIT;
+  const auto exported = [&](const char* name) {
+    return cdna_export(reader.get(), (folder / name).c_str(), &options, nullptr);
+  };
+  CHECK(exported("none.gguf") == CDNA_BAD_ARGUMENT);
+  options.architecture = "llama";
+  CHECK(exported("f32.gguf") == CDNA_OK);
+  options.q8_0 = 1;
+  CHECK(exported("q8_0.gguf") == CDNA_OK);
+  CHECK(std::filesystem::file_size(folder / "q8_0.gguf") < std::filesystem::file_size(folder / "f32.gguf"));
+  const Bytes bytes = file_content(folder / "q8_0.gguf");
+  const std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  CHECK(text.find("general.architecture") != std::string::npos);
+  CHECK(text.find("llama") != std::string::npos);
+  CHECK(exported("out.safetensors") == CDNA_BAD_ARGUMENT);
+  CHECK_FALSE(std::filesystem::exists(folder / "out.safetensors"));
+}
+
 TEST_CASE("C export: what is refused leaves no file") {
   const TemporaryFolder folder;
   const std::string source = folder / "model.safetensors";

@@ -210,15 +210,17 @@ def export(
     *,
     format: str | None = None,
     dtype: Any = None,
+    architecture: str = "",
     force: bool = False,
     progress: ProgressOption = None,
 ) -> None:
     """Writes all tensors of a .cdna file, decoded, in another format, as `cdna export` does.
 
     format: "safetensors", "gguf", "npz", or "hxq", a directory that helix-substrate loads; None: what the ending of the
-    destination says. dtype: of tensors of floats, else that of their source. An existing destination is replaced with force
-    only. Raises FileMissingError, FilePresentError, FileError, FormatError, UnsupportedError (what the format cannot hold),
-    ArgumentError, LimitError.
+    destination says. dtype: of tensors of floats, else that of their source; for gguf also "q8_0", which tensors of two and more
+    dimensions with rows of whole blocks of 32 become. architecture: general.architecture of a gguf file ("llama", "qwen2"), else
+    what the file says. An existing destination is replaced with force only. Raises FileMissingError, FilePresentError,
+    FileError, FormatError, UnsupportedError (what the format cannot hold), ArgumentError, LimitError.
 
     >>> import cdna, numpy, os, tempfile
     >>> folder = tempfile.TemporaryDirectory()
@@ -232,11 +234,11 @@ def export(
     to = _core.export_format(target) if format is None else format
     if to is None:
         raise error(ArgumentError, "bad_argument", "format is None, and the destination ends in no .safetensors, .gguf or .npz")
-    kind = "" if dtype is None else name_of_dtype(dtype)
+    kind = "" if dtype is None else dtype if dtype == "q8_0" else name_of_dtype(dtype)
     with contextlib.ExitStack() as stack:
         callback = stack.enter_context(shown(progress, "export"))
         file = source if isinstance(source, File) else stack.enter_context(open_file(os.fsdecode(source)))
-        _core.export_model(file._core, target, force, to, kind, callback)
+        _core.export_model(file._core, target, force, to, kind, architecture, callback)
 
 
 def media_type(name: str) -> str:

@@ -252,15 +252,17 @@ nb::object export_format(const nb::bytes& path) {
   return format ? nb::object(text_of(name_of(*format))) : nb::object(nb::none());
 }
 
-// A file into another format; dtype: of floats, or "".
+// A file into another format; dtype: of floats, or ""; "q8_0" and the architecture are of GGUF.
 nb::object export_path(const Container& container, const nb::object& destination, bool force, std::string_view to,
-                       std::string_view dtype, const nb::object& callback) {
+                       std::string_view dtype, std::string_view architecture, const nb::object& callback) {
   const auto format = parse_export_format(to);
   if (!format) raise_unknown_format("format", to, export_formats());
   const bool is_folder = *format == ExportFormat::hxq && !destination.is_none();
   const auto opened = container.opened();
   ExportOptions options;
-  if (!dtype.empty()) options.dtype = dtype_named(dtype);
+  options.q8_0 = dtype == "q8_0";
+  if (!dtype.empty() && !options.q8_0) options.dtype = dtype_named(dtype);
+  options.architecture = architecture;
   AlignedBytes memory;
   std::unique_ptr<Sink> sink = is_folder ? nullptr : value_of(sink_for(destination, force, memory));
   const std::string folder = is_folder ? path_of(destination) : std::string();
@@ -289,7 +291,7 @@ void add_convert(nb::module_& module) {
              nb::arg("format"), nb::arg("sidecar"), nb::arg("options"), nb::arg("progress").none());
   module.def("export_format", &export_format, nb::arg("path"));
   module.def("export_model", &export_path, nb::arg("container"), nb::arg("destination").none(), nb::arg("force"),
-             nb::arg("format"), nb::arg("dtype"), nb::arg("progress").none());
+             nb::arg("format"), nb::arg("dtype"), nb::arg("architecture"), nb::arg("progress").none());
 }
 
 }  // namespace cdna::python

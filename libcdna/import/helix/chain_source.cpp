@@ -51,7 +51,9 @@ class FileChainSource final : public ChainSource {
     const std::string beginning = name + ".";
     for (auto file = std::lower_bound(names_.begin(), names_.end(), beginning);
          file != names_.end() && file->starts_with(beginning); ++file) {
-      std::shared_ptr<const Source> source = CDNA_TRY(open_source(path_ + "/" + *file, Io::pread, file_system_));
+      auto opened = open_source(path_ + "/" + *file, Io::pread, file_system_);
+      if (!opened && opened.error().code == Code::bad_argument) continue;  // Not a file: a folder of this name.
+      std::shared_ptr<const Source> source = CDNA_TRY(std::move(opened));
       const std::uint64_t begin = CDNA_TRY(values_begin(*file, *source));
       // The original's arrays are values, and its folders whole files: the size tells which.
       const bool is_whole = begin > 0 && source->size_bytes() - begin != expected_bytes && file->ends_with(".npy");

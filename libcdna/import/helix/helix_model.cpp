@@ -96,14 +96,15 @@ Result<HelixTensor> helix_tensor(std::unique_ptr<HxzMatrix> matrix, std::string 
   return tensor;
 }
 
-Result<void> join_sidecar(HxzoSidecar sidecar, HelixTensor& tensor, std::vector<std::string>& notes) {
+Result<void> join_sidecar(HxzoSidecar sidecar, HelixTensor& tensor, bool is_chosen, std::vector<std::string>& notes) {
   const HxzHeader& header = tensor.matrix->header();
   const std::string& name = tensor.description.name;
   // A v1 file has no name of its own: what it is called may be the name as helix-substrate makes files of it.
   const bool is_file_name = header.tensor_name.empty() && helix_file_name(sidecar.tensor_name) == name;
   const bool fits_matrix = sidecar.shape == std::vector{header.rows, header.cols};
   const bool is_same = sidecar.tensor_name == name || is_file_name;
-  if (!is_same || (!fits_matrix && sidecar.shape != tensor.description.shape)) {
+  const bool is_taken = is_same || (is_chosen && header.tensor_name.empty());
+  if (!is_taken || (!fits_matrix && sidecar.shape != tensor.description.shape)) {
     Error error = fail(Code::malformed, "",
                        "the sidecar is of tensor " + quote(sidecar.tensor_name) + ", " + text_of(sidecar.shape) +
                            ", and the file of tensor " + quote(name) + ", " + text_of({header.rows, header.cols}));
@@ -112,6 +113,10 @@ Result<void> join_sidecar(HxzoSidecar sidecar, HelixTensor& tensor, std::vector<
     return error;
   }
   const std::string tensor_text = escape(name) + ": ";
+  if (!is_same) {
+    notes.push_back(tensor_text + "its sidecar is of tensor " + quote(sidecar.tensor_name) +
+                    "; the file has no name that would say whether it is");
+  }
   notes.push_back(tensor_text + std::to_string(sidecar.positions.size()) + " outliers of " + escape(sidecar.file) +
                   ", in half precision; the sidecar has no hash");
   if (sidecar.nonfinite_values > 0) {
@@ -216,7 +221,7 @@ Result<std::unique_ptr<Model>> open_hxz_file(const std::string& path, const std:
     const auto sidecar_source = CDNA_TRY(open_source(sidecar_path, Io::pread, file_system));
     HxzoSidecar read = CDNA_TRY(read_hxzo(*sidecar_source));
     metadata.insert(read.metadata.begin(), read.metadata.end());
-    CDNA_TRY(join_sidecar(std::move(read), tensors.front(), notes));
+    CDNA_TRY(join_sidecar(std::move(read), tensors.front(), !sidecar.empty(), notes));
   }
   return std::unique_ptr<Model>(std::make_unique<HelixModel>(std::move(tensors), std::move(metadata),
                                                              std::vector<AssetFile>(), std::move(notes)));

@@ -46,8 +46,9 @@ struct HelixTensor {
 Result<HelixTensor> helix_tensor(std::unique_ptr<HxzMatrix> matrix, std::string name,
                                  std::optional<std::vector<std::uint64_t>> shape);
 
-// Joins a sidecar, and notes what is in it. Errors: malformed (of another tensor; both are named).
-Result<void> join_sidecar(HxzoSidecar sidecar, HelixTensor& tensor, std::vector<std::string>& notes);
+// Joins a sidecar, and notes what is in it. `is_chosen`: by the caller, whose word is taken for it that a matrix
+// without a name of its own is that of the sidecar. Errors: malformed (of another tensor or shape; both are named).
+Result<void> join_sidecar(HxzoSidecar sidecar, HelixTensor& tensor, bool is_chosen, std::vector<std::string>& notes);
 
 class HelixModel final : public Model {
  public:

@@ -194,7 +194,7 @@ class FolderReader {
     CDNA_TRY(take_file(path, tensor.description.name));
     const auto source = CDNA_TRY(folder_.open_file(path));
     HxzoSidecar sidecar = CDNA_TRY(read_hxzo(*source));
-    return join_sidecar(std::move(sidecar), tensor, notes_);
+    return join_sidecar(std::move(sidecar), tensor, false, notes_);
   }
 
   Result<std::string> find_sidecar(const std::string& file, const std::string& tensor) const {

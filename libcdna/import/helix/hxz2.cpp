@@ -20,9 +20,10 @@ constexpr std::uint64_t kHeaderAt = 8;
 constexpr std::uint64_t kEntryBytes = 48;  // Offset u64, stored and decoded length u32, SHA-256 of the decoded.
 constexpr std::string_view kSchema = "cdna2_hxz_v1";
 constexpr std::uint64_t kBlockRowsDefault = 32;  // Of the original's reader, where the header has none.
-// Most that a file may become for each of its bytes. Matrices of one value, the most compressible, stay below: with 16
-// rows of 2^17 columns brotli makes 36,000 of it.
-constexpr std::uint64_t kRatioMax = 65536;
+// Most indices that a file may have for each of its bytes, where they are more than a matrix of one value can
+// be expected to have (which brotli makes 36,000 times smaller).
+constexpr std::uint64_t kRatioMax = 1024;
+constexpr std::uint64_t kFreeIndices = std::uint64_t{1} << 30;
 
 template <class T>
 T value_at(std::span<const std::byte> bytes, std::uint64_t at) {
@@ -142,10 +143,10 @@ Result<Hxz2Header> parse_fields(const JsonObject& object) {
 Result<std::uint64_t> block_count(const JsonObject& object, const Hxz2Header& header, std::uint64_t stated,
                                   std::uint64_t file_bytes) {
   const HxzHeader& matrix = header.matrix;
-  CDNA_CHECK(matrix.rows <= ~std::uint64_t{0} / matrix.cols && matrix.rows * matrix.cols / kRatioMax <= file_bytes,
-             Code::limit, "",
+  const std::uint64_t indices_max = std::max(kFreeIndices, file_bytes * kRatioMax);
+  CDNA_CHECK(matrix.rows <= indices_max / matrix.cols, Code::limit, "",
              std::to_string(matrix.rows) + " rows of " + std::to_string(matrix.cols) + " in a file of " +
-                 std::to_string(file_bytes) + " bytes: over 65536 times its size");
+                 std::to_string(file_bytes) + " bytes: over 2^30 and 1024 times its size");
   const std::uint64_t blocks = matrix.rows / header.block_rows + (matrix.rows % header.block_rows != 0 ? 1 : 0);
   CDNA_CHECK(stated == blocks, Code::malformed, "",
              std::to_string(stated) + " blocks, where " + std::to_string(matrix.rows) + " rows in blocks of " +

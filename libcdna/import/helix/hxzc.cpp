@@ -48,7 +48,9 @@ class Hxzc final : public HxzMatrix {
     Inflater inflater(*source_, kStreamAt, source_->size_bytes() - kStreamAt, Inflater::Format::zlib);
     const std::vector<std::byte> indices = CDNA_TRY(inflate(inflater, size, size));
     const auto* const begin = reinterpret_cast<const std::uint8_t*>(indices.data());
-    return sort_codebook(codebook_, 1, std::span(begin, indices.size()), header_.rows);
+    auto matrix = sort_codebook(codebook_, 1, std::span(begin, indices.size()), header_.rows);
+    if (!matrix) matrix.error().offset = kCodebookAt;  // Every index has an entry, so what is wrong is the codebook.
+    return matrix;
   }
 
   std::unique_ptr<Source> source_;

@@ -99,7 +99,7 @@ struct ModelOptions {
   // one that cannot be decoded. Each must fit a tensor.
   std::vector<std::string> skip;
   // Of hxq: "GLOB=ROWSxCOLS", either of which may be "*": the shapes of matrices with 12-bit indices, which nothing in
-  // the file may tell. The first that fits counts.
+  // the file may tell. The first that fits counts; one that fits none is an error.
   std::vector<std::string> shapes;
 };
 

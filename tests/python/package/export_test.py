@@ -78,3 +78,22 @@ def test_npz_is_what_numpy_loads(exact_path, tmp_path):
         assert set(arrays) == set(file)
         for name in file:
             assert np.array_equal(arrays[name], file[name].numpy()), name
+
+
+def test_gguf_takes_q8_0_and_an_architecture(tmp_path):
+    weights = np.random.default_rng(7).normal(size=(4, 64)).astype("float32")
+    cdna.save(tmp_path / "a.cdna", {"w": weights})
+    with pytest.raises(cdna.ArgumentError, match="architecture"):
+        cdna.export(tmp_path / "a.cdna", tmp_path / "a.gguf")
+    cdna.export(tmp_path / "a.cdna", tmp_path / "a.gguf", dtype="q8_0", architecture="llama")
+    cdna.convert(tmp_path / "a.gguf", tmp_path / "b.cdna")
+    with cdna.open(tmp_path / "b.cdna") as file:
+        assert file.metadata["gguf:general.architecture"] == "llama"
+        assert file["w"].bits_per_weight < 10
+        # Q8_0: a step is 1/127 of the block's largest value.
+        steps = np.abs(weights.reshape(-1, 32)).max(axis=1, keepdims=True) / 127
+        assert (np.abs(file["w"].numpy() - weights).reshape(-1, 32) <= steps * 0.51).all()
+    for option in ({"dtype": "q8_0"}, {"architecture": "llama"}):
+        with pytest.raises(cdna.ArgumentError):
+            cdna.export(tmp_path / "a.cdna", tmp_path / "out.npz", **option)
+    assert not (tmp_path / "out.npz").exists()
