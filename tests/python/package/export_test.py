@@ -81,7 +81,7 @@ def test_npz_is_what_numpy_loads(exact_path, tmp_path):
 
 
 def test_gguf_takes_q8_0_and_an_architecture(tmp_path):
-    weights = np.random.default_rng(7).normal(size=(4, 64)).astype("float32")
+    weights = np.random.default_rng(7).normal(size=(256, 1024)).astype("float32")
     cdna.save(tmp_path / "a.cdna", {"w": weights})
     with pytest.raises(cdna.ArgumentError, match="architecture"):
         cdna.export(tmp_path / "a.cdna", tmp_path / "a.gguf")
