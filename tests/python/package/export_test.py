@@ -90,9 +90,9 @@ def test_gguf_takes_q8_0_and_an_architecture(tmp_path):
     with cdna.open(tmp_path / "b.cdna") as file:
         assert file.metadata["gguf:general.architecture"] == "llama"
         assert file["w"].bits_per_weight < 10
-        # Q8_0: a step is 1/127 of the block's largest value.
+        # Q8_0: a step is 1/127 of the block's largest value, rounded to F16: up to 127 * 2^-11 of a step more.
         steps = np.abs(weights.reshape(-1, 32)).max(axis=1, keepdims=True) / 127
-        assert (np.abs(file["w"].numpy() - weights).reshape(-1, 32) <= steps * 0.51).all()
+        assert (np.abs(file["w"].numpy() - weights).reshape(-1, 32) <= steps * 0.563).all()
     for option in ({"dtype": "q8_0"}, {"architecture": "llama"}):
         with pytest.raises(cdna.ArgumentError):
             cdna.export(tmp_path / "a.cdna", tmp_path / "out.npz", **option)
