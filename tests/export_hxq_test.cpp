@@ -177,4 +177,8 @@ TEST_CASE("export: floats become what is asked for, codes stay") {
   CHECK(model->tensors()[number_of(*model, "model.layers.0.mlp.down_proj.weight")].is_encoded);
   options.dtype = DType::u8;
   CHECK(export_hxq(container.reader(), folder / "no", options).error().code == Code::bad_argument);
+  options = {};
+  options.q8_0 = true;
+  CHECK(export_hxq(container.reader(), folder / "no", options).error().code == Code::bad_argument);
+  CHECK_FALSE(std::filesystem::exists(folder / "no"));
 }

@@ -114,7 +114,7 @@ TEST_CASE("export npz: BF16 and small floats become F32 with the same values") {
   }
 }
 
-TEST_CASE("export npz: a dtype that is asked for, and BF16, which cannot be") {
+TEST_CASE("export npz: a dtype that is asked for; and BF16 and what is of GGUF, which cannot be") {
   const Bytes file = container({{"w", DType::f32, {2}, Bytes(8, std::byte{0})}, {"i", DType::i32, {1}, Bytes(4)}});
   ExportOptions options;
   options.dtype = DType::f16;
@@ -129,6 +129,12 @@ TEST_CASE("export npz: a dtype that is asked for, and BF16, which cannot be") {
   REQUIRE_FALSE(refused.has_value());
   CHECK(refused.error().code == Code::bad_argument);
   CHECK(refused.error().message.starts_with("dtype"));
+  options = {};
+  options.q8_0 = true;
+  CHECK(export_npz(*reader, memory_sink(out), options).error().code == Code::bad_argument);
+  options = {};
+  options.architecture = "llama";
+  CHECK(export_npz(*reader, memory_sink(out), options).error().code == Code::bad_argument);
 }
 
 TEST_CASE("export npz: more members than 16 bits count, and the same bytes each time") {

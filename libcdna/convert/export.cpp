@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cdna/convert.hpp"
+#include "libcdna/convert/export_options.hpp"
 #include "libcdna/convert/progress.hpp"
 #include "libcdna/convert/tensor_bytes.hpp"
 #include "libcdna/no_throw.hpp"
@@ -17,11 +18,6 @@ namespace cdna {
 namespace {
 
 constexpr std::string_view kMetadataPrefix = "safetensors:";
-
-// What a tensor becomes: floats what was asked for, all others themselves.
-DType target_of(const ExportOptions& options, DType source) {
-  return is_float(source) ? options.dtype.value_or(source) : source;
-}
 
 Result<void> check_supported(const Reader& reader) {
   for (std::uint32_t i = 0; i < reader.tensor_count(); ++i)
@@ -36,7 +32,7 @@ std::vector<ModelTensor> tensors_of(const Reader& reader, const ExportOptions& o
     const Tensor tensor = reader.resolve(named);
     ModelTensor out;
     out.name = named.name();
-    out.dtype = target_of(options, tensor.dtype());
+    out.dtype = exported_dtype(options, tensor.dtype());
     out.shape.assign(tensor.shape().begin(), tensor.shape().end());
     out.size_bytes = (tensor.element_count() * bits_of(out.dtype) + 7) / 8;
     tensors.push_back(std::move(out));
@@ -99,10 +95,7 @@ class Export {
 };
 
 Result<void> export_all(const Reader& reader, std::unique_ptr<Sink> sink, const ExportOptions& options) {
-  CDNA_CHECK(!options.dtype || is_float(*options.dtype), Code::bad_argument, "",
-             "dtype: one of F16, BF16, F32 and F64");
-  CDNA_CHECK(!options.q8_0, Code::bad_argument, "", "q8_0: only GGUF has such blocks");
-  CDNA_CHECK(options.architecture.empty(), Code::bad_argument, "", "architecture: only GGUF names one");
+  CDNA_TRY(check_export_options(options));
   CDNA_TRY(check_supported(reader));
   const std::map<std::string, std::string> metadata = CDNA_TRY(strings_of(reader));
   const std::unique_ptr<SafetensorsWriter> writer =

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cdna/convert.hpp"
+#include "libcdna/convert/export_options.hpp"
 #include "libcdna/convert/hxq_parts.hpp"
 #include "libcdna/convert/new_folder.hpp"
 #include "libcdna/convert/progress.hpp"
@@ -38,10 +39,6 @@ struct Origin {
   std::size_t part = 0;
   std::uint32_t item = 0;
 };
-
-DType target_of(const ExportOptions& options, DType source) {
-  return is_float(source) ? options.dtype.value_or(source) : source;
-}
 
 std::uint64_t bytes_of(const ModelTensor& tensor) {
   std::uint64_t bits = bits_of(tensor.dtype);
@@ -105,7 +102,7 @@ class HxqExport {
   }
 
   void add_dense(const Item& named, const Tensor& tensor, std::uint32_t number, const std::string& reason) {
-    const DType dtype = target_of(options_, tensor.dtype());
+    const DType dtype = exported_dtype(options_, tensor.dtype());
     Origin origin;
     origin.item = number;
     add(std::string(named.name()), dtype, {tensor.shape().begin(), tensor.shape().end()}, origin);
@@ -239,8 +236,7 @@ class HxqExport {
 Result<std::vector<std::string>> export_hxq(const Reader& reader, const std::string& folder,
                                             const ExportOptions& options, FileSystem& file_system) {
   return no_throw([&]() -> Result<std::vector<std::string>> {
-    CDNA_CHECK(!options.dtype || is_float(*options.dtype), Code::bad_argument, "",
-               "dtype: one of F16, BF16, F32 and F64");
+    CDNA_TRY(check_export_options(options));
     return HxqExport(reader, options).run(folder, file_system);
   });
 }

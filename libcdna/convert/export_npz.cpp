@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cdna/convert.hpp"
+#include "libcdna/convert/export_options.hpp"
 #include "libcdna/convert/progress.hpp"
 #include "libcdna/convert/tensor_bytes.hpp"
 #include "libcdna/no_throw.hpp"
@@ -29,7 +30,7 @@ constexpr std::size_t kNpyAlignment = 64;    // numpy/lib/format.py.
 
 // What a tensor becomes: NumPy has no BF16, F8, F6 or F4.
 DType target_of(const ExportOptions& options, DType source) {
-  const DType wanted = is_float(source) ? options.dtype.value_or(source) : source;
+  const DType wanted = exported_dtype(options, source);
   const bool is_small = wanted >= DType::f8_e4m3 && wanted <= DType::f4;
   return wanted == DType::bf16 || is_small ? DType::f32 : wanted;
 }
@@ -299,8 +300,8 @@ class NpzExport {
 };
 
 Result<void> export_all(const Reader& reader, std::unique_ptr<Sink> sink, const ExportOptions& options) {
-  CDNA_CHECK(!options.dtype || (is_float(*options.dtype) && *options.dtype != DType::bf16), Code::bad_argument, "",
-             "dtype: one of F16, F32 and F64; NumPy has no BF16");
+  CDNA_TRY(check_export_options(options));
+  CDNA_CHECK(options.dtype != DType::bf16, Code::bad_argument, "", "dtype: one of F16, F32 and F64; NumPy has no BF16");
   for (std::uint32_t i = 0; i < reader.tensor_count(); ++i)
     CDNA_TRY(reader.resolve(reader.tensor_item(i)).check_supported());
   return NpzExport(reader, std::move(sink), options).run();

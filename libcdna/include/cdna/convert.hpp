@@ -235,8 +235,9 @@ Result<void> export_safetensors(const Reader& reader, std::unique_ptr<Sink> sink
 // same bytes. NumPy has no BF16, F8, F6 and F4: such tensors become F32, which holds each of their values; BF16 becomes
 // what ExportOptions::dtype says if that is set (F16 rounds). Metadata and assets have no place in such a file.
 // Requires: a sink. Memory: 4 MiB, or one row, and some 100 bytes for each tensor. After an error the sink has been
-// destroyed, which leaves no file. Errors: bad_argument (dtype, BF16 included; a name that is a path out of a folder),
-// unsupported, corrupt, malformed, io, exists, limit (a row over 256 MiB to be decoded), cancelled.
+// destroyed, which leaves no file. Errors: bad_argument (dtype, BF16 included; q8_0, architecture; a name that is a
+// path out of a folder), unsupported, corrupt, malformed, io, exists, limit (a row over 256 MiB to be decoded),
+// cancelled.
 Result<void> export_npz(const Reader& reader, std::unique_ptr<Sink> sink, const ExportOptions& options = {});
 
 // Writes all tensors of a container, aliases as tensors of their own, as one GGUF file of version 3. Floats of two
@@ -257,9 +258,9 @@ Result<void> export_gguf(const Reader& reader, std::unique_ptr<Sink> sink, const
 // 256 entries), sidecar, SVD and channel scales; all other tensors as values (ExportOptions::dtype, or their source's);
 // config.json with quantization_config, method "cdna_v3", which every version of the loader knows; all other assets.
 // The folder appears whole or not at all. Returns notes, one line each, to be escaped before printing: matrices that
-// HXQ has no codes for. Memory: 4 MiB, one row, or a block. Errors: bad_argument (dtype), exists (a folder is never
-// replaced), malformed (also: the asset config.json is no JSON object, two tensors of one name), unsupported, corrupt,
-// io, limit, cancelled.
+// HXQ has no codes for. Memory: 4 MiB, one row, or a block. Errors: bad_argument (dtype, q8_0, architecture), exists
+// (a folder is never replaced), malformed (also: the asset config.json is no JSON object, two tensors of one name),
+// unsupported, corrupt, io, limit, cancelled.
 Result<std::vector<std::string>> export_hxq(const Reader& reader, const std::string& folder,
                                             const ExportOptions& options = {},
                                             FileSystem& file_system = posix_file_system());
