@@ -198,12 +198,12 @@ class FolderTest(ToolTest):
             self.refuse_folder(name, 'x', 'not a plain file name')
             runner.shutil.rmtree(self.path('in'))
 
-    def test_a_file_name_that_no_asset_can_have_is_refused_by_name(self):
+    def test_a_file_name_that_no_asset_can_have_is_left_out_by_name(self):
         self.write_folder('in', {'model.safetensors': small_model()})
         self.write(b'in/tok\xff\x1b.json'.decode('utf-8', 'surrogateescape'), b'{}')
-        _, err = self.convert('in', 'out.cdna', code=ERRORS_LEFT)
-        self.assertIn('tok\\xff\\x1b.json', err)
-        self.assertEqual(self.names(), ['in'])
+        _, err = self.convert('in', 'out.cdna')
+        self.assertIn('note: tok\\xff\\x1b.json: left out', err)
+        self.run_tool('cdna-fsck', '--deep', 'out.cdna')
 
 
 class RefusedInputTest(ToolTest):

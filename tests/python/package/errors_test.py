@@ -124,13 +124,18 @@ def test_a_signal_stops_long_calls(tmp_path, rng):
         time.sleep(0.2)
         os.kill(os.getpid(), signal.SIGINT)
 
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    with pytest.raises(KeyboardInterrupt):
-        for _ in range(100):
-            cdna.save(path, {f"w{i}": big for i in range(4)}, "cb4g32", threads=1)
-            path.unlink()
-    thread.join()
+    # A shell's background job ignores SIGINT, and so do its children.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            for _ in range(100):
+                cdna.save(path, {f"w{i}": big for i in range(4)}, "cb4g32", threads=1)
+                path.unlink()
+        thread.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert os.listdir(tmp_path) == []
 
 
