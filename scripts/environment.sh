@@ -16,7 +16,7 @@ readonly VENV_PIP=("$VENV/bin/python" -I -m pip --disable-pip-version-check)
 BUILD_PACKAGES=(g++ meson ninja-build pkg-config flatbuffers-compiler libflatbuffers-dev libboost-dev libssl-dev
   libzstd-dev libbrotli-dev zlib1g-dev liblz4-dev nlohmann-json3-dev libcli11-dev libfmt-dev python3 python3-venv)
 # shellcheck disable=SC2034  # used by check
-CHECK_PACKAGES=("${BUILD_PACKAGES[@]}" catch2 clang-14 libclang-rt-14-dev strace python3-zstandard python3-brotli python3-dev
+CHECK_PACKAGES=("${BUILD_PACKAGES[@]}" catch2 clang-14 libclang-rt-14-dev lld-14 strace python3-zstandard python3-brotli python3-dev
   python3-numpy python3-torch abigail-tools cmake doxygen mandoc)
 
 # Prints a heading with the seconds since the start.
