@@ -249,7 +249,7 @@ const Shape kShapes[] = {
     {.rows = 500, .cols = 1001, .bits = 5, .group = 16, .factors = true, .offsets = true, .outliers = DType::f64},
     {.rows = 41, .cols = 333, .bits = 3, .group = 32, .factors = true, .halves = true, .offsets = true},
     {.rows = 300, .cols = 1001, .bits = 8, .row_scales = true, .outliers = DType::bf16, .rank = 1},
-    {.rows = 600, .cols = 257, .bits = 7, .group = 64, .rank = 1024},
+    {.rows = 60, .cols = 257, .bits = 7, .group = 64, .rank = 1024},
     {.rows = 77, .cols = 640, .bits = 8, .column_scales = true},
     {.rows = 33, .cols = 131, .bits = 16, .group = 128, .row_scales = true, .offsets = true, .rank = 3},
     {.rows = 900,

@@ -1,3 +1,4 @@
+// Options of exports: what is refused, and what becomes of floats.
 #include "libcdna/convert/export_options.hpp"
 
 #include "libcdna/try.hpp"
