@@ -50,6 +50,14 @@ void save_model(const std::string& path, bool with_nan = false) {
   REQUIRE(writer->commit().has_value());
 }
 
+// A folder with one model in it.
+struct SavedModel {
+  SavedModel() { save_model(source); }
+
+  const TemporaryFolder folder;
+  const std::string source = folder / "model.safetensors";
+};
+
 struct Cpp {
   Bytes file;
   cdna::ConvertReport report;
@@ -87,12 +95,20 @@ std::string encoding_of(const std::string& path, const char* name) {
   return std::string(reader.find(name)->encoding());
 }
 
+// And with what it is converted to, exact.
+struct ConvertedModel : SavedModel {
+  ConvertedModel() {
+    REQUIRE(cdna_convert(source.c_str(), path.c_str(), nullptr, nullptr, nullptr) == CDNA_OK);
+    reader = open(path);
+  }
+
+  const std::string path = folder / "a.cdna";
+  ReaderHandle reader;
+};
+
 }  // namespace
 
-TEST_CASE("C convert: every option makes the C++ conversion's file and report") {
-  const TemporaryFolder folder;
-  const std::string source = folder / "model.safetensors";
-  save_model(source);
+TEST_CASE_METHOD(SavedModel, "C convert: every option makes the C++ conversion's file and report") {
   cdna::ConvertOptions cpp;
   cdna_convert_options options = CDNA_CONVERT_OPTIONS_INIT;
   compare(source, options, cpp);
@@ -134,10 +150,7 @@ TEST_CASE("C convert: every option makes the C++ conversion's file and report") 
   }
 }
 
-TEST_CASE("C convert: the writer's policy decides as the conversion does") {
-  const TemporaryFolder folder;
-  const std::string source = folder / "model.safetensors";
-  save_model(source);
+TEST_CASE_METHOD(SavedModel, "C convert: the writer's policy decides as the conversion does") {
   const std::string path = folder / "a.cdna";
   cdna_convert_options options = CDNA_CONVERT_OPTIONS_INIT;
   options.encoding = "cb8";
@@ -178,10 +191,7 @@ TEST_CASE("C convert: the writer's policy decides as the conversion does") {
   CHECK(sink.bytes == file_content(path));
 }
 
-TEST_CASE("C convert: what is refused leaves no file, and outputs as they are") {
-  const TemporaryFolder folder;
-  const std::string source = folder / "model.safetensors";
-  save_model(source);
+TEST_CASE_METHOD(SavedModel, "C convert: what is refused leaves no file, and outputs as they are") {
   const std::string path = folder / "a.cdna";
   const auto refused = [&](const char* from, const char* to, const cdna_convert_options* options, cdna_code code,
                            const char* message) {
@@ -267,10 +277,8 @@ TEST_CASE("C convert: values that are not finite are errors with their tensor, o
   compare(source, options, cpp);
 }
 
-TEST_CASE("C convert: an existing file is replaced where that is asked for; options and reports of other sizes") {
-  const TemporaryFolder folder;
-  const std::string source = folder / "model.safetensors";
-  save_model(source);
+TEST_CASE_METHOD(
+    SavedModel, "C convert: an existing file is replaced where that is asked for; options and reports of other sizes") {
   const std::string path = folder / "a.cdna";
   cdna::test::save_file(path, Bytes(10));
   cdna_convert_options options = CDNA_CONVERT_OPTIONS_INIT;
@@ -301,10 +309,7 @@ TEST_CASE("C convert: an existing file is replaced where that is asked for; opti
   CHECK(encoding_of(other, "model.layers.0.up.weight") == "cdna.codebook");
 }
 
-TEST_CASE("C convert: the source's format is found, or asked for by name") {
-  const TemporaryFolder folder;
-  const std::string source = folder / "model.safetensors";
-  save_model(source);
+TEST_CASE_METHOD(SavedModel, "C convert: the source's format is found, or asked for by name") {
   const std::string found = folder / "found.cdna";
   REQUIRE(cdna_convert(source.c_str(), found.c_str(), nullptr, nullptr, nullptr) == CDNA_OK);
   for (const char* format : {"auto", "safetensors"}) {
@@ -319,10 +324,8 @@ TEST_CASE("C convert: the source's format is found, or asked for by name") {
   }
 }
 
-TEST_CASE("C convert: a source that is not of the format asked for, and an unknown format, leave no file") {
-  const TemporaryFolder folder;
-  const std::string source = folder / "model.safetensors";
-  save_model(source);
+TEST_CASE_METHOD(SavedModel,
+                 "C convert: a source that is not of the format asked for, and an unknown format, leave no file") {
   const std::string out = folder / "out.cdna";
   for (const cdna::ModelFormat format : cdna::model_formats()) {
     // Of safetensors, HXQ is a kind.
@@ -356,10 +359,7 @@ TEST_CASE("C convert: a source that is not of the format asked for, and an unkno
   CHECK(cdna::test::files_in(folder.path()) == 1);
 }
 
-TEST_CASE("C export: the C++ export's file, for every dtype") {
-  const TemporaryFolder folder;
-  const std::string source = folder / "model.safetensors";
-  save_model(source);
+TEST_CASE_METHOD(SavedModel, "C export: the C++ export's file, for every dtype") {
   const std::string path = folder / "a.cdna";
   cdna_convert_options convert = CDNA_CONVERT_OPTIONS_INIT;
   convert.encoding = "cb8";
@@ -388,13 +388,8 @@ TEST_CASE("C export: the C++ export's file, for every dtype") {
   CHECK(file_content(back) == file_content(source));
 }
 
-TEST_CASE("C export: the format is the one asked for, or what the destination's ending says, or safetensors") {
-  const TemporaryFolder folder;
-  const std::string source = folder / "model.safetensors";
-  save_model(source);
-  const std::string path = folder / "a.cdna";
-  REQUIRE(cdna_convert(source.c_str(), path.c_str(), nullptr, nullptr, nullptr) == CDNA_OK);
-  const ReaderHandle reader = open(path);
+TEST_CASE_METHOD(ConvertedModel,
+                 "C export: the format is the one asked for, or what the destination's ending says, or safetensors") {
   cdna_export_options options = CDNA_EXPORT_OPTIONS_INIT;
   for (const char* format : {static_cast<const char*>(nullptr), "safetensors"}) {
     for (const char* name : {"out.safetensors", "out", "out.bin"}) {
@@ -422,13 +417,7 @@ TEST_CASE("C export: the format is the one asked for, or what the destination's 
   CHECK_FALSE(std::filesystem::exists(none));
 }
 
-TEST_CASE("C export: GGUF takes an architecture and Q8_0, which nothing else does") {
-  const TemporaryFolder folder;
-  const std::string source = folder / "model.safetensors";
-  save_model(source);
-  const std::string path = folder / "a.cdna";
-  REQUIRE(cdna_convert(source.c_str(), path.c_str(), nullptr, nullptr, nullptr) == CDNA_OK);
-  const ReaderHandle reader = open(path);
+TEST_CASE_METHOD(ConvertedModel, "C export: GGUF takes an architecture and Q8_0, which nothing else does") {
   cdna_export_options options = CDNA_EXPORT_OPTIONS_INIT;
   const auto exported = [&](const char* name) {
     return cdna_export(reader.get(), (folder / name).c_str(), &options, nullptr);
@@ -447,13 +436,7 @@ TEST_CASE("C export: GGUF takes an architecture and Q8_0, which nothing else doe
   CHECK_FALSE(std::filesystem::exists(folder / "out.safetensors"));
 }
 
-TEST_CASE("C export: what is refused leaves no file") {
-  const TemporaryFolder folder;
-  const std::string source = folder / "model.safetensors";
-  save_model(source);
-  const std::string path = folder / "a.cdna";
-  REQUIRE(cdna_convert(source.c_str(), path.c_str(), nullptr, nullptr, nullptr) == CDNA_OK);
-  const ReaderHandle reader = open(path);
+TEST_CASE_METHOD(ConvertedModel, "C export: what is refused leaves no file") {
   const std::string out = folder / "out.safetensors";
   const auto refused = [&](const cdna_reader* from, const char* to, const cdna_export_options* options, cdna_code code,
                            const char* message) {
@@ -516,10 +499,7 @@ void cancel_everywhere(const std::filesystem::path& folder, const std::string& o
 
 }  // namespace
 
-TEST_CASE("C convert and export: cancelled at any time, they leave no file") {
-  const TemporaryFolder folder;
-  const std::string source = folder / "model.safetensors";
-  save_model(source);
+TEST_CASE_METHOD(SavedModel, "C convert and export: cancelled at any time, they leave no file") {
   const std::string path = folder / "a.cdna";
   for (const double bits : {0.0, 9.5}) {
     cancel_everywhere(folder.path(), path, [&](Canceller& canceller, cdna_error* error) {
