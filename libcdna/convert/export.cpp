@@ -19,12 +19,6 @@ namespace {
 
 constexpr std::string_view kMetadataPrefix = "safetensors:";
 
-Result<void> check_supported(const Reader& reader) {
-  for (std::uint32_t i = 0; i < reader.tensor_count(); ++i)
-    CDNA_TRY(reader.resolve(reader.tensor_item(i)).check_supported());
-  return {};
-}
-
 std::vector<ModelTensor> tensors_of(const Reader& reader, const ExportOptions& options) {
   std::vector<ModelTensor> tensors;
   for (std::uint32_t i = 0; i < reader.tensor_count(); ++i) {
@@ -96,7 +90,7 @@ class Export {
 
 Result<void> export_all(const Reader& reader, std::unique_ptr<Sink> sink, const ExportOptions& options) {
   CDNA_TRY(check_export_options(options));
-  CDNA_TRY(check_supported(reader));
+  CDNA_TRY(check_all_supported(reader));
   const std::map<std::string, std::string> metadata = CDNA_TRY(strings_of(reader));
   const std::unique_ptr<SafetensorsWriter> writer =
       CDNA_TRY(SafetensorsWriter::create(std::move(sink), tensors_of(reader, options), metadata));

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cdna/convert.hpp"
+#include "libcdna/convert/export_options.hpp"
 #include "libcdna/convert/gguf_keys.hpp"
 #include "libcdna/convert/number_text.hpp"
 #include "libcdna/convert/progress.hpp"
@@ -225,8 +226,7 @@ class GgufExport {
 };
 
 Result<void> export_all(const Reader& reader, std::unique_ptr<Sink> sink, const ExportOptions& options) {
-  CDNA_CHECK(!options.dtype || is_float(*options.dtype), Code::bad_argument, "",
-             "dtype: one of F16, BF16, F32 and F64");
+  CDNA_TRY(check_export_dtype(options));
   const std::vector<PlannedTensor> tensors = CDNA_TRY(plan(reader, options));
   GgufKeyRequest request;
   request.architecture = options.architecture;

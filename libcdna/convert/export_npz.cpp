@@ -302,8 +302,7 @@ class NpzExport {
 Result<void> export_all(const Reader& reader, std::unique_ptr<Sink> sink, const ExportOptions& options) {
   CDNA_TRY(check_export_options(options));
   CDNA_CHECK(options.dtype != DType::bf16, Code::bad_argument, "", "dtype: one of F16, F32 and F64; NumPy has no BF16");
-  for (std::uint32_t i = 0; i < reader.tensor_count(); ++i)
-    CDNA_TRY(reader.resolve(reader.tensor_item(i)).check_supported());
+  CDNA_TRY(check_all_supported(reader));
   return NpzExport(reader, std::move(sink), options).run();
 }
 

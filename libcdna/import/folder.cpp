@@ -6,6 +6,7 @@
 #include <array>
 #include <cerrno>
 
+#include "libcdna/import/file_names.hpp"
 #include "libcdna/import/json.hpp"
 #include "libcdna/try.hpp"
 
@@ -18,18 +19,6 @@ bool stays_within(std::string_view target) {
   constexpr std::string_view kBlobs = "../../blobs/";
   if (target.starts_with(kBlobs)) target.remove_prefix(kBlobs.size());
   return target.find('/') == std::string_view::npos && target != ".." && !target.empty();
-}
-
-// Whether a path is made of names only, none of them empty, "." or "..".
-bool is_inner_path(std::string_view path) {
-  if (path.find('\0') != std::string_view::npos) return false;
-  for (std::size_t begin = 0; begin <= path.size();) {
-    const std::size_t end = std::min(path.find('/', begin), path.size());
-    const std::string_view part = path.substr(begin, end - begin);
-    if (part.empty() || part == "." || part == "..") return false;
-    begin = end + 1;
-  }
-  return true;
 }
 
 }  // namespace

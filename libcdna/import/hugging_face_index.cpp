@@ -5,17 +5,12 @@
 #include <map>
 #include <utility>
 
+#include "libcdna/import/file_names.hpp"
 #include "libcdna/import/json.hpp"
 #include "libcdna/try.hpp"
 
 namespace cdna {
 namespace {
-
-// The index comes from a stranger: a shard must be a file of the same folder.
-bool is_file_name(std::string_view name) {
-  return !name.empty() && name != "." && name != ".." && name.find('/') == std::string_view::npos &&
-         name.find('\0') == std::string_view::npos;
-}
 
 class IndexEvents final : public JsonEvents {
  public:

@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "libcdna/import/file_names.hpp"
 #include "libcdna/import/helix/python_json.hpp"
 #include "libcdna/import/json.hpp"
 #include "libcdna/try.hpp"
@@ -28,8 +29,7 @@ Result<std::string> place_of(const Folder& folder, const std::string& tensor, co
   const char* const key = format == "npy" ? "file" : "dir";
   const auto place = entry.string_of(key);
   if (!place) return at(folder, tensor, Code::malformed, std::string("it has no string \"") + key + "\"");
-  if (place->empty() || *place == "." || *place == ".." ||
-      place->find_first_of(std::string_view("/\0", 2)) != place->npos)
+  if (!is_file_name(*place))
     return at(folder, tensor, Code::malformed, escape(quote(*place)) + " is not a plain name, and names are no paths");
   if (!folder.has(*place)) return at(folder, tensor, Code::malformed, escape(quote(*place)) + " is not there");
   return *place;
