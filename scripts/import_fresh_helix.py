@@ -11,20 +11,13 @@ import array
 import json
 import pathlib
 import struct
-import subprocess
 import sys
 import tempfile
 
 from helix.environment import ROOT, VERSIONS, python_of
+from helix.results import Results, run
 
 TOLERANCE = 1e-5  # Of the largest value, for sums in another order.
-
-
-def run(command):
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(map(str, command))}: exit code {done.returncode}\n{done.stderr}{done.stdout}")
-    return done.stdout
 
 
 def tensors_of(path):
@@ -52,9 +45,9 @@ class Import:
     def convert(self, kind):
         sidecar = self.entry["sidecar"]
         options = ["--sidecar", self.folder / sidecar] if sidecar else []
-        run([self.tools / "cdna", "convert", self.folder / self.entry["source"], self.container, "--force", "--from", kind, *options])
-        run([self.tools / "cdna-fsck", "--deep", self.container])
-        run([self.tools / "cdna", "export", self.container, self.exported, "--force", "--dtype", "f32"])
+        run(self.tools / "cdna", "convert", self.folder / self.entry["source"], self.container, "--force", "--from", kind, *options)
+        run(self.tools / "cdna-fsck", "--deep", self.container)
+        run(self.tools / "cdna", "export", self.container, self.exported, "--force", "--dtype", "f32")
         return tensors_of(self.exported)
 
     def problem(self):
@@ -86,23 +79,17 @@ def main():
     parser.add_argument("--seed", type=int, default=20250611)
     parser.add_argument("--version", action="append", choices=VERSIONS)
     options = parser.parse_args()
-    passed = failed = 0
+    results = Results()
     for version in options.version or VERSIONS:
         python = python_of(version)
         with tempfile.TemporaryDirectory() as name:
             folder = pathlib.Path(name)
-            run([python, "-I", ROOT / "scripts/helix/write_fresh.py", folder, str(options.seed)])
+            run(python, "-I", ROOT / "scripts/helix/write_fresh.py", folder, str(options.seed))
             document = json.loads((folder / "files.json").read_text())
             print(f"helix-substrate {document['version']}, numpy {document['numpy']}, seed {options.seed}")
             for entry in document["files"]:
-                try:
-                    wrong = Import(options.build / "tools", folder, entry).problem()
-                except RuntimeError as error:
-                    wrong = str(error).strip()
-                passed, failed = passed + (not wrong), failed + bool(wrong)
-                print(f"  {'ok    ' if not wrong else 'FAILED'} {entry['source']}{': ' + wrong if wrong else ''}")
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+                results.check(entry["source"], Import(options.build / "tools", folder, entry).problem)
+    return results.finish()
 
 
 if __name__ == "__main__":

@@ -9,20 +9,14 @@ plain checkpoint. Needs torch from PyPI, several gigabytes, which it installs in
 interpreter that has helix-substrate, torch and transformers below 5. Ends with "N passed, N failed".
 """
 import argparse
+import functools
 import json
 import pathlib
-import subprocess
 import sys
 import tempfile
 
 from helix.environment import ROOT, python_with_torch
-
-
-def run(*command):
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(map(str, command))}: exit code {done.returncode}\n{done.stderr}{done.stdout}")
-    return done.stdout
+from helix.results import Results, run
 
 
 def exported(tools, source, folder, *options):
@@ -34,9 +28,10 @@ def exported(tools, source, folder, *options):
     return folder / "checkpoint"
 
 
-def problem(compare, checkpoints, modules):
-    """What is wrong, or ""."""
-    answer = json.loads(run(*compare, *checkpoints))
+def problem(tools, checkpoints, source, folder, conversion, modules):
+    """What is wrong with the checkpoint that comes back, or ""."""
+    again = exported(tools, source, folder, *conversion)
+    answer = json.loads(run(*checkpoints, "compare", source, again))
     if answer["modules"] != modules:
         return f"{answer['modules']} compressed modules, not {modules}"
     return answer["difference"]
@@ -48,20 +43,16 @@ def main():
     parser.add_argument("--seed", type=int, default=20250611)
     parser.add_argument("--python")
     options = parser.parse_args()
-    tools = options.build / "tools"
-    checkpoints = [options.python or python_with_torch(), "-I", ROOT / "scripts/helix/checkpoints.py"]
-    passed = failed = 0
+    checkpoints = (options.python or python_with_torch(), "-I", ROOT / "scripts/helix/checkpoints.py")
+    results = Results()
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         run(*checkpoints, "write", folder, str(options.seed))
         # 7 matrices in each of 2 layers.
-        for what, source, conversion, modules in (("compressed", "hxq", (), 14), ("dense", "dense", ("--encoding", "exact"), 0)):
-            again = exported(tools, folder / source, folder / f"again-{what}", *conversion)
-            wrong = problem((*checkpoints, "compare"), (folder / source, again), modules)
-            passed, failed = passed + (not wrong), failed + bool(wrong)
-            print(f"  {'ok    ' if not wrong else 'FAILED'} {what}{': ' + wrong if wrong else ''}")
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+        for source, conversion, modules in (("hxq", (), 14), ("dense", ("--encoding", "exact"), 0)):
+            results.check(source, functools.partial(problem, options.build / "tools", checkpoints, folder / source,
+                                                    folder / f"again-{source}", conversion, modules))
+    return results.finish()
 
 
 if __name__ == "__main__":
